@@ -1,0 +1,47 @@
+# make demo    a full 3D head from a public-domain portrait
+# make test    the test suite
+# make lint    style and types
+# make clean   removes everything that the other targets made
+#
+# Each sets up .venv first. Another interpreter: make demo PYTHON=python3.12
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))
+
+.PHONY: demo test lint clean
+
+demo: $(INSTALLED)
+	$(BIN)/python -m protome.sample build/astronaut.png
+	$(BIN)/protome reconstruct build/astronaut.png --out build/demo
+	@echo "The head is in build/demo: open head.glb in any 3D viewer, or look at preview.png first."
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -q
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv build dist src/protome.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c "$(SUITABLE)" 2>/dev/null || { \
+		echo "Protome needs Python 3.11 or 3.12, and $(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo missing):" \
+		"install one of them and run make again with PYTHON=python3.12 (or python3.11)."; exit 1; }
+	@echo "Setting up .venv; the first time takes some minutes."
+	@rm -f $@
+	@$(BIN)/python -c "$(SUITABLE)" 2>/dev/null || $(PYTHON) -m venv --clear .venv || { \
+		echo "$(PYTHON) cannot make virtual environments: install its venv module" \
+		"(on Debian and Ubuntu the package python3-venv) and run make again."; exit 1; }
+# setuptools comes first and builds without isolation, so that it is pinned like everything else. MediaPipe comes
+# without its own requirements: they ask for an old numpy and much else; what it needs is listed in pyproject.toml.
+	$(PIP) setuptools
+	$(PIP) --no-warn-conflicts --no-build-isolation --editable '.[dev]'
+	$(PIP) --no-deps mediapipe
+	@touch $@

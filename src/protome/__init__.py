@@ -1,0 +1,1 @@
+"""Full, coloured 3D heads in millimetres from one to thirty-two photos."""

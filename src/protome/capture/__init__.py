@@ -1,0 +1,1 @@
+"""Photos to scenes: landmarks, masks and cameras."""

@@ -1,0 +1,185 @@
+"""Cameras from face landmarks: where a photo was taken from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from protome.capture.landmarks import FaceLandmarks
+from protome.errors import InputError
+from protome.geometry.camera import Camera
+
+ASSUMED_FOCAL = 1.2
+"""Focal length, in units of the longer image side, of photos that do not record theirs: an angle of view of 45 degrees,
+between a phone's main lens (0.75) and its portrait lens (1.6). The optical axis is assumed to meet the middle."""
+NEAREST_MM = 450.0
+"""Nobody is photographed from nearer than an arm's length: where the assumed focal length says so, the picture was cut
+out of a larger one, and the assumption is raised to match."""
+WORST_FIT = 0.08
+"""Largest weighted error of a believable fit, in units of the face's size in the image; faces stay below 0.04."""
+MOST_TURNED = 110.0
+"""Degrees from the front at which no face is seen any more."""
+GUESSES, GUESS_POINTS = 40, 8
+STEPS = 30
+
+
+@dataclass(frozen=True)
+class FacePose:
+    """The mean face's rigid pose in one camera: x_camera = rotation @ x_head + translation."""
+
+    rotation: Float[np.ndarray, "3 3"]
+    translation: Float[np.ndarray, "3"]
+    """In the units of the points."""
+    error: float
+    """Weighted root mean square reprojection error in pixels."""
+
+    @property
+    def centre(self) -> Float[np.ndarray, "3"]:
+        """The camera's optical centre in the head frame."""
+        return -self.rotation.T @ self.translation
+
+
+def camera_from_landmarks(
+    landmarks: Float[Tensor, "478 2"],
+    width: int,
+    height: int,
+    focal_px: float | None,
+    face: FaceLandmarks,
+    name: str = "the photo",
+) -> Camera:
+    """Return the camera that saw the mean face at these pixels, posed in the head frame in millimetres.
+
+    `focal_px` is the focal length in pixels where the file records it; otherwise `ASSUMED_FOCAL` holds. A crop of a
+    larger picture has neither that focal length nor its axis in the middle; what this bends is a slight perspective,
+    and the distance, never the face's place in the image.
+
+    Raises:
+        InputError: no believable pose of a face explains the landmarks.
+    """
+    points = face.positions.double().numpy()
+    pixels = landmarks[: len(points)].detach().cpu().double().numpy()
+    weights = face.weights.double().numpy()
+    focal = focal_px if focal_px is not None else ASSUMED_FOCAL * max(width, height)
+    pose = solve_pose(points, pixels, weights, _intrinsics(focal, width, height))
+    distance = float(np.linalg.norm(pose.translation))
+    if focal_px is None and distance < NEAREST_MM:
+        focal *= NEAREST_MM / distance
+        pose = solve_pose(points, pixels, weights, _intrinsics(focal, width, height))
+    check_pose(pose, points, pixels, name)
+    T_head_camera = np.eye(4)
+    T_head_camera[:3, :3] = pose.rotation.T
+    T_head_camera[:3, 3] = pose.centre
+    K = torch.from_numpy(_intrinsics(focal, width, height)).float()
+    return Camera(K, torch.from_numpy(T_head_camera).float(), width, height)
+
+
+def turned_degrees(centre: Float[np.ndarray, "3"]) -> float:
+    """Return how far a camera at `centre` (head frame) looks past the face's front, in degrees."""
+    return float(np.degrees(np.arccos(np.clip(centre[2] / np.linalg.norm(centre), -1.0, 1.0))))
+
+
+def check_pose(pose: FacePose, points: Float[np.ndarray, "n 3"], pixels: Float[np.ndarray, "n 2"], name: str) -> None:
+    """Refuse a pose that no face has.
+
+    Raises:
+        InputError: the face is behind the camera, seen from behind, or does not fit the landmarks.
+    """
+    size = float((pixels.max(0) - pixels.min(0)).max())
+    depths = points @ pose.rotation[2] + pose.translation[2]
+    behind = bool(depths.min() <= 0) or turned_degrees(pose.centre) > MOST_TURNED
+    if behind or not np.isfinite(pose.error) or pose.error > WORST_FIT * size:
+        raise InputError(
+            f"what was found in {name} does not fit a face seen by a camera: "
+            "give a photo that shows the face larger and from the front or a three-quarter view"
+        )
+
+
+def solve_pose(
+    points: Float[np.ndarray, "n 3"],
+    pixels: Float[np.ndarray, "n 2"],
+    weights: Float[np.ndarray, "n"],
+    K: Float[np.ndarray, "3 3"],
+) -> FacePose:
+    """Return the pose that explains the pixels best, whatever a minority of them says.
+
+    Start: SQPnP (Terzakis and Lourakis, 2020) on all points and on random few, taking the one with the least weighted
+    median error. Then Gauss-Newton with Geman-McClure weights, whose scale shrinks to the error of the bulk.
+
+    Raises:
+        ValueError: the points or the pixels admit no pose at all (all equal, or not finite).
+    """
+    focal = float(np.sqrt(abs(K[0, 0] * K[1, 1])))
+    # Pixels of an ideal camera of the same scale: OpenCV's solver knows no skew.
+    rays = np.concatenate([pixels, np.ones_like(pixels[:, :1])], 1) @ np.linalg.inv(K).T
+    seen = focal * rays[:, :2] / rays[:, 2:]
+    ideal = np.diag([focal, focal, 1.0])
+    vector, shift, middle = _start(points, seen, weights, ideal)
+    scale = max(4.0 * middle, 1e-9 * focal)
+    for _ in range(STEPS):
+        projected, jacobian = _project(points, vector, shift, ideal)
+        residual = seen - projected
+        square = (residual**2).sum(1)
+        robust = weights * (scale**2 / (scale**2 + square)) ** 2
+        normal = np.einsum("n,nia,nib->ab", robust, jacobian, jacobian)
+        gradient = np.einsum("n,nia,ni->a", robust, jacobian, residual)
+        # Rotation and translation have very different units.
+        diagonal = np.sqrt(np.diag(normal)) + 1e-30
+        step = (
+            np.linalg.solve(normal / np.outer(diagonal, diagonal) + 1e-12 * np.eye(6), gradient / diagonal) / diagonal
+        )
+        vector, shift = vector + step[:3], shift + step[3:]
+        scale = max(2.0 * weighted_median(np.sqrt(square), weights), 0.7 * scale, 1e-9 * focal)
+    square = ((_project(points, vector, shift, ideal)[0] - seen) ** 2).sum(1)
+    error = float(np.sqrt((weights * square).sum() / weights.sum()))
+    return FacePose(cv2.Rodrigues(vector)[0], shift, error)
+
+
+def weighted_median(values: Float[np.ndarray, "n"], weights: Float[np.ndarray, "n"]) -> float:
+    """Return the value up to which half of the weight lies."""
+    order = np.argsort(values)
+    total = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(total, total[-1] / 2)])
+
+
+def _start(
+    points: Float[np.ndarray, "n 3"],
+    seen: Float[np.ndarray, "n 2"],
+    weights: Float[np.ndarray, "n"],
+    K: Float[np.ndarray, "3 3"],
+) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"], float]:
+    """Return rotation vector, translation and weighted median error of the best of many quick solutions."""
+    rng = np.random.default_rng(0)
+    chance = weights / weights.sum()
+    best, least = None, np.inf
+    for guess in range(1 + GUESSES):
+        few = np.arange(len(points)) if guess == 0 else rng.choice(len(points), GUESS_POINTS, replace=False, p=chance)
+        solved, vector, shift = cv2.solvePnP(points[few], seen[few], K, None, flags=cv2.SOLVEPNP_SQPNP)
+        if not solved or not np.isfinite(vector).all() or not np.isfinite(shift).all():
+            continue
+        errors = np.linalg.norm(_project(points, vector[:, 0], shift[:, 0], K)[0] - seen, axis=1)
+        middle = weighted_median(errors, weights)
+        if middle < least:
+            best, least = (vector[:, 0], shift[:, 0]), middle
+    if best is None:
+        raise ValueError("no pose explains these points")
+    return *best, least
+
+
+def _project(
+    points: Float[np.ndarray, "n 3"],
+    vector: Float[np.ndarray, "3"],
+    shift: Float[np.ndarray, "3"],
+    K: Float[np.ndarray, "3 3"],
+) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, "n 2 6"]]:
+    """Return pixels and their derivatives by rotation vector and translation."""
+    projected, jacobian = cv2.projectPoints(points, vector, shift, K, None)
+    return projected[:, 0], jacobian[:, :6].reshape(-1, 2, 6)
+
+
+def _intrinsics(focal: float, width: int, height: int) -> Float[np.ndarray, "3 3"]:
+    return np.array([[focal, 0.0, width / 2], [0.0, focal, height / 2], [0.0, 0.0, 1.0]])

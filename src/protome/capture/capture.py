@@ -1,0 +1,79 @@
+"""Photos to a scene: faces, cameras and masks in one go."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from protome.capture.cameras import camera_from_landmarks, turned_degrees
+from protome.capture.head import Units, head_from_landmarks
+from protome.capture.landmarks import Detection, choose_face, detect, load_face_landmarks
+from protome.capture.mask import person_mask
+from protome.capture.photo import ProtomeWarning, load_photo
+from protome.errors import InputError
+from protome.geometry.transforms import Similarity
+from protome.scene import Scene, View
+from protome.units import UNIT_MM
+
+UNSURE_TURNED = 60.0
+"""Degrees from the front beyond which face landmarks, and so the camera, are off by more than about 5 degrees."""
+
+
+def capture_photos(paths: Sequence[str | Path], strict: bool = False) -> Scene:
+    """Turn photos of one person into a scene whose world frame is the head frame in millimetres.
+
+    `strict` refuses photos with several faces instead of taking the largest with a `ProtomeWarning`.
+
+    Raises:
+        InputError: no photos; or one that cannot be read, shows no face, or shows one that fits no camera.
+    """
+    if not paths:
+        raise InputError("no photos given: give the paths of one or more photos of a person")
+    photos = [load_photo(path) for path in paths]
+    face = load_face_landmarks()
+    views = []
+    for photo, path, detection in zip(photos, paths, detect([photo.image for photo in photos]), strict=True):
+        landmarks = choose_face(detection, str(path), strict)
+        height, width = photo.image.shape[:2]
+        camera = camera_from_landmarks(landmarks, width, height, photo.focal_px, face, str(path))
+        turned = turned_degrees(camera.centre.double().numpy())
+        if turned > UNSURE_TURNED:
+            warnings.warn(
+                f"the face in {path} is turned away by {turned:.0f} degrees: its camera is uncertain",
+                ProtomeWarning,
+                stacklevel=2,
+            )
+        mask = person_mask(photo.image, detection.person_mask, landmarks)
+        views.append(View(photo.name, photo.image, mask, camera, landmarks))
+    return Scene(tuple(views), Similarity.scaling(1 / UNIT_MM))
+
+
+def locate_head(views: Sequence[View], units: Units | None) -> Scene:
+    """Find the head in posed views; the scene keeps their world frame, and landmarks where they agree with the head.
+
+    Landmarks that views already have are kept; `units` is the length unit of the cameras, None where it is unknown.
+
+    Raises:
+        InputError: as `head_from_landmarks`.
+    """
+    blank = [i for i, view in enumerate(views) if view.landmarks is None]
+    found = list(views)
+    for i, detection in zip(blank, detect([views[i].image for i in blank], with_masks=False), strict=True):
+        found[i] = replace(views[i], landmarks=_face_on_person(views[i], detection))
+    placement = head_from_landmarks(found, units, load_face_landmarks())
+    kept = (view if used else replace(view, landmarks=None) for view, used in zip(found, placement.used, strict=True))
+    return Scene(tuple(kept), placement.head_from_world)
+
+
+def _face_on_person(view: View, detection: Detection) -> torch.Tensor | None:
+    """Return the largest face that lies on the view's mask, or None."""
+    height, width = view.mask.shape
+    for face in detection.faces:
+        x, y = face[:, 0].long().clamp(0, width - 1), face[:, 1].long().clamp(0, height - 1)
+        if float(view.mask[y, x].mean()) > 0.5:
+            return face
+    return None

@@ -1,0 +1,125 @@
+"""Face landmarks: where MediaPipe sees them in photos, and where they lie on the mean head."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from protome.capture.photo import ProtomeWarning
+from protome.errors import InputError
+
+MEDIAPIPE_MISSING = 3
+"""Exit code with which `detector.py` says that MediaPipe cannot be imported."""
+
+
+@dataclass(frozen=True)
+class FaceLandmarks:
+    """MediaPipe's landmarks on the mean head of the population."""
+
+    positions: Float[Tensor, "468 3"]
+    """Head frame, millimetres."""
+    weights: Float[Tensor, "468"]
+    """How far each is to be trusted, in (0, 1]: low on the face's outline, the forehead and the inner lips."""
+    ibug68: Int[Tensor, "68"]
+    """For each iBUG-68 point the landmark that stands for it (the jaw, 0-16, only roughly)."""
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What was seen in one image."""
+
+    faces: tuple[Float[Tensor, "478 2"], ...]
+    """Pixel positions (pixel centres at +0.5) of each face's landmarks, the largest face first."""
+    person_mask: Float[Tensor, "h w"]
+    """Probability of a person; zeros where masks were not asked for."""
+
+
+@lru_cache(maxsize=1)
+def load_face_landmarks() -> FaceLandmarks:
+    """Read the packaged landmarks of the mean head (made by `protome.population.face_landmarks`)."""
+    asset = resources.files("protome") / "assets" / "face_landmarks.npz"
+    with asset.open("rb") as file, np.load(file) as stored:
+        return FaceLandmarks(
+            torch.from_numpy(stored["positions"]),
+            torch.from_numpy(stored["weights"]),
+            torch.from_numpy(stored["ibug68"].astype(np.int64)),
+        )
+
+
+def detect(images: Sequence[Float[Tensor, "_ _ 3"]], with_masks: bool = True) -> tuple[Detection, ...]:
+    """Find all faces, and the person's mask, in images (RGB in [0, 1]) with MediaPipe, in a process of its own.
+
+    Raises:
+        InputError: MediaPipe is not installed.
+        RuntimeError: its process failed for another reason.
+    """
+    if not images:
+        return ()
+    arrays = {f"image_{i}": _bytes(image) for i, image in enumerate(images)}
+    script = Path(__file__).with_name("detector.py")
+    # -P keeps this folder's file names from hiding other modules in the child.
+    environment = os.environ | {"GLOG_minloglevel": "3", "TF_CPP_MIN_LOG_LEVEL": "3", "MPLBACKEND": "Agg"}
+    with tempfile.TemporaryDirectory(prefix="protome-") as folder:
+        source, target = Path(folder, "images.npz"), Path(folder, "found.npz")
+        np.savez(source, with_masks=np.array(with_masks), **arrays)  # type: ignore[arg-type]
+        child = subprocess.run(
+            [sys.executable, "-P", str(script), str(source), str(target)],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        if child.returncode == MEDIAPIPE_MISSING:
+            reason = child.stderr.strip().splitlines()[-1:] or ["no reason given"]
+            raise InputError(
+                f"faces are found with MediaPipe, which cannot be imported here ({reason[0]}): "
+                "run `pip install --no-deps mediapipe==0.10.21`"
+            )
+        if child.returncode or not target.is_file():
+            raise RuntimeError(f"the face detector stopped with code {child.returncode}:\n{child.stderr[-2000:]}")
+        with np.load(target) as found:
+            return tuple(
+                Detection(
+                    tuple(torch.from_numpy(found[f"faces_{i}"]).unbind(0)),
+                    torch.from_numpy(found[f"mask_{i}"]).float() / 255.0,
+                )
+                for i in range(len(images))
+            )
+
+
+def choose_face(detection: Detection, name: str, strict: bool = False) -> Float[Tensor, "478 2"]:
+    """Return the landmarks of the one face a photo is about: the largest, with a `ProtomeWarning` if there are others.
+
+    Raises:
+        InputError: no face; or, if `strict`, several.
+    """
+    count = len(detection.faces)
+    if count == 0:
+        raise InputError(
+            f"no face found in {name}: give a photo that shows the face from the front or a three-quarter view, "
+            "sharp and well lit"
+        )
+    if count > 1:
+        if strict:
+            raise InputError(f"{count} faces found in {name}: crop the photo to one person")
+        warnings.warn(f"{count} faces found in {name}: the largest one is used", ProtomeWarning, stacklevel=2)
+    return detection.faces[0]
+
+
+def _bytes(image: Float[Tensor, "h w 3"]) -> np.ndarray:
+    return np.ascontiguousarray((image.detach().cpu().clamp(0, 1) * 255.0).round().to(torch.uint8).numpy())

@@ -1,0 +1,144 @@
+"""The person's mask at full resolution, from the coarse probability of the selfie segmentation."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+WORK_SIDE = 768
+"""Pixels of the longer side at which the outline is found; the full resolution only sharpens its edge."""
+PERSON = 0.8
+"""Probability from which a pixel starts as person: the segmentation errs towards too much more than too little."""
+BAND = 0.12
+"""Half width of the band in which the outline may move, in units of the face's size: what one or two cells of the
+256 x 256 segmentation cover, and what its worst mistakes around hair need."""
+CUT_ROUNDS = 2
+EDGE = 0.02
+"""Radius of the guided filter that softens the outline, in units of the face's size."""
+FLAT = 1e-4
+"""Colour variance below which the guided filter sees no edge."""
+
+
+def person_mask(
+    image: Float[Tensor, "h w 3"], probability: Float[Tensor, "h w"], face: Float[Tensor, "478 2"]
+) -> Float[Tensor, "h w"]:
+    """Return the mask in [0, 1] of the person whose face is given, hair and clothes included.
+
+    The connected part of the probable person that holds the face is kept. Its outline then moves to the image's own
+    edges: colours decide within a band (GrabCut: Rother, Kolmogorov and Blake, 2004), and a guided filter (He, Sun and
+    Tang, 2010; its coefficients found at lower resolution, 2015) makes the edge as fine as the photo.
+    """
+    full = np.ascontiguousarray(image.detach().cpu().numpy(), np.float32)
+    height, width = full.shape[:2]
+    factor = min(1.0, WORK_SIDE / max(height, width))
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    small = cv2.resize(full, size, interpolation=cv2.INTER_AREA)
+    coarse = cv2.resize(probability.detach().cpu().numpy().astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    points = face.detach().cpu().numpy() * [size[0] / width, size[1] / height]
+    face_size = float((points.max(0) - points.min(0)).max())
+    hull = _hull(points, coarse.shape)
+    reach = _part_with(coarse > 0.5, hull)
+    kept = _filled(_large_parts(coarse > PERSON, reach, hull), coarse, hull)
+    cut = _cut(small, kept, hull, max(1, round(BAND * face_size)))
+    cut = _large_parts(_without_threads(cut, max(1, round(0.015 * face_size))), cut, hull)
+    cut = _filled(cut, coarse, hull)
+    slope, offset = _guide(small, cut.astype(np.float32), max(1, round(EDGE * face_size)))
+    slope = cv2.resize(slope, (width, height), interpolation=cv2.INTER_LINEAR)
+    offset = cv2.resize(offset, (width, height), interpolation=cv2.INTER_LINEAR)
+    mask = (slope * full).sum(2) + offset
+    # The filter leaves a faint veil on both sides of the edge.
+    return torch.from_numpy(np.clip((mask - 0.05) / 0.9, 0.0, 1.0).astype(np.float32))
+
+
+def _hull(points: Float[np.ndarray, "n 2"], shape: tuple[int, ...]) -> Bool[np.ndarray, "h w"]:
+    """Return the pixels inside the landmarks' convex hull: certainly person."""
+    inside = np.zeros(shape[:2], np.uint8)
+    corners = cv2.convexHull(points.astype(np.float32))[:, 0]
+    cv2.fillConvexPoly(inside, np.rint(corners - 0.5).astype(np.int32), 1)
+    return inside > 0
+
+
+def _part_with(person: Bool[np.ndarray, "h w"], hull: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """Return the connected part that shares most pixels with the face, the face included."""
+    count, labels = cv2.connectedComponents(person.astype(np.uint8))
+    shared = np.bincount(labels[hull & person], minlength=count)
+    return (labels == shared.argmax()) & person | hull if shared.any() else hull
+
+
+def _large_parts(
+    person: Bool[np.ndarray, "h w"], reach: Bool[np.ndarray, "h w"], hull: Bool[np.ndarray, "h w"]
+) -> Bool[np.ndarray, "h w"]:
+    """Return the parts within `reach` that hold the face or are large, as a body behind an unsure neck is."""
+    count, labels = cv2.connectedComponents((person & reach | hull).astype(np.uint8))
+    keep = np.bincount(labels.ravel(), minlength=count) >= 0.5 * hull.sum()
+    keep[np.unique(labels[hull])] = True
+    keep[0] = False
+    return keep[labels]
+
+
+def _cut(
+    image: Float[np.ndarray, "h w 3"], kept: Bool[np.ndarray, "h w"], hull: Bool[np.ndarray, "h w"], band: int
+) -> Bool[np.ndarray, "h w"]:
+    """Return the person after the colours inside and outside have decided the band around the outline."""
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * band + 1, 2 * band + 1))
+    inside = cv2.erode(kept.astype(np.uint8), disc, borderType=cv2.BORDER_CONSTANT, borderValue=1) > 0
+    outside = cv2.dilate(kept.astype(np.uint8), disc) == 0
+    state = np.where(kept, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    state[outside] = cv2.GC_BGD
+    state[inside | hull] = cv2.GC_FGD
+    if not (state == cv2.GC_BGD).any():
+        return kept  # the person fills the picture: no background to learn colours from
+    pixels: UInt8[np.ndarray, "h w 3"] = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    # GrabCut starts its colour clusters at random.
+    cv2.setRNGSeed(0)
+    cv2.grabCut(pixels, state, (0, 0, 1, 1), np.zeros((1, 65)), np.zeros((1, 65)), CUT_ROUNDS, cv2.GC_INIT_WITH_MASK)
+    return (state == cv2.GC_FGD) | (state == cv2.GC_PR_FGD)
+
+
+def _without_threads(cut: Bool[np.ndarray, "h w"], radius: int) -> Bool[np.ndarray, "h w"]:
+    """Return the mask without what is thinner than a disc of this radius."""
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    # What the picture's border cuts is not thin there.
+    padded = np.pad(cut, 2 * radius, mode="edge").astype(np.uint8)
+    return cv2.morphologyEx(padded, cv2.MORPH_OPEN, disc)[2 * radius : -2 * radius, 2 * radius : -2 * radius] > 0
+
+
+def _filled(
+    part: Bool[np.ndarray, "h w"], probability: Float[np.ndarray, "h w"], hull: Bool[np.ndarray, "h w"]
+) -> Bool[np.ndarray, "h w"]:
+    """Return the part with its holes filled where they are small or the segmentation sees rather person in them.
+
+    Badges and highlights on clothes make such holes; the background seen between an arm and the body stays.
+    """
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((~part).astype(np.uint8), connectivity=4)
+    area = stats[:, cv2.CC_STAT_AREA]
+    likely = np.bincount(labels.ravel(), probability.ravel(), minlength=count) / np.maximum(area, 1)
+    right, bottom = stats[:, 0] + stats[:, 2], stats[:, 1] + stats[:, 3]
+    enclosed = (stats[:, 0] > 0) & (stats[:, 1] > 0) & (right < part.shape[1]) & (bottom < part.shape[0])
+    fill = enclosed & ((area < 0.02 * hull.sum()) | (likely > 0.4))
+    fill[0] = False
+    return part | fill[labels]
+
+
+def _guide(
+    image: Float[np.ndarray, "h w 3"], mask: Float[np.ndarray, "h w"], radius: int
+) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w"]]:
+    """Return slope and offset of the linear colour model of the mask around each pixel (the guided filter)."""
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        side = 2 * radius + 1
+        return cv2.boxFilter(values, -1, (side, side), borderType=cv2.BORDER_REFLECT)
+
+    image_mean, mask_mean = mean(image), mean(mask)
+    covariance = mean(image * mask[..., None]) - image_mean * mask_mean[..., None]
+    variance = np.empty((*mask.shape, 3, 3), np.float32)
+    for i in range(3):
+        for j in range(3):
+            variance[..., i, j] = mean(image[..., i] * image[..., j]) - image_mean[..., i] * image_mean[..., j]
+    variance += FLAT * np.eye(3, dtype=np.float32)
+    slope = np.linalg.solve(variance, covariance[..., None])[..., 0]
+    offset = mask_mean - (slope * image_mean).sum(2)
+    return mean(slope), mean(offset)

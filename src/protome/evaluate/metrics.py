@@ -1,0 +1,261 @@
+"""How far a predicted head is from a scan: aligned point-to-surface distances and normal angles.
+
+These are the exact, stricter companions of the numbers that the H3DS evaluator prints: distances end on the surface,
+not on its vertices, so a prediction gains nothing from being dense, and the alignment is rigid unless asked
+otherwise, so that an error of scale shows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import igl
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+
+from protome.errors import InputError
+from protome.geometry.align import Dof, Foot, Surface, icp
+from protome.geometry.mesh import Mesh
+from protome.geometry.transforms import Similarity
+
+FACE_RADIUS_MM = 95.0
+"""The face is what lies within this distance of the nose tip (the rule of H3DS)."""
+
+ALIGNMENT_SAMPLES = 6000
+"""Points used to find an alignment; more does not move it by a measurable amount."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A distribution in three numbers, in millimetres or degrees; NaN where it is empty."""
+
+    mean: float
+    median: float
+    p90: float
+    """The value that 90 % of the samples stay below."""
+    count: int
+
+    @staticmethod
+    def of(values: Float[np.ndarray, "n"]) -> Spread:
+        """Return the summary of some values."""
+        if len(values) == 0:
+            return Spread(np.nan, np.nan, np.nan, 0)
+        return Spread(float(values.mean()), float(np.median(values)), float(np.percentile(values, 90)), len(values))
+
+
+@dataclass(frozen=True)
+class RegionComparison:
+    """Distances over one region, under the alignment found for that region."""
+
+    to_prediction: Spread
+    """From samples of the truth to the prediction's surface, mm: the number to quote."""
+    to_truth: Spread
+    """From samples of the prediction to the truth's surface, mm, where the truth covers them."""
+    truth_from_prediction: Similarity
+    """The alignment that was found."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` found."""
+
+    face: RegionComparison
+    head: RegionComparison
+    face_normals: Spread
+    """Angles between the surfaces' normals over the face, in degrees."""
+
+
+@dataclass(frozen=True)
+class SurfaceSamples:
+    """Points on a mesh."""
+
+    points: Float[np.ndarray, "n 3"]
+    faces: Int[np.ndarray, "n"]
+    weights: Float[np.ndarray, "n 3"]
+    """Barycentric weights in these faces."""
+
+
+def surface_distances(points: Float[np.ndarray, "n 3"], mesh: Mesh) -> Float[np.ndarray, "n"]:
+    """Return the distance of each point to the nearest point of the mesh's surface, in the common unit."""
+    return Surface(mesh).closest(points).distances
+
+
+def sample_surface(mesh: Mesh, count: int, seed: int = 0) -> SurfaceSamples:
+    """Return `count` points spread evenly by area over a mesh; the same seed gives the same points.
+
+    Raises:
+        ValueError: the mesh has no area.
+    """
+    random = np.random.default_rng(seed)
+    edges = mesh.vertices[mesh.faces[:, 1:]] - mesh.vertices[mesh.faces[:, :1]]
+    area = np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=1).cumsum()
+    if len(area) == 0 or not area[-1] > 0:
+        raise ValueError("a mesh without area cannot be sampled")
+    # Equal strides through the summed area give every triangle its share with the least chance.
+    place = (np.arange(count) + random.random(count)) / count * area[-1]
+    faces = np.minimum(np.searchsorted(area, place, side="right"), len(area) - 1)
+    u, v = np.sqrt(random.random(count)), random.random(count)
+    weights = np.stack([1.0 - u, u * (1.0 - v), u * v], 1)
+    return SurfaceSamples(np.einsum("nk,nkd->nd", weights, mesh.vertices[mesh.faces[faces]]), faces, weights)
+
+
+def compare(
+    prediction: Mesh,
+    truth: Mesh,
+    *,
+    nose_tip: Float[np.ndarray, "3"],
+    dof: Dof = "rigid",
+    start: Similarity | None = None,
+    face_radius: float = FACE_RADIUS_MM,
+    samples: int = 30_000,
+    seed: int = 0,
+) -> Comparison:
+    """Align a predicted head with a scan and return the distances between the two; everything is in millimetres.
+
+    Face and head are aligned each on its own, as in H3DS: by ICP from samples of the truth's region to the
+    prediction's surface, from `start` on (truth from prediction, found with landmarks say; no motion by default).
+    The face is the part of the truth within `face_radius` of `nose_tip` (in the truth's frame), the head is all of
+    the truth. Cut artificial bases off both meshes before: they would count as surface. All lengths are the truth's,
+    also when a "similarity" alignment rescaled the prediction.
+
+    Truth to prediction: uniform samples of the truth's region, each to the nearest point of the whole prediction.
+    Prediction to truth: uniform samples of the prediction whose nearest truth point lies in the region and not on an
+    open border of the truth; beyond a border the scan does not say what is right (a bust that goes on below it).
+    Normals: at the face's samples and their nearest points, from vertex normals computed off both geometries.
+
+    Raises:
+        InputError: the truth has no surface near the nose tip.
+        ValueError: `start` changes lengths though the alignment is rigid.
+    """
+    if dof == "rigid" and start is not None and abs(float(start.scale) - 1.0) > 1e-6:
+        raise ValueError(f"a rigid comparison needs a start of scale 1, got {float(start.scale):.6g}")
+    truth, prediction = _welded(truth), _welded(prediction)
+    near = _reaching(truth, nose_tip, face_radius)
+    if len(near) == 0:
+        raise InputError(
+            f"the scan has no surface within {face_radius:g} mm of the nose tip: "
+            "check that both are given in millimetres and in one frame"
+        )
+    head_samples = sample_surface(truth, samples, seed)
+    face_samples = sample_surface(Mesh(truth.vertices, truth.faces[near]), samples, seed)
+    inside = np.linalg.norm(face_samples.points - nose_tip, axis=1) <= face_radius
+    face_samples = SurfaceSamples(
+        face_samples.points[inside], near[face_samples.faces[inside]], face_samples.weights[inside]
+    )
+    surface = Surface(prediction)
+    back = _Back(truth, sample_surface(prediction, samples, seed))
+
+    face_pose = _align(face_samples.points, surface, dof, start)
+    head_pose = _align(head_samples.points, surface, dof, start)
+    face_foot = surface.closest(_moved(face_samples.points, face_pose.inverse()))
+    head_foot = surface.closest(_moved(head_samples.points, head_pose.inverse()))
+    angles = _angles(truth, face_samples, prediction, face_foot, face_pose)
+    return Comparison(
+        RegionComparison(
+            Spread.of(face_foot.distances * float(face_pose.scale)),
+            Spread.of(back.distances(face_pose, nose_tip, face_radius)),
+            face_pose,
+        ),
+        RegionComparison(
+            Spread.of(head_foot.distances * float(head_pose.scale)),
+            Spread.of(back.distances(head_pose, nose_tip, np.inf)),
+            head_pose,
+        ),
+        Spread.of(angles),
+    )
+
+
+def _welded(mesh: Mesh) -> Mesh:
+    """Return the mesh with one vertex per position: texture seams would look like borders and creases."""
+    extent = float(np.ptp(mesh.vertices, axis=0).max()) if len(mesh.vertices) else 1.0
+    keys = np.rint(mesh.vertices / (1e-7 * max(extent, 1e-300))).astype(np.int64)
+    _, first, inverse = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    faces = inverse.reshape(-1)[mesh.faces]
+    distinct = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
+    return Mesh(np.asarray(mesh.vertices, np.float64)[first], faces[distinct].astype(np.int64))
+
+
+def _reaching(mesh: Mesh, centre: Float[np.ndarray, "3"], radius: float) -> Int[np.ndarray, "k"]:
+    """Return the triangles that may reach into a ball (their bounding balls do)."""
+    corners = mesh.vertices[mesh.faces]
+    middle = corners.mean(1)
+    reach = np.linalg.norm(corners - middle[:, None], axis=2).max(1)
+    return np.flatnonzero(np.linalg.norm(middle - centre, axis=1) <= radius + reach)
+
+
+def _moved(points: Float[np.ndarray, "n 3"], b_from_a: Similarity) -> Float[np.ndarray, "n 3"]:
+    return b_from_a.apply(torch.from_numpy(points)).numpy()
+
+
+def _align(points: Float[np.ndarray, "n 3"], surface: Surface, dof: Dof, start: Similarity | None) -> Similarity:
+    """Return truth from prediction, found with points of the truth and the prediction's surface."""
+    stride = max(1, len(points) // ALIGNMENT_SAMPLES)
+    guess = None if start is None else start.inverse()
+    return icp(points[::stride], surface, dof=dof, start=guess).target_from_source.inverse()
+
+
+class _Back:
+    """Samples of the prediction on their way to the truth."""
+
+    def __init__(self, truth: Mesh, samples: SurfaceSamples) -> None:
+        self.samples = samples
+        self.truth = Surface(truth)
+        self.borders = _border_edges(truth)
+        self.border_vertices = np.zeros(len(truth.vertices), bool)
+        for edge in range(3):
+            rows = truth.faces[self.borders[:, edge]]
+            self.border_vertices[rows[:, (edge + 1) % 3]] = True
+            self.border_vertices[rows[:, (edge + 2) % 3]] = True
+
+    def distances(
+        self, truth_from_prediction: Similarity, nose_tip: Float[np.ndarray, "3"], radius: float
+    ) -> Float[np.ndarray, "k"]:
+        """Return the distances of the samples whose nearest truth point lies in the region and off the borders."""
+        foot = self.truth.closest(_moved(self.samples.points, truth_from_prediction))
+        near = np.linalg.norm(foot.points - nose_tip, axis=1) <= radius
+        return foot.distances[near & ~self.on_border(foot)]
+
+    def on_border(self, foot: Foot) -> Bool[np.ndarray, "n"]:
+        """Return which nearest points lie on an open border of the truth."""
+        faces = self.truth.faces[foot.faces]
+        zero = _barycentric(self.truth.vertices[faces], foot.points) < 1e-5
+        on_edge = (zero & self.borders[foot.faces]).any(1)
+        corner = np.take_along_axis(faces, np.argmin(zero, 1)[:, None], 1)[:, 0]
+        return on_edge | ((zero.sum(1) == 2) & self.border_vertices[corner])
+
+
+def _border_edges(mesh: Mesh) -> Bool[np.ndarray, "f 3"]:
+    """Return for each face and corner whether the opposite edge belongs to no other face."""
+    edges = np.sort(np.stack([mesh.faces[:, [1, 2]], mesh.faces[:, [2, 0]], mesh.faces[:, [0, 1]]], 1), 2)
+    _, inverse, counts = np.unique(edges.reshape(-1, 2), axis=0, return_inverse=True, return_counts=True)
+    return (counts[inverse.reshape(-1)] == 1).reshape(-1, 3)
+
+
+def _barycentric(triangles: Float[np.ndarray, "n 3 3"], points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+    """Return the barycentric weights of points on triangles; the first corner for triangles without area."""
+    a, b, c = (triangles[:, k] for k in range(3))
+    normal = np.cross(b - a, c - a)
+    squared = (normal**2).sum(1)
+    area = np.where(squared > 0, squared, 1.0)
+    first = (np.cross(c - b, points - b) * normal).sum(1) / area
+    second = (np.cross(a - c, points - c) * normal).sum(1) / area
+    weights = np.stack([first, second, 1.0 - first - second], 1)
+    return np.where((squared > 0)[:, None], weights, np.array([1.0, 0.0, 0.0]))
+
+
+def _angles(
+    truth: Mesh, samples: SurfaceSamples, prediction: Mesh, foot: Foot, truth_from_prediction: Similarity
+) -> Float[np.ndarray, "n"]:
+    """Return the angles in degrees between the truth's normals at its samples and the prediction's at their feet."""
+    wanted = _normals(truth, samples.faces, samples.weights)
+    weights = _barycentric(prediction.vertices[prediction.faces[foot.faces]], foot.points)
+    found = _normals(prediction, foot.faces, weights) @ truth_from_prediction.rotation.numpy().T
+    return np.degrees(np.arctan2(np.linalg.norm(np.cross(wanted, found), axis=1), (wanted * found).sum(1)))
+
+
+def _normals(mesh: Mesh, faces: Int[np.ndarray, "n"], weights: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+    """Return interpolated vertex normals (weighted by corner angles)."""
+    angle = igl.PerVertexNormalsWeightingType.PER_VERTEX_NORMALS_WEIGHTING_TYPE_ANGLE
+    vertex = np.nan_to_num(igl.per_vertex_normals(mesh.vertices, np.ascontiguousarray(mesh.faces), angle))
+    return np.einsum("nk,nkd->nd", weights, vertex[mesh.faces[faces]])

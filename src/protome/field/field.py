@@ -1,0 +1,62 @@
+"""What a field is to the renderer: functions of space, no model behind them in sight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+SdfFn = Callable[[Float[Tensor, "n 3"]], Float[Tensor, "n"]]
+"""Points to signed distances, negative inside."""
+
+
+@dataclass(frozen=True)
+class SurfacePoints:
+    """A field's values at some points, differentiable in the points and in whatever the field depends on."""
+
+    sdf: Float[Tensor, "n"]
+    gradient: Float[Tensor, "n 3"]
+    """Spatial gradient of the signed distance, not normalised."""
+    feature: Float[Tensor, "n k"]
+    """Whatever the field's colour needs besides normal and view direction."""
+
+    @property
+    def normals(self) -> Float[Tensor, "n 3"]:
+        """Unit outward normals."""
+        return torch.nn.functional.normalize(self.gradient, dim=-1)
+
+
+SurfaceFn = Callable[[Float[Tensor, "n 3"]], SurfacePoints]
+"""Points to distances, gradients and features."""
+ColorFn = Callable[
+    [Float[Tensor, "n 3"], Float[Tensor, "n 3"], Float[Tensor, "n 3"], Float[Tensor, "n k"]], Float[Tensor, "n 3"]
+]
+"""Points, unit normals, unit view directions (from the camera) and features to RGB in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """The functions that a renderer, a mesher or a loss needs."""
+
+    sdf: SdfFn
+    surface: SurfaceFn
+    colour: ColorFn
+
+
+def surface_by_autograd(sdf: SdfFn) -> SurfaceFn:
+    """Return a `SurfaceFn` that differentiates any `SdfFn`; features are empty.
+
+    The gradient is itself differentiable.
+    """
+
+    def surface(points: Float[Tensor, "n 3"]) -> SurfacePoints:
+        with torch.enable_grad():
+            inputs = points if points.requires_grad else points.detach().requires_grad_(True)
+            values = sdf(inputs)
+            (gradient,) = torch.autograd.grad(values.sum(), inputs, create_graph=True)
+        return SurfacePoints(values, gradient, points.new_zeros(len(points), 0))
+
+    return surface

@@ -1,0 +1,150 @@
+"""`HeadField`: a deformation into one reference head, its signed distance, and a renderer (the SA-SM)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from protome.field.encoding import Encoding
+from protome.field.field import Field, SurfacePoints
+from protome.field.mlp import Mlp, initialise_small, initialise_sphere
+
+
+@dataclass(frozen=True)
+class HeadFieldConfig:
+    """Sizes of the three networks."""
+
+    latent: int = 128
+    """Length of the shape latent and of the appearance latent."""
+    feature: int = 32
+    """Length of the geometry feature that the deformation passes to the renderer."""
+    deformation_width: int = 192
+    deformation_depth: int = 5
+    deformation_frequencies: int = 4
+    reference_width: int = 128
+    reference_depth: int = 5
+    reference_frequencies: int = 6
+    renderer_width: int = 128
+    renderer_depth: int = 4
+    renderer_frequencies: int = 6
+    view_frequencies: int = 2
+    centre: tuple[float, float, float] = (0.0, -0.2, -0.4)
+    """Centre of the sphere that the reference starts as, inner units: the middle of a head."""
+    radius: float = 0.6
+    """Its radius."""
+
+
+@dataclass(frozen=True)
+class HeadPoints:
+    """Everything the losses of prior training ask of s scenes with n points each."""
+
+    sdf: Float[Tensor, "s n"]
+    gradient: Float[Tensor, "s n 3"]
+    displacement: Float[Tensor, "s n 3"]
+    reference: Float[Tensor, "s n 3"]
+    """Where the points land in the reference head."""
+    feature: Float[Tensor, "s n k"]
+
+
+class HeadField(nn.Module):
+    """f_sdf(x) = f_ref(x + delta(x, z_shape)), colour r(x_ref, n, v, gamma, z_appearance) (SIRA++, section 3)."""
+
+    def __init__(self, config: HeadFieldConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.alpha: float | None = None
+        """Progress of the reference's encoding mask; None once training is over."""
+        c = config
+        points = Encoding(c.deformation_frequencies).width
+        colour = Encoding(c.renderer_frequencies).width + 3 + Encoding(c.view_frequencies).width + c.feature
+        self.deformation = Mlp(points, 3 + c.feature, c.deformation_width, c.deformation_depth, c.latent)
+        self.reference = Mlp(Encoding(c.reference_frequencies).width, 1, c.reference_width, c.reference_depth)
+        self.renderer = Mlp(colour, 3, c.renderer_width, c.renderer_depth, c.latent)
+        self.register_buffer("centre", torch.tensor(c.centre))
+        initialise_small(self.deformation)
+        initialise_small(self.renderer)
+        initialise_sphere(self.reference, c.radius)
+
+    def _deform(self, points: Tensor, z_shape: Tensor) -> Tensor:
+        return self.deformation(Encoding(self.config.deformation_frequencies)(points).value, z_shape)
+
+    def _reference_encoding(self) -> Encoding:
+        return Encoding(self.config.reference_frequencies, self.alpha)
+
+    def sdf(self, points: Float[Tensor, "s n 3"], z_shape: Float[Tensor, "s c"]) -> Float[Tensor, "s n"]:
+        """Return signed distances only: the cheap query that tracing and meshing use."""
+        reference = points + self._deform(points, z_shape)[..., :3]
+        return self.reference(self._reference_encoding()(reference - self.centre).value)[..., 0]
+
+    def query(self, points: Float[Tensor, "s n 3"], z_shape: Float[Tensor, "s c"]) -> HeadPoints:
+        """Return distances with their analytic spatial gradient, displacements and features.
+
+        The gradient is (I + J_delta)^T grad f_ref, assembled by two transposed-Jacobian products.
+        """
+        around = Encoding(self.config.deformation_frequencies)
+        encoded = around(points)
+        deformation = self.deformation.record(encoded.value, z_shape)
+        displacement, feature = deformation.value[..., :3], deformation.value[..., 3:]
+        reference = points + displacement
+        inner = self._reference_encoding()
+        inner_encoded = inner(reference - self.centre)
+        tape = self.reference.record(inner_encoded.value)
+        one = torch.ones_like(tape.value)
+        slope = inner.pullback(inner_encoded, self.reference.pullback(tape, one))
+        pushed = torch.cat([slope, torch.zeros_like(feature)], -1)
+        gradient = slope + around.pullback(encoded, self.deformation.pullback(deformation, pushed))
+        return HeadPoints(tape.value[..., 0], gradient, displacement, reference, feature)
+
+    def colour(
+        self,
+        reference: Float[Tensor, "s n 3"],
+        normals: Float[Tensor, "s n 3"],
+        views: Float[Tensor, "s n 3"],
+        feature: Float[Tensor, "s n k"],
+        z_appearance: Float[Tensor, "s c"],
+    ) -> Float[Tensor, "s n 3"]:
+        """Return RGB in [0, 1]; normals and view directions are those of real, not of reference space."""
+        where = Encoding(self.config.renderer_frequencies)(reference - self.centre).value
+        facing = Encoding(self.config.view_frequencies)(views).value
+        return torch.sigmoid(self.renderer(torch.cat([where, normals, facing, feature], -1), z_appearance))
+
+    def with_finer_colour(self, frequencies: int) -> HeadField:
+        """Return a copy whose renderer also sees higher frequencies of the reference point, at first without effect.
+
+        A prior needs few frequencies; one person's photos hold finer colours than that.
+        """
+        config = self.config
+        finer = HeadField(replace(config, renderer_frequencies=frequencies))
+        old, new = Encoding(config.renderer_frequencies), Encoding(frequencies)
+        column = torch.arange(new.width + self.renderer.first.in_features - old.width)
+        wave = torch.arange(3 * 2 * old.frequencies)
+        axis, kind, power = wave // (2 * old.frequencies), wave // old.frequencies % 2, wave % old.frequencies
+        kept = torch.cat([column[:3], 3 + (2 * axis + kind) * new.frequencies + power, column[new.width :]])
+        state = self.state_dict()
+        for name in ("renderer.first.weight", "renderer.again.weight"):
+            wide = state[name].new_zeros(len(state[name]), len(column))
+            wide[:, kept.to(wide.device)] = state[name]
+            state[name] = wide
+        finer.load_state_dict(state)
+        return finer.to(self.centre)
+
+    def bind(self, z_shape: Float[Tensor, "c"], z_appearance: Float[Tensor, "c"]) -> Field:
+        """Return the field of one head; gradients flow to the latents and to the weights."""
+        shape, appearance = z_shape[None], z_appearance[None]
+
+        def surface(points: Float[Tensor, "n 3"]) -> SurfacePoints:
+            at = self.query(points[None], shape)
+            return SurfacePoints(at.sdf[0], at.gradient[0], torch.cat([at.reference, at.feature], -1)[0])
+
+        def colour(
+            points: Float[Tensor, "n 3"],
+            normals: Float[Tensor, "n 3"],
+            views: Float[Tensor, "n 3"],
+            features: Float[Tensor, "n k"],
+        ) -> Float[Tensor, "n 3"]:
+            return self.colour(features[None, :, :3], normals[None], views[None], features[None, :, 3:], appearance)[0]
+
+        return Field(lambda points: self.sdf(points[None], shape)[0], surface, colour)

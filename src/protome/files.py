@@ -1,0 +1,60 @@
+"""Writing files so that what was there stays until the new file is complete."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from protome.errors import InputError
+
+
+def check_output_folder(folder: Path) -> None:
+    """Make `folder` if it is missing, and make sure that files can be written into it: before long work, not after.
+
+    Raises:
+        InputError: the folder cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InputError(f"cannot write into {folder}, because a file is in the way: choose another folder") from error
+    except OSError as error:
+        raise InputError(f"cannot write into {folder} ({error.strerror}): choose another folder") from error
+
+
+def check_output_file(path: Path) -> None:
+    """Make the folder of the file `path` if it is missing, and make sure that the file can be written.
+
+    Raises:
+        InputError: `path` is a folder, or its own folder cannot be made or written to.
+    """
+    if path.is_dir():
+        raise InputError(f"cannot write the file {path}, because it is a folder: choose another name")
+    check_output_folder(path.parent)
+
+
+def write_atomically(path: Path, writer: Callable[[Path], object]) -> None:
+    """Have `writer` fill a temporary file beside `path` and, when it is complete, put it in the place of `path`.
+
+    The folder is made if it is missing. The temporary name keeps the suffix, because writers choose formats by it.
+    If `writer` fails, the temporary file is removed and a file already at `path` stays as it was.
+
+    Raises:
+        InputError: the file system refuses (no space left, no permission).
+    """
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        usual_mode = temporary.stat().st_mode
+        writer(temporary)
+        temporary.chmod(usual_mode)  # some libraries write files that only their owner may read
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"cannot write {path} ({error.strerror or error}): choose another place for it") from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,113 @@
+"""The pixels that a fit draws its rays from, all views in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from protome.geometry.camera import Rays
+from protome.geometry.transforms import Similarity
+from protome.render.trace import box_span
+from protome.scene import Scene, View
+from protome.units import UNIT_MM
+
+_EDGE = 30.0 / UNIT_MM
+"""How far inside the modelled volume a ray must pass before it counts as pointing at what is modelled."""
+_BOTTOM = 70.0 / UNIT_MM
+
+
+@dataclass(frozen=True)
+class PixelTable:
+    """Pixels whose rays cross the modelled volume; rays are in the head frame before any refinement."""
+
+    rays: Rays
+    view: Int[Tensor, "p"]
+    """Which view a pixel belongs to."""
+    colour: Float[Tensor, "p 3"]
+    mask: Float[Tensor, "p"]
+    decided: Bool[Tensor, "p"]
+    """Whether a miss means something: background always, the person only well inside the modelled volume."""
+    weight: Float[Tensor, "p"]
+    """Relative chance to be drawn."""
+
+    def __len__(self) -> int:
+        return len(self.view)
+
+    def __getitem__(self, index: Tensor) -> PixelTable:
+        return PixelTable(
+            self.rays[index], self.view[index], self.colour[index], self.mask[index], self.decided[index],
+            self.weight[index],
+        )  # fmt: skip
+
+    def draw(self, count: int, generator: torch.Generator) -> PixelTable:
+        """Draw pixels by their weights, with replacement."""
+        index = torch.multinomial(self.weight.cpu(), count, replacement=True, generator=generator)
+        return self[index.to(self.view.device)]
+
+    def to(self, device: torch.device) -> PixelTable:
+        """Move to a device."""
+        return PixelTable(
+            Rays(self.rays.origins.to(device), self.rays.directions.to(device)),
+            *(getattr(self, key).to(device) for key in ("view", "colour", "mask", "decided", "weight")),
+        )
+
+
+def head_window(view: View, head_from_world: Similarity, bounds: Float[Tensor, "2 3"], size: int) -> View:
+    """Return the part of a view that shows the modelled volume, its longer side at most `size` pixels."""
+    low, high = bounds
+    corners = torch.cartesian_prod(*torch.stack([low, high], 1)) * 0.92
+    camera = view.camera.transformed(head_from_world)
+    in_front = camera.to_camera(corners)[:, 2] > 1e-3
+    height, width = view.mask.shape
+    if not bool(in_front.all()):
+        return view.resized(size)
+    spot = camera.project(corners)
+    left, top = (spot.amin(0).floor().clamp(min=0)).long().tolist()
+    right = int(min(width, float(spot[:, 0].amax().ceil())))
+    bottom = int(min(height, float(spot[:, 1].amax().ceil())))
+    if right - left < 16 or bottom - top < 16:
+        return view.resized(size)
+    return view.cropped(left, top, right - left, bottom - top).resized(size)
+
+
+def _weights(view: View, mask: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
+    """People count fully, background near them too, far background a tenth; the face as much as all the rest."""
+    reach = max(3, round(0.08 * max(mask.shape)) | 1)
+    near = torch.nn.functional.max_pool2d(mask[None, None], reach, 1, reach // 2)[0, 0]
+    weight = torch.where(near > 0.5, 1.0, 0.1)
+    if view.landmarks is not None:
+        (left, top), (right, bottom) = view.landmarks.amin(0).tolist(), view.landmarks.amax(0).tolist()
+        y, x = torch.meshgrid(torch.arange(mask.shape[0]), torch.arange(mask.shape[1]), indexing="ij")
+        face = (x >= left) & (x <= right) & (y >= top) & (y <= bottom) & (mask > 0.5)
+        if bool(face.any()):
+            weight = weight * torch.where(face, float(weight[~face].sum() / weight[face].sum()), 1.0).clamp(1, 8)
+    return weight / weight.sum()
+
+
+def pixel_table(scene: Scene, bounds: Float[Tensor, "2 3"], size: int) -> PixelTable:
+    """Return the table of all views, each shrunk so that the head's window has `size` pixels; views weigh the same."""
+    inner = bounds + torch.tensor([[_EDGE, _BOTTOM, _EDGE], [-_EDGE, -_EDGE, -_EDGE]])
+    tables = []
+    for number, view in enumerate(scene.views):
+        window = head_window(view, scene.head_from_world, bounds, size)
+        rays = window.camera.transformed(scene.head_from_world).rays()
+        mask = window.mask.reshape(-1)
+        decided = (mask < 0.5) | box_span(rays, inner).crosses
+        weight = _weights(window, window.mask).reshape(-1)
+        crosses = box_span(rays, bounds).crosses
+        index = torch.full_like(mask, number, dtype=torch.long)
+        table = PixelTable(rays, index, window.image.reshape(-1, 3), mask, decided, weight / weight[crosses].sum())
+        tables.append(table[crosses])
+    return _joined(tables)
+
+
+def _joined(tables: Sequence[PixelTable]) -> PixelTable:
+    rays = Rays(
+        torch.cat([table.rays.origins for table in tables]), torch.cat([table.rays.directions for table in tables])
+    )
+    keys = ("view", "colour", "mask", "decided", "weight")
+    return PixelTable(rays, *(torch.cat([getattr(table, key) for table in tables]) for key in keys))

@@ -1,0 +1,39 @@
+"""Small corrections of where the head is, learned during a fit."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from protome.geometry.camera import Rays
+from protome.geometry.transforms import Similarity, rotation_from_vector
+
+
+class Placement(nn.Module):
+    """A rotation, a shift and a scale about a pivot: one for the whole scene, or one for each view.
+
+    A posed scene moves as a whole, so its cameras stay as given. Photos without a common frame are each placed on
+    their own; their scale stays fixed, because one photo cannot tell size from distance.
+    """
+
+    def __init__(self, frames: int, pivot: Float[Tensor, "3"], with_scale: bool) -> None:
+        super().__init__()
+        self.rotation = nn.Parameter(torch.zeros(frames, 3))
+        self.shift = nn.Parameter(torch.zeros(frames, 3))
+        self.log_scale = nn.Parameter(torch.zeros(frames), requires_grad=with_scale)
+        self.register_buffer("pivot", pivot.clone())
+
+    def frame(self, number: int) -> Similarity:
+        """Return the correction of one frame, to be applied after `head_from_world`."""
+        rotation = rotation_from_vector(self.rotation[number])
+        scale = self.log_scale[number].exp()
+        return Similarity(rotation, self.pivot - scale * (rotation @ self.pivot) + self.shift[number], scale)
+
+    def move(self, rays: Rays, view: Int[Tensor, "n"]) -> Rays:
+        """Return rays of the given views in the corrected head frame."""
+        frame = view if len(self.rotation) > 1 else torch.zeros_like(view)
+        rotations = rotation_from_vector(self.rotation)[frame]
+        scaled = self.log_scale.exp()[frame, None] * (rays.origins - self.pivot)
+        origins = torch.einsum("nij,nj->ni", rotations, scaled) + self.pivot + self.shift[frame]
+        return Rays(origins, torch.einsum("nij,nj->ni", rotations, rays.directions))

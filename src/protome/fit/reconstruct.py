@@ -1,0 +1,215 @@
+"""Few-shot reconstruction: latents first, then the deformation and the renderer; the reference stays frozen."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from protome.field.field import Field
+from protome.field.head import HeadField
+from protome.fit import losses
+from protome.fit.pixels import PixelTable, pixel_table
+from protome.fit.placement import Placement
+from protome.fit.schedule import mask_sharpness, rate_factor
+from protome.geometry.transforms import Similarity
+from protome.prior import HeadCode, Prior, save_head
+from protome.progress import progress
+from protome.render.surface import hit_points
+from protome.render.trace import Trace, Tracer, box_span, sphere_tracer
+from protome.scene import Scene
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """One fit. Weights are those of IDR and SIRA++ unless a comment says otherwise."""
+
+    size: int = 256
+    """Longer side, in pixels, of the window around the head."""
+    rays: int = 768
+    """Rays per step, drawn from all views."""
+    latent_steps: int = 150
+    """Steps that move only the latents (and the placement)."""
+    network_steps: int = 450
+    """Steps that also move the deformation and the renderer."""
+    latent_rate: float = 0.05
+    """In standard deviations of the prior's latents per step."""
+    placement_rate: float = 1e-3
+    deformation_rate: float = 1e-4
+    renderer_rate: float = 5e-4
+    renderer_frequencies: int = 8
+    """Frequencies of the reference point that the adapted renderer sees; the prior's has fewer."""
+    mask: float = 100.0
+    eikonal: float = 0.1
+    latent: float = 1e-3
+    """Weight of the mean squared latent in standard deviations (ours: one view leaves most of them open)."""
+
+
+FIT_PRESETS = {
+    "draft": FitConfig(size=128, rays=384, latent_steps=60, network_steps=90),
+    "standard": FitConfig(),
+    "fine": FitConfig(size=384, rays=1536, latent_steps=250, network_steps=1200),
+}
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A fitted head."""
+
+    field: HeadField
+    """The prior's field with its deformation and renderer adapted to this head."""
+    code: HeadCode
+    bounds: Float[Tensor, "2 3"]
+    """Lower and upper corner of the modelled volume, inner units."""
+    head_from_world: tuple[Similarity, ...]
+    """Where the head is: one map for a posed scene, one for each photo otherwise."""
+    curves: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    """Each loss term at each step."""
+
+    def bind(self) -> Field:
+        """Return the head as a field."""
+        return self.field.bind(self.code.shape, self.code.appearance)
+
+    def to(self, device: str) -> FitResult:
+        """Move to a device."""
+        return FitResult(
+            self.field.to(device),
+            HeadCode(self.code.shape.to(device), self.code.appearance.to(device)),
+            self.bounds.to(device),
+            tuple(place.to(device) for place in self.head_from_world),
+            self.curves,
+        )
+
+    def save(self, path: Path) -> None:
+        """Write the latents, the adapted weights and the placement as safetensors."""
+        save_head(path, self.field, self.code, self.bounds, [place.matrix() for place in self.head_from_world])
+
+
+class _LatentBasis(nn.Module):
+    """Latents in standard deviations along the principal directions of the training heads'."""
+
+    def __init__(self, codes: Float[Tensor, "heads c"]) -> None:
+        super().__init__()
+        mean = codes.mean(0)
+        _, deviations, directions = torch.linalg.svd(codes - mean, full_matrices=False)
+        self.register_buffer("mean", mean)
+        self.register_buffer("basis", directions * (deviations / (len(codes) - 1) ** 0.5)[:, None])
+        self.amount = nn.Parameter(torch.zeros(len(deviations)))
+
+    def code(self) -> Float[Tensor, "c"]:
+        return self.mean + self.amount @ self.basis
+
+
+@dataclass
+class _Fit:
+    """Everything a step reads and moves."""
+
+    head: HeadField
+    shape: _LatentBasis
+    appearance: _LatentBasis
+    placement: Placement
+    bounds: Tensor
+    tracer: Tracer
+    config: FitConfig
+
+    def bind(self) -> Field:
+        return self.head.bind(self.shape.code(), self.appearance.code())
+
+
+def step_losses(fit: _Fit, batch: PixelTable, sharpness: float, generator: torch.Generator) -> dict[str, Tensor]:
+    """Return the weighted loss terms of one batch of rays (SIRA++, section 3.3)."""
+    config, rays = fit.config, fit.placement.move(batch.rays, batch.view)
+    now = fit.bind()
+    trace: Trace = fit.tracer(now.sdf, rays, box_span(rays, fit.bounds))
+    usable = ~trace.started_inside
+    person = batch.mask > 0.5
+    seen = trace.hit & person & usable
+    points = hit_points(now.surface, rays[seen], trace.depth[seen])
+    at = now.surface(points)
+    colours = now.colour(points, at.normals, rays.directions[seen], at.feature)
+    rest = ~seen & batch.decided & usable
+    lowest = now.sdf(rays[rest].at(trace.depth[rest].detach()))
+
+    anywhere = torch.rand(len(batch) // 2, 3, generator=generator).to(fit.bounds)
+    anywhere = fit.bounds[0] + anywhere * (fit.bounds[1] - fit.bounds[0])
+    jitter = 0.02 * torch.randn(len(points), 3, generator=generator).to(points)
+    around = now.surface(torch.cat([anywhere, points.detach() + jitter]))
+    count = len(batch)
+    return {
+        "colour": losses.photometric(colours, batch.colour[seen], count),
+        "mask": config.mask * losses.silhouette(lowest, batch.mask[rest], sharpness, count),
+        "eikonal": config.eikonal * losses.eikonal(around.gradient),
+        "latent": config.latent * (fit.shape.amount.square().mean() + fit.appearance.amount.square().mean()),
+    }
+
+
+def fit_head(
+    scene: Scene, prior: Prior, config: FitConfig, *, shared_frame: bool, seed: int = 0, quiet: bool = False
+) -> FitResult:
+    """Fit a prior to a scene.
+
+    `shared_frame` says that the views' cameras are known in one frame (a posed scene): then one correction
+    moves the head in that frame, with its scale from two views up. Otherwise each photo has its own.
+    """
+    device = prior.bounds.device
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    head = prior.field.with_finer_colour(config.renderer_frequencies).requires_grad_(False)
+    frames = 1 if shared_frame else len(scene.views)
+    fit = _Fit(
+        head,
+        _LatentBasis(prior.codes_shape).to(device),
+        _LatentBasis(prior.codes_appearance).to(device),
+        Placement(frames, head.centre, shared_frame and len(scene.views) > 1).to(device),
+        prior.bounds,
+        sphere_tracer(),
+        config,
+    )
+    table = pixel_table(scene, prior.bounds.cpu(), config.size).to(device)
+    curves: dict[str, list[float]] = {}
+    total = config.latent_steps + config.network_steps
+    with progress("fitting", total, quiet=quiet) as step:
+        for number in range(total):
+            if number == 0:
+                optimiser = _latent_optimiser(fit)
+            if number == config.latent_steps:
+                optimiser = _network_optimiser(fit)
+            for group in optimiser.param_groups:
+                group["lr"] = group["start"] * rate_factor(number / total)
+            batch = table.draw(config.rays, generator)
+            terms = step_losses(fit, batch, mask_sharpness(number / total), generator)
+            optimiser.zero_grad(set_to_none=True)
+            torch.stack(list(terms.values())).sum().backward()
+            optimiser.step()
+            for key, value in terms.items():
+                curves.setdefault(key, []).append(float(value.detach()))
+            step(1, f"colour {curves['colour'][-1]:.3f}  mask {curves['mask'][-1]:.3f}")
+    code = HeadCode(fit.shape.code().detach(), fit.appearance.code().detach())
+    with torch.no_grad():
+        placed = [fit.placement.frame(k).compose(scene.head_from_world.to(device)) for k in range(frames)]
+    return FitResult(head.requires_grad_(False), code, prior.bounds, tuple(place.detach() for place in placed), curves)
+
+
+def _groups(fit: _Fit) -> list[dict[str, object]]:
+    placed = [value for value in fit.placement.parameters() if value.requires_grad]
+    return [
+        {"params": [fit.shape.amount, fit.appearance.amount], "start": fit.config.latent_rate},
+        {"params": placed, "start": fit.config.placement_rate},
+    ]
+
+
+def _latent_optimiser(fit: _Fit) -> torch.optim.Adam:
+    return torch.optim.Adam(_groups(fit))
+
+
+def _network_optimiser(fit: _Fit) -> torch.optim.Adam:
+    networks = ((fit.head.deformation, fit.config.deformation_rate), (fit.head.renderer, fit.config.renderer_rate))
+    groups = _groups(fit)
+    for network, rate in networks:
+        network.requires_grad_(True)
+        groups.append({"params": list(network.parameters()), "start": rate})
+    return torch.optim.Adam(groups)

@@ -1,0 +1,189 @@
+"""Photos in, head out: the whole path on a page."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from protome.capture.capture import capture_photos, locate_head
+from protome.device import choose_device
+from protome.errors import InputError
+from protome.files import check_output_folder, write_atomically
+from protome.fit.pixels import head_window
+from protome.fit.reconstruct import FIT_PRESETS, FitResult, fit_head
+from protome.geometry.camera import Camera
+from protome.geometry.mesh import Mesh
+from protome.geometry.transforms import Similarity
+from protome.meshing.extract import extract_mesh
+from protome.preview import preview_sheet
+from protome.prior import Prior
+from protome.progress import progress
+from protome.render.render import Rendering, render
+from protome.scene import Scene
+from protome.scenes.idr import is_scene, read_idr
+from protome.units import UNIT_MM
+
+MAX_PHOTOS = 32
+RESOLUTIONS = {"draft": 160, "standard": 288, "fine": 384}
+"""Cells along the longest side of the modelled volume (52 cm): about 3.3, 1.8 and 1.4 mm."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """A reconstructed head."""
+
+    mesh: Mesh
+    """Head frame, millimetres; vertex colours and normals."""
+    mesh_world: Mesh
+    """The same in the scene's own world frame and units (for photos: equal to `mesh`)."""
+    fit: FitResult
+    scene: Scene
+    posed: bool
+    """Whether the cameras were given."""
+    preset: str
+    seed: int
+    device: str
+    seconds: dict[str, float]
+    """Wall time of each stage."""
+
+    def camera(self, view: int) -> Camera:
+        """Return the camera of an input photo, posed in the head frame in millimetres."""
+        placed = self.scene.views[view].camera.transformed(self.fit.head_from_world[0 if self.posed else view])
+        return placed.transformed(Similarity.scaling(UNIT_MM))
+
+    def render(self, camera: Camera) -> Rendering:
+        """Render the head with a camera posed in the head frame in millimetres; depths are in millimetres."""
+        seen = render(self.fit.bind(), camera.transformed(Similarity.scaling(1 / UNIT_MM)), self.fit.bounds)
+        return Rendering(seen.colour, seen.normal, seen.depth * UNIT_MM, seen.mask)
+
+    def save(self, folder: str | Path, command: Sequence[str] = ()) -> None:
+        """Write head.ply, head.glb, preview.png, field.safetensors and result.json into a folder.
+
+        Raises:
+            InputError: the folder cannot be made or written.
+        """
+        folder = Path(folder)
+        check_output_folder(folder)
+        self.mesh_world.save(folder / "head.ply")
+        self.mesh.scaled(1e-3).save(folder / "head.glb")
+        write_atomically(folder / "field.safetensors", self.fit.save)
+        write_atomically(folder / "preview.png", self._save_preview)
+        facts = json.dumps(self._facts(command), indent=1, allow_nan=False)
+        write_atomically(folder / "result.json", lambda path: path.write_text(facts + "\n"))
+
+    def _save_preview(self, path: Path) -> None:
+        placed = self.fit.head_from_world[0]
+        view = head_window(self.scene.views[0], placed, self.fit.bounds, 768)
+        inner = self.mesh.scaled(1 / UNIT_MM)
+        camera = view.camera.transformed(placed)
+        sheet = preview_sheet(inner, self.fit.bind(), self.fit.bounds, view.image, camera)
+        Image.fromarray(np.rint(255 * sheet.clip(0, 1)).astype(np.uint8)).save(path, "PNG")
+
+    def _facts(self, command: Sequence[str]) -> dict[str, object]:
+        world = self.fit.head_from_world[0]
+        to_mm = Similarity.scaling(UNIT_MM)
+        cameras = [
+            {
+                "photo": view.name,
+                "width": view.camera.width,
+                "height": view.camera.height,
+                "K": view.camera.K.tolist(),
+                "T_head_camera": self.camera(number).T_world_camera.tolist(),
+            }
+            for number, view in enumerate(self.scene.views)
+        ]
+        return {
+            "command": list(command),
+            "preset": self.preset,
+            "seed": self.seed,
+            "device": self.device,
+            "versions": _versions(),
+            "seconds": {key: round(value, 3) for key, value in self.seconds.items()},
+            "units": {"head.ply": "the scene's" if self.posed else "mm", "head.glb": "m", "cameras": "mm"},
+            "head_mm_from_world": to_mm.compose(world.to("cpu")).matrix().tolist() if self.posed else None,
+            "cameras": cameras,
+            "mesh": {"vertices": len(self.mesh.vertices), "faces": len(self.mesh.faces)},
+            "curves": self.fit.curves,
+        }
+
+
+def _versions() -> dict[str, str]:
+    names = ("protome", "torch", "numpy", "mediapipe", "trimesh", "scikit-image")
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed as a package"
+    return found
+
+
+def reconstruct(
+    inputs: Sequence[str | Path],
+    *,
+    preset: str = "standard",
+    device: str = "auto",
+    seed: int = 0,
+    units: str = "mm",
+    resolution: int | None = None,
+    strict: bool = False,
+    quiet: bool = False,
+) -> Head:
+    """Reconstruct one person's head from 1 to 32 photos, or from one posed scene folder in IDR's format.
+
+    `units` is the length unit of a posed scene's world and matters when one view alone must give the scale.
+    `resolution` is the number of mesh cells along the modelled volume's longest side.
+
+    Raises:
+        InputError: an input is missing or unusable, or an option has no such value.
+    """
+    if preset not in FIT_PRESETS:
+        raise InputError(f"no preset is called {preset}: use one of {', '.join(FIT_PRESETS)}")
+    paths = [Path(item) for item in inputs]
+    if not 1 <= len(paths) <= MAX_PHOTOS:
+        raise InputError(f"{len(paths)} inputs were given: give 1 to {MAX_PHOTOS} photos, or one scene folder")
+    seconds: dict[str, float] = {}
+
+    posed = len(paths) == 1 and is_scene(paths[0])
+    with _timed(seconds, "capture", quiet):
+        if posed:
+            scene = locate_head(read_idr(paths[0]), units)
+        else:
+            scene = capture_photos(paths, strict=strict)
+    with _timed(seconds, "prior", quiet=True):
+        where = choose_device(device)
+        prior = Prior.load().to(where)
+    started = time.perf_counter()
+    fit = fit_head(scene, prior, FIT_PRESETS[preset], shared_frame=posed, seed=seed, quiet=quiet)
+    seconds["fit"] = time.perf_counter() - started
+    with _timed(seconds, "mesh", quiet):
+        inner = extract_mesh(fit.bind(), prior.bounds, resolution or RESOLUTIONS[preset])
+    fit = fit.to("cpu")
+    mesh = inner.scaled(UNIT_MM)
+    world = inner.transformed(fit.head_from_world[0].inverse()) if posed else mesh
+    return Head(mesh, world, fit, scene, posed, preset, seed, str(where), seconds)
+
+
+def mean_head(resolution: int = RESOLUTIONS["standard"]) -> Mesh:
+    """Return the mean head of the shipped prior (no photo used), head frame, millimetres."""
+    choose_device("cpu")
+    prior = Prior.load()
+    return extract_mesh(prior.bind(prior.mean()), prior.bounds, resolution).scaled(UNIT_MM)
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str, quiet: bool) -> Iterator[None]:
+    started = time.perf_counter()
+    with progress(stage, 1, quiet=quiet) as step:
+        yield
+        step(1)
+    seconds[stage] = time.perf_counter() - started

@@ -1,0 +1,1 @@
+"""Training heads: from open sources to samples on disk."""

@@ -1,0 +1,140 @@
+"""`Prior`: a trained head field and the statistics of its latents."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from protome.errors import InputError
+from protome.field.field import Field
+from protome.field.head import HeadField, HeadFieldConfig
+from protome.files import write_atomically
+
+_FORMAT = "protome prior 1"
+_HEAD_FORMAT = "protome head 1"
+
+
+@dataclass(frozen=True)
+class HeadCode:
+    """The two latents of one head."""
+
+    shape: Float[Tensor, "c"]
+    appearance: Float[Tensor, "c"]
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What training leaves behind, and all that reconstruction starts from."""
+
+    field: HeadField
+    codes_shape: Float[Tensor, "heads c"]
+    """Shape latents of the training heads."""
+    codes_appearance: Float[Tensor, "heads c"]
+    landmarks: Float[Tensor, "6 3"]
+    """Mean facial landmarks (`protome.population.sources.LANDMARK_NAMES`), inner units."""
+    bounds: Float[Tensor, "2 3"]
+    """Lower and upper corner of the modelled volume, inner units."""
+
+    @staticmethod
+    def load(path: str | Path | None = None) -> Prior:
+        """Read a prior; without a path, the one that ships with the package.
+
+        Raises:
+            InputError: the file is missing or is no prior.
+        """
+        if path is None:
+            path = Path(str(resources.files("protome") / "assets" / "prior.safetensors"))
+        field, own = _read(Path(path), _FORMAT, "`protome train`")
+        return Prior(field, *(own[key] for key in ("codes_shape", "codes_appearance", "landmarks", "bounds")))
+
+    def save(self, path: str | Path) -> None:
+        """Write the prior as safetensors; the file appears only when it is complete."""
+        keys = ("codes_shape", "codes_appearance", "landmarks", "bounds")
+        write_atomically(
+            Path(path), lambda part: _save(part, self.field, {key: getattr(self, key) for key in keys}, _FORMAT)
+        )
+
+    def to(self, device: torch.device | str) -> Prior:
+        """Move everything to a device."""
+        own = (self.codes_shape, self.codes_appearance, self.landmarks, self.bounds)
+        return Prior(self.field.to(device), *(value.to(device) for value in own))
+
+    def mean(self) -> HeadCode:
+        """Return the mean latents: the mean head."""
+        return HeadCode(self.codes_shape.mean(0), self.codes_appearance.mean(0))
+
+    def sample(self, generator: torch.Generator, temperature: float = 1.0) -> HeadCode:
+        """Draw a person from the Gaussians fitted to the training latents."""
+        return HeadCode(
+            *(_gaussian(codes, generator, temperature) for codes in (self.codes_shape, self.codes_appearance))
+        )
+
+    def bind(self, code: HeadCode) -> Field:
+        """Return the field of one head."""
+        return self.field.bind(code.shape, code.appearance)
+
+
+def _save(path: Path, field: HeadField, own: dict[str, Tensor], kind: str) -> None:
+    tensors = {f"field.{key}": value for key, value in field.state_dict().items()} | own
+    meta = {"format": kind, "config": json.dumps(asdict(field.config))}
+    save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, path, meta)
+
+
+def save_head(
+    path: Path, field: HeadField, code: HeadCode, bounds: Float[Tensor, "2 3"], placements: Sequence[Tensor]
+) -> None:
+    """Write one fitted head as safetensors: weights, latents, modelled volume and 4x4 maps from its world."""
+    own = {"code_shape": code.shape, "code_appearance": code.appearance, "bounds": bounds}
+    own["head_from_world"] = torch.stack(list(placements))
+    _save(path, field, own, _HEAD_FORMAT)
+
+
+def _read(path: Path, kind: str, made_by: str) -> tuple[HeadField, dict[str, Tensor]]:
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: give a file written by {made_by}")
+    try:
+        with safe_open(path, "pt") as file:
+            meta = file.metadata() or {}
+            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118  (not a dict)
+    except SafetensorError as error:
+        raise InputError(f"{path} cannot be read as safetensors: give a file written by {made_by}") from error
+    if meta.get("format") != kind:
+        raise InputError(f"{path} is of another kind: give a file written by {made_by}")
+    config = json.loads(meta["config"])
+    field = HeadField(HeadFieldConfig(**config | {"centre": tuple(config["centre"])}))
+    inner = [key for key in tensors if key.startswith("field.")]
+    field.load_state_dict({key.removeprefix("field."): tensors.pop(key) for key in inner})
+    return field.requires_grad_(False), tensors
+
+
+def load_head(path: str | Path) -> tuple[Field, Float[Tensor, "2 3"]]:
+    """Read a head saved as `field.safetensors` and return its field and the modelled volume.
+
+    Raises:
+        InputError: the file is missing or is no fitted head.
+    """
+    field, own = _read(Path(path), _HEAD_FORMAT, "`protome reconstruct`")
+    return field.bind(own["code_shape"], own["code_appearance"]), own["bounds"]
+
+
+def _gaussian(codes: Tensor, generator: torch.Generator, temperature: float) -> Tensor:
+    # A random combination of centred codes has exactly their mean and covariance, without factoring a matrix.
+    weights = torch.randn(len(codes), generator=generator).to(codes) / (len(codes) - 1) ** 0.5
+    mean = codes.mean(0)
+    return mean + temperature * (weights @ (codes - mean))
+
+
+def interpolate(first: HeadCode, second: HeadCode, shape: float, appearance: float) -> HeadCode:
+    """Return the code that lies the given fractions of the way from one head to another."""
+    return HeadCode(
+        torch.lerp(first.shape, second.shape, shape), torch.lerp(first.appearance, second.appearance, appearance)
+    )

@@ -1,0 +1,100 @@
+"""How far a long stage has come: a live bar on a terminal, now and then a plain line in a log, both on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+LINE_EVERY_S = 10.0
+"""Seconds between two plain lines of one stage."""
+
+
+class Step(Protocol):
+    """Tells that `amount` more of a stage's total is done, and a few words about where it stands."""
+
+    def __call__(self, amount: float = 1, detail: str = "") -> None: ...
+
+
+@contextmanager
+def progress(stage: str, total: float, *, quiet: bool = False) -> Iterator[Step]:
+    """Show the progress of one stage while the block runs: share done, time elapsed, time that remains.
+
+    `total` is in whatever the stage counts: steps, files, seconds. The block gets a function to call as the work
+    goes on, `step(1, "loss 0.12")`. With `quiet` nothing is shown.
+    """
+    if quiet:
+        yield _silence
+        return
+    console = Console(stderr=True)
+    if sys.stderr.isatty() and not console.is_dumb_terminal:
+        with _bar(console, stage, total) as step:
+            yield step
+        return
+    lines = _Lines(stage, total)
+    yield lines.step
+    lines.end()
+
+
+def _silence(amount: float = 1, detail: str = "") -> None:
+    pass
+
+
+@contextmanager
+def _bar(console: Console, stage: str, total: float) -> Iterator[Step]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[detail]}", markup=False),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(stage, total=total, detail="")
+
+        def step(amount: float = 1, detail: str = "") -> None:
+            bar.update(task, advance=amount, detail=detail)
+
+        yield step
+
+
+class _Lines:
+    """One stage told in plain lines: at most one every `LINE_EVERY_S`, and one at its end."""
+
+    def __init__(self, stage: str, total: float) -> None:
+        self.stage, self.total = stage, total
+        self.done = 0.0
+        self.detail = ""
+        self.start = self.last = time.monotonic()
+
+    def step(self, amount: float = 1, detail: str = "") -> None:
+        self.done += amount
+        self.detail = detail
+        now = time.monotonic()
+        if now - self.last < LINE_EVERY_S or self.done <= 0:
+            return
+        self.last = now
+        elapsed = now - self.start
+        left = elapsed * max(0.0, self.total - self.done) / self.done
+        share = min(1.0, self.done / self.total) if self.total > 0 else 1.0
+        self._say(f"{share:.0%} after {_clock(elapsed)}, about {_clock(left)} left")
+
+    def end(self) -> None:
+        self._say(f"done in {_clock(time.monotonic() - self.start)}")
+
+    def _say(self, news: str) -> None:
+        detail = f" ({self.detail})" if self.detail else ""
+        print(f"{self.stage}: {news}{detail}", file=sys.stderr, flush=True)
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

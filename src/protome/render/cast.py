@@ -1,0 +1,54 @@
+"""What a camera sees of a mesh: one ray per pixel, through Embree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from trimesh import Trimesh
+from trimesh.ray.ray_pyembree import RayMeshIntersector
+from trimesh.triangles import points_to_barycentric
+
+from protome.geometry.camera import Camera
+from protome.geometry.mesh import Mesh
+
+
+@dataclass(frozen=True)
+class MeshHits:
+    """The pixels at which a camera sees a mesh."""
+
+    pixel: Int[Tensor, "k"]
+    """Index of the pixel, row by row."""
+    points: Float[Tensor, "k 3"]
+    faces: Int[Tensor, "k"]
+    weights: Float[Tensor, "k 3"]
+    """Barycentric coordinates in the face."""
+    directions: Float[Tensor, "k 3"]
+    """Unit view directions."""
+
+
+def cast(mesh: Mesh, camera: Camera) -> MeshHits:
+    """Return what the camera sees of a mesh that is posed in the same frame."""
+    rays = camera.rays()
+    triangles = Trimesh(mesh.vertices, mesh.faces, process=False)
+    points, pixel, faces = RayMeshIntersector(triangles).intersects_location(
+        rays.origins.double().numpy(), rays.directions.double().numpy(), multiple_hits=False
+    )
+    weights = points_to_barycentric(triangles.triangles[faces], points) if len(faces) else np.zeros((0, 3))
+    pixel = torch.from_numpy(np.asarray(pixel, np.int64))
+    return MeshHits(
+        pixel,
+        torch.from_numpy(np.asarray(points).reshape(-1, 3)).float(),
+        torch.from_numpy(np.asarray(faces, np.int64)),
+        torch.from_numpy(weights).float(),
+        rays.directions[pixel],
+    )
+
+
+def interpolate(values: Float[np.ndarray, "v c"], mesh: Mesh, hits: MeshHits) -> Float[Tensor, "k c"]:
+    """Return values given at the mesh's vertices at the points that are seen."""
+    corners = torch.from_numpy(values).float()[torch.from_numpy(mesh.faces)[hits.faces]]
+    return (corners * hits.weights[..., None]).sum(1)

@@ -1,0 +1,25 @@
+"""The differentiable hit point: implicit differentiation of the first zero along a ray."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from protome.field.field import SurfaceFn
+from protome.geometry.camera import Rays
+
+
+def hit_points(surface: SurfaceFn, rays: Rays, depths: Float[Tensor, "n"]) -> Float[Tensor, "n 3"]:
+    """Return the hit points as functions of the field's parameters and of the rays.
+
+    With x0 = t + k v found by a tracer, x = x0 - v f(x0) / (grad f(x0) . v), the denominator taken as a constant.
+    Its value is x0 improved by one Newton step, so a tracer may work in low precision; its derivative is
+    that of the true intersection. Source: IDR (Yariv et al. 2020), equation 3, as used by SIRA++ and SIDER.
+    """
+    start = rays.at(depths.detach())
+    at = surface(start)
+    slope = (at.gradient.detach() * rays.directions.detach()).sum(-1)
+    # Rays that graze the surface have no finite derivative; a floor keeps one of them from ruling a step.
+    slope = torch.where(slope.abs() < 0.05, torch.where(slope > 0, 0.05, -0.05), slope)
+    return start - rays.directions * (at.sdf / slope)[:, None]

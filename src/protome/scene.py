@@ -1,0 +1,67 @@
+"""What the fit sees: photos with masks, cameras and landmarks in one world frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from protome.geometry.camera import Camera
+from protome.geometry.transforms import Similarity
+
+
+@dataclass(frozen=True)
+class View:
+    """One posed photo."""
+
+    name: str
+    """The file's name, for messages and results."""
+    image: Float[Tensor, "h w 3"]
+    """RGB in [0, 1]."""
+    mask: Float[Tensor, "h w"]
+    """1 on the person (hair and clothes included), 0 on the background."""
+    camera: Camera
+    """Posed in the scene's world frame."""
+    landmarks: Float[Tensor, "478 2"] | None = None
+    """MediaPipe face landmarks in pixels, where a face was detected."""
+
+    def cropped(self, left: int, top: int, width: int, height: int) -> View:
+        """Return the window of the view that starts at pixel (left, top) and lies inside the image."""
+        rows, columns = slice(top, top + height), slice(left, left + width)
+        corner = torch.tensor([float(left), float(top)])
+        return View(
+            self.name,
+            self.image[rows, columns],
+            self.mask[rows, columns],
+            self.camera.cropped(left, top, width, height),
+            None if self.landmarks is None else self.landmarks - corner,
+        )
+
+    def resized(self, longest: int) -> View:
+        """Return the view resampled (area averaging) so that its longer side has `longest` pixels."""
+        height, width = self.mask.shape
+        factor = longest / max(height, width)
+        if factor >= 1:
+            return self
+        size = (max(1, round(height * factor)), max(1, round(width * factor)))
+        stack = torch.cat([self.image, self.mask[..., None]], 2).permute(2, 0, 1)[None]
+        small = torch.nn.functional.interpolate(stack, size=size, mode="area")[0].permute(1, 2, 0)
+        scale = torch.tensor([size[1] / width, size[0] / height])
+        return View(
+            self.name,
+            small[..., :3].contiguous(),
+            small[..., 3].contiguous(),
+            self.camera.resized(size[1], size[0]),
+            None if self.landmarks is None else self.landmarks * scale,
+        )
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Views of one head, and where that head is."""
+
+    views: tuple[View, ...]
+    head_from_world: Similarity
+    """Maps the world frame to the head frame in the fields' inner unit (`protome.units.UNIT_MM`)."""

@@ -1,0 +1,208 @@
+"""Scenes in IDR's layout: `image/`, `mask/` and `cameras.npz` in one folder.
+
+Source: the data format of "Multiview Neural Surface Reconstruction by Disentangling Geometry and Appearance"
+(Yariv et al., 2020), also used by H3DS. For the i-th image (sorted by name) `cameras.npz` holds `world_mat_i`, the
+4 x 4 matrix with K [R | t] in its upper rows, and `scale_mat_i`, which maps a normalised frame to the world frame.
+The cameras read here are posed in the world frame of `world_mat_i` alone: results come out in the scene's own frame.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from protome.errors import InputError
+from protome.geometry.camera import Camera
+from protome.geometry.transforms import Similarity
+from protome.scene import View
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+def is_scene(path: str | Path) -> bool:
+    """Return whether a path is a folder, and so a posed scene, rather than a photo."""
+    return Path(path).is_dir()
+
+
+def read_idr(folder: str | Path, names: Sequence[str] | None = None) -> tuple[View, ...]:
+    """Read the views of a scene, all or the named ones (file names of images, with or without suffix), by name.
+
+    Raises:
+        InputError: no images; a named one, its mask or its camera is missing; a mask of another size than its image;
+            or a camera that is not finite or singular.
+    """
+    folder = Path(folder)
+    images = _images_in(folder / "image")
+    if not images:
+        raise InputError(f"{folder} holds no images: put PNG or JPEG files into {folder / 'image'}")
+    wanted = range(len(images)) if names is None else sorted({_find(images, name) for name in names})
+    cameras = _load_cameras(folder / "cameras.npz")
+    indices = _camera_indices(images, cameras)
+    masks = _images_in(folder / "mask")
+    return tuple(_read_view(folder, images, masks, i, cameras, indices[i]) for i in wanted)
+
+
+def write_idr(folder: str | Path, views: Sequence[View], world_from_normalised: Similarity | None = None) -> None:
+    """Write views as a scene; images and masks become 8-bit PNG files named as the views.
+
+    `world_from_normalised` becomes every `scale_mat_i`: the frame in which the subject fills the unit ball; without it
+    the world frame itself.
+
+    Raises:
+        InputError: no views, or two views whose files would have the same name.
+    """
+    if not views:
+        raise InputError(f"there are no views to write to {folder}: give at least one")
+    stems = [Path(view.name).stem for view in views]
+    if len(set(stems)) < len(stems):
+        twice = next(stem for stem in stems if stems.count(stem) > 1)
+        raise InputError(f"two views named {twice} cannot be written to {folder}: give each its own name")
+    folder = Path(folder)
+    for part in ("image", "mask"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    scale_mat = np.eye(4) if world_from_normalised is None else world_from_normalised.matrix().double().cpu().numpy()
+    entries = {}
+    for index, (stem, view) in enumerate(sorted(zip(stems, views, strict=True), key=lambda pair: f"{pair[0]}.png")):
+        Image.fromarray(_bytes(view.image)).save(folder / "image" / f"{stem}.png")
+        Image.fromarray(_bytes(view.mask)).save(folder / "mask" / f"{stem}.png")
+        entries[f"world_mat_{index}"] = _world_mat(view.camera)
+        entries[f"scale_mat_{index}"] = scale_mat
+    np.savez(folder / "cameras.npz", **entries)  # type: ignore[arg-type]
+
+
+def decompose(P: Float[np.ndarray, "3 4"]) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "4 4"]]:
+    """Return intrinsics K and the pose T_world_camera of a projection matrix known up to a factor, also a negative one.
+
+    Raises:
+        ValueError: not finite, or no camera with a finite centre has this matrix.
+    """
+    M = P[:, :3]
+    if not np.isfinite(P).all():
+        raise ValueError("not finite")
+    if abs(np.linalg.det(M / max(np.abs(M).max(), 1e-300))) < 1e-12:
+        raise ValueError("singular")
+    # The QR decomposition of the inverse is the RQ decomposition with both factors inverted.
+    q, r = np.linalg.qr(np.linalg.inv(M))
+    rotation, K = q.T, np.linalg.inv(r)
+    signs = np.sign(np.diag(K))
+    K, rotation = K * signs, signs[:, None] * rotation
+    # Only the matrix's own sign is left: a camera does not mirror.
+    rotation = rotation * np.sign(np.linalg.det(rotation))
+    T_world_camera = np.eye(4)
+    T_world_camera[:3, :3] = rotation.T
+    T_world_camera[:3, 3] = -np.linalg.solve(M, P[:, 3])
+    return K / K[2, 2], T_world_camera
+
+
+def _read_view(
+    folder: Path, images: list[Path], masks: list[Path], index: int, cameras: dict[str, np.ndarray], entry: int
+) -> View:
+    path = images[index]
+    image = _read(path, "RGB")
+    mask_path = _mask_of(path, index, images, masks)
+    if mask_path is None:
+        raise InputError(f"the mask of {path} is missing: put {path.stem}.png into {folder / 'mask'}")
+    mask = _read(mask_path, "L")
+    height, width = image.shape[:2]
+    if mask.shape != (height, width):
+        raise InputError(
+            f"{mask_path} has {mask.shape[1]} x {mask.shape[0]} pixels but its image {path.name} has "
+            f"{width} x {height}: give a mask of the image's size"
+        )
+    key = f"world_mat_{entry}"
+    source = folder / "cameras.npz"
+    if key not in cameras:
+        raise InputError(f"{source} has no entry {key} for image {path.name}: add the 4 x 4 matrix K [R | t]")
+    matrix = cameras[key]
+    if matrix.shape not in ((4, 4), (3, 4)) or matrix.dtype.kind not in "fiu":
+        raise InputError(f"{key} in {source} is not a 4 x 4 matrix of numbers: store K [R | t] in its upper rows")
+    try:
+        K, pose = decompose(matrix[:3].astype(np.float64))
+    except ValueError as error:
+        raise InputError(f"{key} in {source} is {error}: store K [R | t] of image {path.name} in its rows") from error
+    camera = Camera(torch.from_numpy(K).float(), torch.from_numpy(pose).float(), width, height)
+    return View(path.name, image, mask, camera)
+
+
+def _images_in(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(
+        (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")),
+        key=lambda path: path.name,
+    )
+
+
+def _find(images: list[Path], name: str) -> int:
+    for index, path in enumerate(images):
+        if name in (path.name, path.stem):
+            return index
+    raise InputError(f"{images[0].parent} holds no image named {name}: its first is {images[0].name}")
+
+
+def _mask_of(path: Path, index: int, images: list[Path], masks: list[Path]) -> Path | None:
+    """Return an image's mask: of the same name, else of the same number, else in the same place of a list as long."""
+    same = [mask for mask in masks if mask.stem == path.stem]
+    if not same and _number(path) is not None:
+        same = [mask for mask in masks if _number(mask) == _number(path)]
+    if len(same) == 1:
+        return same[0]
+    numbered = any(_number(mask) is not None for mask in masks)
+    return masks[index] if len(masks) == len(images) and not numbered else None
+
+
+def _number(path: Path) -> int | None:
+    """Return the last number in a file's name."""
+    digits = re.findall(r"\d+", path.stem)
+    return int(digits[-1]) if digits else None
+
+
+def _load_cameras(path: Path) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise InputError(f"{path} is missing: a posed scene needs it, with world_mat_0, world_mat_1, ... inside")
+    try:
+        with np.load(path) as stored:
+            return {key: stored[key] for key in stored.files}
+    except Exception as error:  # numpy raises many kinds of errors on broken archives
+        raise InputError(f"{path} cannot be read as an npz archive of numbers: write it with numpy.savez") from error
+
+
+def _camera_indices(images: list[Path], cameras: dict[str, np.ndarray]) -> list[int]:
+    """Return each image's index in the cameras.
+
+    It is the place in the sorted list where there is one camera for each; a folder that holds only some of a larger
+    scene's images goes by the numbers in their names.
+    """
+    stored = {int(key[10:]) for key in cameras if re.fullmatch(r"world_mat_\d+", key)}
+    order = list(range(len(images)))
+    numbers = [_number(path) for path in images]
+    if stored == set(order) or None in numbers or len(set(numbers)) < len(numbers):
+        return order
+    return [number for number in numbers if number is not None]
+
+
+def _read(path: Path, mode: str) -> Float[Tensor, "..."]:
+    try:
+        with Image.open(path) as opened:
+            return torch.from_numpy(np.array(opened.convert(mode), np.float32) / 255.0)
+    except Exception as error:  # image decoders raise all kinds of errors on broken files
+        raise InputError(f"{path} cannot be read as an image: give a PNG or JPEG file") from error
+
+
+def _bytes(values: Float[Tensor, "..."]) -> np.ndarray:
+    return (values.detach().cpu().clamp(0, 1) * 255.0).round().to(torch.uint8).numpy()
+
+
+def _world_mat(camera: Camera) -> Float[np.ndarray, "4 4"]:
+    pose = camera.T_world_camera.detach().cpu().double().numpy()
+    matrix = np.eye(4)
+    rotation = pose[:3, :3].T
+    matrix[:3] = camera.K.detach().cpu().double().numpy() @ np.concatenate([rotation, -rotation @ pose[:3, 3:]], 1)
+    return matrix

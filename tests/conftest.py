@@ -1,0 +1,39 @@
+"""Shared set-up: array shapes are checked at every call, and chance is repeatable."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import hypothesis
+import pytest
+
+# int is accepted where float is annotated, as Python's typing rules say. The hook has to be in place before the
+# first import of the package, which is why this comes before everything that imports it.
+CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+CHECKED = importlib.util.find_spec("beartype") is not None
+if CHECKED:
+    from jaxtyping import install_import_hook
+
+    install_import_hook("protome", CHECKER)
+
+import torch  # noqa: E402
+
+# The same examples in every run: a failure seen once can be seen again.
+hypothesis.settings.register_profile("protome", deadline=None, derandomize=True, max_examples=40)
+hypothesis.settings.load_profile("protome")
+
+
+def pytest_report_header() -> str:
+    """Say whether array shapes are checked."""
+    return f"array shapes: {'checked at every call' if CHECKED else 'NOT checked (beartype is not installed)'}"
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Start every test from the same random state."""
+    torch.manual_seed(0)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the switch that rewrites golden files from what the code says now."""
+    parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden/ instead of comparing with it")

@@ -1,0 +1,417 @@
+"""The command line: help and error texts are golden files, and bad input costs one sentence and exit code 2.
+
+After a text was changed on purpose: `pytest tests/test_cli.py --update-golden`, then read the difference.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import types
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+
+from protome.cli import main
+from protome.errors import InputError, ProtomeWarning
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Return a function that compares a text with a golden file, or writes it with --update-golden."""
+
+    def compare(name: str, text: str) -> None:
+        path = GOLDEN / name
+        if request.config.getoption("--update-golden"):
+            path.write_text(text, encoding="utf-8")
+        assert path.is_file(), f"tests/golden/{name} is missing: run pytest with --update-golden"
+        assert text == path.read_text(encoding="utf-8")
+
+    return compare
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], int]:
+    """Return a function that runs the command line in this process and returns its exit code."""
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def call(arguments: list[str]) -> int:
+        monkeypatch.setattr(sys, "argv", ["protome", *arguments])
+        try:
+            return main()
+        except SystemExit as leaving:
+            return leaving.code if isinstance(leaving.code, int) else 1  # as the interpreter does
+
+    return call
+
+
+def _module(monkeypatch: pytest.MonkeyPatch, name: str, function: str, replacement: Callable[..., object]) -> None:
+    module = types.ModuleType(name)
+    setattr(module, function, replacement)
+    monkeypatch.setitem(sys.modules, name, module)
+
+
+# Help
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("help.txt", []),
+        ("help_reconstruct.txt", ["reconstruct"]),
+        ("help_train.txt", ["train"]),
+        ("help_population.txt", ["population"]),
+        ("help_population_build.txt", ["population", "build"]),
+    ],
+)
+def test_help(
+    run: Callable[[list[str]], int],
+    golden: Callable[[str, str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    arguments: list[str],
+) -> None:
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")  # frames are drawn where this encoding can carry them
+    monkeypatch.setattr(sys, "stdout", shown)
+    assert run([*arguments, "--help"]) == 0
+    shown.seek(0)
+    golden(name, shown.read())
+    assert capsys.readouterr().err == ""
+
+
+def test_help_loads_nothing_slow() -> None:
+    code = (
+        "import sys, protome.cli\n"
+        "sys.argv = ['protome', 'reconstruct', '--help']\n"
+        "try:\n    protome.cli.main()\n"
+        "finally:\n    print('loaded:', [name for name in ('torch', 'numpy', 'cv2', 'rich') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "loaded: []"
+
+
+# What the commands hand on
+
+
+class _Head:
+    def __init__(self) -> None:
+        self.saved: list[tuple[Path, tuple[str, ...]]] = []
+
+    def save(self, folder: Path, command: tuple[str, ...]) -> None:
+        self.saved.append((folder, command))
+
+
+def test_reconstruct_hands_every_option_on(
+    run: Callable[[list[str]], int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: dict[str, object] = {}
+    head = _Head()
+
+    def reconstruct(inputs: tuple[Path, ...], **options: object) -> _Head:
+        assert (tmp_path / "out").is_dir()  # made before the long work
+        seen.update(inputs=inputs, **options)
+        return head
+
+    _module(monkeypatch, "protome.pipeline", "reconstruct", reconstruct)
+    arguments = ["reconstruct", "a.png", "b.png", "--out", str(tmp_path / "out")]
+    assert run(arguments) == 0
+    defaults = {"preset": "standard", "device": "auto", "seed": 0, "units": "mm", "resolution": None}
+    switches = {"strict": False, "quiet": False}
+    assert seen == {"inputs": (Path("a.png"), Path("b.png")), **defaults, **switches}
+    assert head.saved == [(tmp_path / "out", ("protome", *arguments))]
+
+    chosen = ["--preset", "draft", "--device", "cpu", "--seed", "7", "--units", "m", "--resolution", "96"]
+    assert run([*arguments, *chosen, "--strict", "--quiet"]) == 0
+    others = {"preset": "draft", "device": "cpu", "seed": 7, "units": "m", "resolution": 96}
+    assert seen == {"inputs": (Path("a.png"), Path("b.png")), **others, "strict": True, "quiet": True}
+
+
+def test_train_hands_every_option_on(
+    run: Callable[[list[str]], int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[tuple[tuple[object, ...], dict[str, object]]] = []
+    _module(monkeypatch, "protome.training", "train", lambda *names, **options: seen.append((names, options)))
+    out = tmp_path / "new" / "prior.safetensors"
+    arguments = ["train", "--population", "p.h5", "--out", str(out)]
+    assert run(arguments) == 0
+    assert run([*arguments, "--config", "tiny", "--steps", "5", "--device", "cuda", "--seed", "3", "--quiet"]) == 0
+    files = (Path("p.h5"), out)
+    assert seen == [
+        (files, {"config": "compact", "steps": None, "device": "auto", "seed": 0, "quiet": False}),
+        (files, {"config": "tiny", "steps": 5, "device": "cuda", "seed": 3, "quiet": True}),
+    ]
+
+
+def test_population_build_hands_every_option_on(
+    run: Callable[[list[str]], int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[tuple[tuple[object, ...], dict[str, object]]] = []
+    name = "protome.population.build"
+    _module(monkeypatch, name, "build_population", lambda *names, **options: seen.append((names, options)))
+    arguments = ["population", "build", "--valid", "v", "--out", str(tmp_path / "p.h5")]
+    assert run(arguments) == 0
+    assert run([*arguments, "--ict", "i", "--mediapipe", "m", "--count", "4", "--seed", "5", "--quiet"]) == 0
+    folders = (Path("v"), tmp_path / "p.h5")
+    assert seen == [
+        (folders, {"ict": None, "mediapipe": None, "count": 280, "seed": 0, "quiet": False}),
+        (folders, {"ict": Path("i"), "mediapipe": Path("m"), "count": 4, "seed": 5, "quiet": True}),
+    ]
+
+
+# How commands end
+
+
+def test_stopping_is_no_traceback(
+    run: Callable[[list[str]], int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    def reconstruct(inputs: tuple[Path, ...], **options: object) -> None:
+        raise KeyboardInterrupt
+
+    _module(monkeypatch, "protome.pipeline", "reconstruct", reconstruct)
+    assert run(["reconstruct", "a.png", "--out", str(tmp_path)]) == 130
+    assert capsys.readouterr().err == "stopped before the end\n"
+
+
+def test_warnings_are_sentences_and_those_of_libraries_are_hidden(
+    run: Callable[[list[str]], int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    def reconstruct(inputs: tuple[Path, ...], **options: object) -> None:
+        for photo in ("a.png", "b.png"):
+            warnings.warn(f"no face was found in {photo}: it is left out", ProtomeWarning, stacklevel=2)
+        warnings.warn("this will be removed in version 9", DeprecationWarning, stacklevel=2)
+        raise InputError("no face was found in any photo: give one that shows a face")
+
+    _module(monkeypatch, "protome.pipeline", "reconstruct", reconstruct)
+    monkeypatch.setattr(sys, "warnoptions", [])
+    before = warnings.showwarning
+    assert run(["reconstruct", "a.png", "b.png", "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: no face was found in a.png: it is left out",
+        "warning: no face was found in b.png: it is left out",
+        "error: no face was found in any photo: give one that shows a face",
+    ]
+    assert warnings.showwarning is before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["rebuild"],
+        ["reconstruct", "a.png"],
+        ["reconstruct", "a.png", "--out", "out", "--preset", "best"],
+        ["reconstruct", "a.png", "--out", "out", "--resolution", "high"],
+        ["reconstruct", "a.png", "--out", "out", "--no-such-option"],
+    ],
+)
+def test_usage_errors_exit_with_2(
+    run: Callable[[list[str]], int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arguments: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert "protome" in captured.out + captured.err
+    assert "Traceback" not in captured.out + captured.err
+    assert list(tmp_path.iterdir()) == []
+
+
+# Bad input
+
+
+def _picture(path: Path, width: int = 128, height: int = 128, seed: int = 0) -> Path:
+    """Write noise, in which no face can be found."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    return path
+
+
+def _scene(folder: Path, views: int = 3) -> Path:
+    """Write a folder in the layout of IDR: images, masks, and cameras on a circle that look at the origin."""
+    matrices: dict[str, np.ndarray] = {}
+    for index in range(views):
+        _picture(folder / "image" / f"img_{index:04d}.png", seed=index)
+        mask = np.zeros((128, 128), np.uint8)
+        mask[32:96, 32:96] = 255
+        (folder / "mask").mkdir(exist_ok=True)
+        Image.fromarray(mask).save(folder / "mask" / f"mask_{index:04d}.png")
+        angle = 0.5 * index
+        turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
+        pose = np.eye(4)
+        pose[:3, :3] = np.diag([1.0, -1.0, -1.0]) @ turn
+        pose[:3, 3] = [0, 0, 800]
+        K = np.eye(4)
+        K[:3, :3] = [[200, 0, 64], [0, 200, 64], [0, 0, 1]]
+        matrices[f"world_mat_{index}"] = K @ pose
+        matrices[f"scale_mat_{index}"] = np.diag([150.0, 150.0, 150.0, 1.0])
+    np.savez(folder / "cameras.npz", **matrices)  # type: ignore[arg-type]
+    return folder
+
+
+def _text(path: Path) -> Path:
+    path.write_text("this is no picture")
+    return path
+
+
+def _with_small_mask(folder: Path) -> Path:
+    Image.fromarray(np.full((64, 64), 255, np.uint8)).save(folder / "mask" / "mask_0001.png")
+    return folder
+
+
+def _without_cameras(folder: Path) -> Path:
+    (folder / "cameras.npz").unlink()
+    return folder
+
+
+def _with_infinite_camera(folder: Path) -> Path:
+    with np.load(folder / "cameras.npz") as stored:
+        matrices = dict(stored)
+    matrices["world_mat_1"][0, 3] = np.nan
+    np.savez(folder / "cameras.npz", **matrices)
+    return folder
+
+
+def _empty(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+BAD_INPUTS: dict[str, Callable[[Path], list[Path]]] = {
+    "no_input": lambda folder: [],
+    "missing_file": lambda folder: [folder / "nobody.jpg"],
+    "not_an_image": lambda folder: [_text(folder / "notes.jpg")],
+    "small_image": lambda folder: [_picture(folder / "small.png", 63, 200)],
+    "no_face": lambda folder: [_picture(folder / "noise.png")],
+    "too_many_photos": lambda folder: [_picture(folder / f"{index}.png", 64, 64) for index in range(33)],
+    "empty_folder": lambda folder: [_empty(folder / "scene")],
+    "mask_of_other_size": lambda folder: [_with_small_mask(_scene(folder / "scene"))],
+    "cameras_missing": lambda folder: [_without_cameras(_scene(folder / "scene"))],
+    "cameras_not_finite": lambda folder: [_with_infinite_camera(_scene(folder / "scene"))],
+}
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def _is_one_sentence(text: str) -> bool:
+    return text.startswith("error: ") and text.count("\n") == 1 and text.endswith("\n") and ": " in text[7:]
+
+
+@pytest.mark.parametrize("case", BAD_INPUTS)
+def test_bad_input_is_one_sentence_and_loses_nothing(
+    run: Callable[[list[str]], int],
+    golden: Callable[[str, str], None],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    case: str,
+) -> None:
+    inputs = BAD_INPUTS[case](tmp_path)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "head.ply").write_text("an earlier result")
+    before = _contents(tmp_path)
+    assert run(["reconstruct", *map(str, inputs), "--out", str(out), "--preset", "draft", "--quiet"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert _is_one_sentence(captured.err)
+    assert _contents(tmp_path) == before
+    golden(f"error_{case}.txt", captured.err.replace(str(tmp_path), "FOLDER"))
+
+
+def test_several_faces_are_a_warning_and_with_strict_an_error(
+    run: Callable[[list[str]], int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    def stop(device: str) -> None:
+        raise InputError("the test stops here: capture is done")
+
+    monkeypatch.setattr("protome.pipeline.choose_device", stop)
+    photo = tmp_path / "two.png"
+    Image.fromarray(np.concatenate([skimage.data.astronaut()] * 2, axis=1)).save(photo)
+    arguments = ["reconstruct", str(photo), "--out", str(tmp_path / "out"), "--quiet"]
+    assert run(arguments) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"warning: 2 faces found in {photo}: the largest one is used",
+        "error: the test stops here: capture is done",
+    ]
+    assert run([*arguments, "--strict"]) == 2
+    assert capsys.readouterr().err == f"error: 2 faces found in {photo}: crop the photo to one person\n"
+
+
+BAD_PLACES: dict[str, Callable[[Path], list[str]]] = {
+    "output_below_a_file": lambda folder: ["reconstruct", "a.png", "--out", str(_text(folder / "file") / "out")],
+    "output_is_a_file": lambda folder: ["reconstruct", "a.png", "--out", str(_text(folder / "file"))],
+    "output_is_a_folder": lambda folder: ["train", "--population", "p.h5", "--out", str(_empty(folder / "prior"))],
+    "no_population": lambda folder: [
+        "train", "--population", str(folder / "p.h5"), "--out", str(folder / "prior.safetensors"), "--quiet",
+    ],
+    "unknown_config": lambda folder: [
+        "train", "--population", str(folder / "p.h5"), "--out", str(folder / "prior.safetensors"), "--config", "huge",
+    ],
+    "no_valid_heads": lambda folder: [
+        "population", "build", "--valid", str(folder / "valid"), "--out", str(folder / "p.h5"), "--quiet",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_PLACES)
+def test_bad_places_are_one_sentence_and_lose_nothing(
+    run: Callable[[list[str]], int],
+    golden: Callable[[str, str], None],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    case: str,
+) -> None:
+    arguments = BAD_PLACES[case](tmp_path)
+    before = _contents(tmp_path)
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert _is_one_sentence(captured.err)
+    assert _contents(tmp_path) == before
+    golden(f"error_{case}.txt", captured.err.replace(str(tmp_path), "FOLDER"))
+
+
+def test_an_output_place_is_checked_before_the_work(
+    run: Callable[[list[str]], int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def reconstruct(inputs: tuple[Path, ...], **options: object) -> None:
+        raise AssertionError("the work began")
+
+    _module(monkeypatch, "protome.pipeline", "reconstruct", reconstruct)
+    assert run(["reconstruct", "a.png", "--out", str(_text(tmp_path / "file") / "out")]) == 2
+
+
+def test_the_installed_command_says_an_error_and_exits_with_2(tmp_path: Path) -> None:
+    arguments = ["reconstruct", "a.png", "--out", str(_text(tmp_path / "file") / "out")]
+    environment = {**os.environ, "COLUMNS": "100"}
+    done = subprocess.run(
+        [sys.executable, "-m", "protome.cli", *arguments], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert _is_one_sentence(done.stderr)

@@ -1,0 +1,169 @@
+"""The layers of the package: what each module may import from it, as an explicit table."""
+
+from __future__ import annotations
+
+import ast
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import protome
+
+ROOT = Path(protome.__file__).parent
+
+EVERYWHERE = frozenset({"errors", "files", "progress", "units"})
+"""What every module may import."""
+
+ALLOWED: dict[str, tuple[str, ...]] = {
+    # From the bottom up: a module or folder -> the modules and folders it may import. A module's own entry counts
+    # before its folder's, and a folder stands for everything in it.
+    "units": (),
+    "errors": (),
+    "files": (),
+    "progress": (),
+    "device": (),
+    "sample": (),
+    "geometry.transforms": (),
+    "geometry.camera": ("geometry.transforms",),
+    "geometry.mesh": ("geometry.transforms",),
+    "geometry.align": ("geometry.transforms", "geometry.mesh"),
+    "scene": ("geometry",),
+    "scenes": ("geometry", "scene"),
+    "capture.detector": (),  # runs in a process of its own
+    "capture.photo": (),
+    "capture.landmarks": ("capture.photo",),
+    "capture.mask": (),
+    "capture.cameras": ("geometry", "capture.landmarks"),
+    "capture.head": ("geometry", "scene", "capture.landmarks", "capture.cameras"),
+    "capture.capture": (
+        "geometry", "scene", "capture.photo", "capture.landmarks", "capture.mask", "capture.cameras", "capture.head",
+    ),
+    "field.field": (),
+    "field.analytic": ("field.field",),
+    "field.encoding": (),
+    "field.mlp": (),
+    "field.head": ("field.field", "field.encoding", "field.mlp"),
+    "prior": ("field",),
+    "render.trace": ("geometry", "field.field"),
+    "render.surface": ("geometry", "field.field", "render.trace"),
+    "render.render": ("geometry", "field.field", "render.trace", "render.surface"),
+    "render.cast": ("geometry",),
+    "fit.losses": (),
+    "fit.schedule": (),
+    "fit.pixels": ("geometry", "scene", "render.trace"),
+    "fit.placement": ("geometry", "scene", "field", "prior", "render", "fit.losses"),
+    "fit": (
+        "device", "geometry", "scene", "field", "prior", "render",
+        "fit.losses", "fit.schedule", "fit.pixels", "fit.placement",
+    ),
+    "meshing": ("geometry", "scene", "field", "render"),
+    "preview": ("geometry", "field", "render"),
+    "population.sources": ("geometry",),
+    "population.face_landmarks": ("geometry",),
+    "population.compose": ("geometry", "population.sources"),
+    "population.surface": ("geometry", "population.sources", "population.compose"),
+    "population.store": ("geometry", "population.surface"),
+    "population.build": ("population.sources", "population.compose", "population.surface", "population.store"),
+    "training": ("device", "field", "fit.losses", "population.store", "prior"),
+    "pipeline": (
+        "device", "geometry", "scene", "scenes", "capture", "field", "prior", "render", "fit", "meshing",
+        "preview",
+    ),
+    "evaluate.metrics": ("geometry",),
+    "evaluate": ("geometry", "scene", "scenes", "prior", "pipeline", "evaluate.metrics"),
+    "cli": ("pipeline", "training", "population.build"),
+}  # fmt: skip
+
+
+def package_sources() -> dict[str, str]:
+    """Return the text of every module by its dotted name below the package; folders' own `__init__` by theirs."""
+    sources: dict[str, str] = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        sources[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path.read_text(encoding="utf-8")
+    return sources
+
+
+def imports(source: str, modules: set[str]) -> set[str]:
+    """Return the package's modules that a source text imports anywhere, functions included."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide the layers: write the full name"
+            assert node.module is not None
+            longer = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [name if name.removeprefix("protome.") in modules else node.module for name in longer]
+        else:
+            continue
+        found |= {name.removeprefix("protome.") for name in names if name.startswith("protome.")}
+        found |= {"" for name in names if name == "protome"}
+    return found
+
+
+def within(module: str, entry: str) -> bool:
+    """Tell whether a module is the entry or lies in the folder that the entry names."""
+    return module == entry or module.startswith(entry + ".")
+
+
+def rule(module: str) -> str | None:
+    """Return the longest entry of the table that covers a module."""
+    return max((entry for entry in ALLOWED if within(module, entry)), key=len, default=None)
+
+
+def violations(sources: dict[str, str]) -> list[str]:
+    """Return a sentence for every import that the table does not allow, and for every module it does not know."""
+    sentences: list[str] = []
+    folders = {name.rpartition(".")[0] for name in sources} - {""}
+    for module, source in sources.items():
+        imported = imports(source, set(sources))
+        if module == "" or module in folders:
+            sentences += [f"{module or 'protome'}/__init__.py imports {other}" for other in sorted(imported)]
+            continue
+        entry = rule(module)
+        if entry is None:
+            sentences.append(f"{module} has no line in the table")
+            continue
+        for other in sorted(imported - EVERYWHERE):
+            if not any(within(other, allowed) for allowed in ALLOWED[entry]):
+                sentences.append(f"{module} imports {other}")
+    return sentences
+
+
+def test_every_import_is_allowed() -> None:
+    assert violations(package_sources()) == []
+
+
+def test_the_table_only_looks_down() -> None:
+    seen: list[str] = []
+    for entry, allowed in ALLOWED.items():
+        for other in allowed:
+            known = [name for name in seen if within(name, other) or within(other, name)]
+            assert known, f"{entry} may import {other}, which stands above it"
+        seen.append(entry)
+
+
+def test_no_imports_run_in_a_circle() -> None:
+    sources = package_sources()
+    graph = {module: imports(source, set(sources)) for module, source in sources.items()}
+    assert len(list(TopologicalSorter(graph).static_order())) >= len(sources)  # a circle raises CycleError
+
+
+def test_the_check_sees_what_it_should() -> None:
+    sources = {
+        "": "",
+        "geometry": "from protome.scene import Scene",
+        "geometry.camera": "import torch\nfrom protome.geometry.transforms import skew\nimport protome.errors",
+        "geometry.transforms": "def f():\n    from protome import scene",
+        "scene": "import protome.pipeline",
+        "pipeline": "from protome.fit import losses",
+        "fit.losses": "from protome.fit.reconstruct import fit_head",
+        "surprise": "",
+    }
+    assert violations(sources) == [
+        "geometry/__init__.py imports scene",
+        "geometry.transforms imports scene",
+        "scene imports pipeline",
+        "fit.losses imports fit.reconstruct",
+        "surprise has no line in the table",
+    ]

@@ -1,0 +1,130 @@
+"""Every command and example in the README works: each block of code says in a comment above it how it is tested.
+
+`run`: executed in an empty folder. `parse`: the command line takes it, with the work itself replaced. `make TARGET`:
+these are the commands that the target runs. A block without a comment may hold only `make` and targets.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import types
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from protome.cli import main
+
+ROOT = Path(__file__).resolve().parents[1]
+BLOCK = re.compile(r"(?:<!-- test: (?P<test>[^>]+?) -->\n)?```(?P<language>\w*)\n(?P<code>.*?)```", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block of the README."""
+
+    test: str
+    language: str
+    code: str
+
+    @property
+    def commands(self) -> list[str]:
+        """Its lines."""
+        return self.code.strip().splitlines()
+
+
+def blocks() -> list[Block]:
+    """Return all fenced blocks of the README in order."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = [Block(part["test"] or "", part["language"], part["code"]) for part in BLOCK.finditer(text)]
+    assert 2 * len(found) == text.count("```")
+    return found
+
+
+BLOCKS = blocks()
+TO_RUN = [block for block in BLOCKS if block.test == "run"]
+TO_PARSE = [command for block in BLOCKS if block.test == "parse" for command in block.commands]
+TO_MAKE = [block for block in BLOCKS if block.test.startswith("make ")]
+
+
+def recipe(target: str) -> list[str]:
+    """Return the commands of a Makefile target, as a shell with .venv/bin on its path would be given them."""
+    # -o: the environment counts as set up, so that only the target's own commands are listed.
+    listed = subprocess.run(
+        ["make", "--dry-run", "--no-print-directory", "-o", ".venv/.installed", target],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    lines = [line.removeprefix(".venv/bin/") for line in listed.stdout.splitlines()]
+    return [line for line in lines if not line.startswith("echo ")]
+
+
+def test_every_block_is_tested() -> None:
+    for block in BLOCKS:
+        assert block.language in ("sh", "python")
+        if not block.test:
+            assert all(re.fullmatch(r"make \w+", command) for command in block.commands), block.code
+        else:
+            assert block.test in ("run", "parse") or block.test.startswith("make "), block.test
+    assert TO_RUN
+    assert TO_PARSE
+    assert {block.test for block in TO_MAKE} == {"make demo", "make test"}
+
+
+def test_the_targets_exist() -> None:
+    for block in BLOCKS:
+        for command in block.commands if not block.test else ():
+            assert recipe(command.removeprefix("make ")), command
+
+
+@pytest.mark.parametrize("block", TO_MAKE, ids=lambda block: block.test)
+def test_the_makefile_runs_what_the_readme_says(block: Block) -> None:
+    assert recipe(block.test.removeprefix("make ")) == block.commands
+
+
+@pytest.mark.parametrize("block", TO_RUN, ids=lambda block: block.commands[0])
+def test_it_runs(block: Block, tmp_path: Path) -> None:
+    beside = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = ["bash", "-euc", block.code] if block.language == "sh" else [sys.executable, "-c", block.code]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, "PATH": beside}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    if block.language == "sh":
+        assert done.stdout.startswith("usage: protome")
+        assert done.stderr == ""
+    else:
+        written = {path.name for path in (tmp_path / "build" / "astronaut").iterdir()}
+        assert written == files_in_table()
+        assert all(path.stat().st_size > 0 for path in (tmp_path / "build" / "astronaut").iterdir())
+
+
+def files_in_table() -> set[str]:
+    """Return the file names in the README's table of results."""
+    return set(re.findall(r"^\| `([\w.]+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
+
+
+@pytest.mark.parametrize("command", TO_PARSE)
+def test_the_command_line_takes_it(command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    def work(*names: object, **options: object) -> object:
+        calls.append("work")
+        return types.SimpleNamespace(save=lambda folder, command: calls.append("save"))
+
+    for module, function in (
+        ("protome.pipeline", "reconstruct"),
+        ("protome.training", "train"),
+        ("protome.population.build", "build_population"),
+    ):
+        stand_in = types.ModuleType(module)
+        setattr(stand_in, function, work)
+        monkeypatch.setitem(sys.modules, module, stand_in)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", shlex.split(command))
+    assert sys.argv[0] == "protome"
+    assert main() == 0
+    assert calls[0] == "work"
