@@ -125,7 +125,8 @@ def _write_prior(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "write"), [("prior", _save_fitted), ("head", _write_prior), ("prior", _write_plain), ("head", _write_plain)]
+    ("kind", "write"),
+    [("prior", _save_fitted), ("head", _write_prior), ("prior", _write_plain), ("head", _write_plain)],
 )
 def test_a_file_of_another_kind_is_refused(kind: str, write: Callable[[Path], object], tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
@@ -136,7 +137,7 @@ def test_a_file_of_another_kind_is_refused(kind: str, write: Callable[[Path], ob
 
 
 def test_samples_have_the_mean_and_covariance_of_the_codes() -> None:
-    prior, generator, count = _prior(), torch.Generator().manual_seed(5), 20_000
+    prior, generator, count = _prior(), torch.Generator().manual_seed(5), 6_000
     drawn = [prior.sample(generator) for _ in range(count)]
     shape = torch.stack([code.shape for code in drawn]).double()
     appearance = torch.stack([code.appearance for code in drawn]).double()

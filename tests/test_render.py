@@ -53,9 +53,7 @@ def _two_spheres(rays: Rays) -> tuple[Tensor, Tensor]:
 
 
 CASES = {
-    "sphere": Case(
-        sphere((0.1, -0.1, 0.0), 0.5), lambda rays: sphere_hits(rays, torch.tensor([0.1, -0.1, 0.0]), 0.5)
-    ),
+    "sphere": Case(sphere((0.1, -0.1, 0.0), 0.5), lambda rays: sphere_hits(rays, torch.tensor([0.1, -0.1, 0.0]), 0.5)),
     "box": Case(box((0.0, 0.0, 0.0), (0.4, 0.3, 0.2)), _box_hits),
     # Far apart compared with the softness, the smooth union is the union.
     "union": Case(smooth_union(sphere((-0.4, 0, 0), 0.3), sphere((0.4, 0, 0.2), 0.25), 1e-3), _two_spheres),
@@ -138,7 +136,9 @@ def test_hit_point_moves_with_a_radius_as_the_closed_form_does() -> None:
     def reach(r: Tensor) -> Tensor:
         return rays.at(sphere_hits(rays, torch.zeros(3, dtype=torch.float64), r)[1]).sum()
 
-    torch.testing.assert_close(slope, _differences(reach, torch.tensor(0.5, dtype=torch.float64), 1e-6), rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        slope, _differences(reach, torch.tensor(0.5, dtype=torch.float64), 1e-6), rtol=1e-5, atol=0
+    )
 
 
 def test_a_coarse_depth_is_improved_by_a_newton_step() -> None:
@@ -170,9 +170,7 @@ class Pixel:
         generator = torch.Generator().manual_seed(5)
         self.z = 0.5 * torch.randn(6, generator=generator, dtype=torch.float64)
         self.z_colour = torch.randn(6, generator=generator, dtype=torch.float64)
-        self.view = Camera.look_at(
-            torch.tensor([0.3, 0.2, 2.0]).double(), torch.zeros(3).double(), 40.0, 32, 32
-        )
+        self.view = Camera.look_at(torch.tensor([0.3, 0.2, 2.0]).double(), torch.zeros(3).double(), 40.0, 32, 32)
         self.spot = torch.tensor([[17.3, 14.6]]).double()
 
     def rays(self, twist: Tensor) -> Rays:

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from protome.capture.capture import capture_photos, locate_head
+from protome.capture.head import UNIT_IN_MM, Units
 from protome.device import choose_device
 from protome.errors import InputError
 from protome.files import check_output_folder, write_atomically
@@ -133,7 +134,7 @@ def reconstruct(
     preset: str = "standard",
     device: str = "auto",
     seed: int = 0,
-    units: str = "mm",
+    units: Units = "mm",
     resolution: int | None = None,
     strict: bool = False,
     quiet: bool = False,
@@ -148,6 +149,10 @@ def reconstruct(
     """
     if preset not in FIT_PRESETS:
         raise InputError(f"no preset is called {preset}: use one of {', '.join(FIT_PRESETS)}")
+    if units not in UNIT_IN_MM:
+        raise InputError(f"{units} is no unit of length here: use one of {', '.join(UNIT_IN_MM)}")
+    if resolution is not None and not 16 <= resolution <= 1024:
+        raise InputError(f"a resolution of {resolution} makes no usable mesh: give 16 to 1024")
     paths = [Path(item) for item in inputs]
     if not 1 <= len(paths) <= MAX_PHOTOS:
         raise InputError(f"{len(paths)} inputs were given: give 1 to {MAX_PHOTOS} photos, or one scene folder")
@@ -155,10 +160,7 @@ def reconstruct(
 
     posed = len(paths) == 1 and is_scene(paths[0])
     with _timed(seconds, "capture", quiet):
-        if posed:
-            scene = locate_head(read_idr(paths[0]), units)
-        else:
-            scene = capture_photos(paths, strict=strict)
+        scene = locate_head(read_idr(paths[0]), units) if posed else capture_photos(paths, strict=strict)
     with _timed(seconds, "prior", quiet=True):
         where = choose_device(device)
         prior = Prior.load().to(where)

@@ -108,8 +108,8 @@ class _Run:
 
     def save(self, path: Path) -> None:
         temporary = path.with_name(f".{path.name}.partial")
-        parts = {"field": self.field, "codes": self.codes, "optimiser": self.optimiser}
-        torch.save({key: part.state_dict() for key, part in parts.items()} | {"step": self.step}, temporary)
+        state = {"field": self.field.state_dict(), "codes": self.codes.state_dict(), "step": self.step}
+        torch.save(state | {"optimiser": self.optimiser.state_dict()}, temporary)
         temporary.replace(path)
 
     def restore(self, path: Path) -> None:

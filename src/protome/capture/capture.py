@@ -13,8 +13,8 @@ from protome.capture.cameras import camera_from_landmarks, turned_degrees
 from protome.capture.head import Units, head_from_landmarks
 from protome.capture.landmarks import Detection, choose_face, detect, load_face_landmarks
 from protome.capture.mask import person_mask
-from protome.capture.photo import ProtomeWarning, load_photo
-from protome.errors import InputError
+from protome.capture.photo import load_photo
+from protome.errors import InputError, ProtomeWarning
 from protome.geometry.transforms import Similarity
 from protome.scene import Scene, View
 from protome.units import UNIT_MM

@@ -18,8 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from protome.capture.photo import ProtomeWarning
-from protome.errors import InputError
+from protome.errors import InputError, ProtomeWarning
 
 MEDIAPIPE_MISSING = 3
 """Exit code with which `detector.py` says that MediaPipe cannot be imported."""

@@ -25,10 +25,6 @@ ORIENTATION_TURNED = 5
 """EXIF orientations from this one on swap rows and columns."""
 
 
-class ProtomeWarning(UserWarning):
-    """Something in the input that the result may suffer from, said in one sentence."""
-
-
 @dataclass(frozen=True)
 class Photo:
     """One photo, upright."""

@@ -52,6 +52,8 @@ class HeadPoints:
 class HeadField(nn.Module):
     """f_sdf(x) = f_ref(x + delta(x, z_shape)), colour r(x_ref, n, v, gamma, z_appearance) (SIRA++, section 3)."""
 
+    centre: Tensor
+
     def __init__(self, config: HeadFieldConfig) -> None:
         super().__init__()
         self.config = config

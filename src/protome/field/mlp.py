@@ -110,7 +110,8 @@ class Mlp(nn.Module):
             if layer + 1 == self.skip:
                 with torch.autocast(cotangent.device.type, enabled=False):
                     total = back.to(cotangent.dtype) @ self.again.weight
-            back = torch.matmul(back, self.hidden[layer].weight)
+            weight: Tensor = self.hidden[layer].weight  # type: ignore[assignment]
+            back = torch.matmul(back, weight)
         with torch.autocast(cotangent.device.type, enabled=False):
             return (back * tape.slopes[0]).to(cotangent.dtype) @ self.first.weight + total
 

@@ -17,6 +17,8 @@ class Placement(nn.Module):
     their own; their scale stays fixed, because one photo cannot tell size from distance.
     """
 
+    pivot: Tensor
+
     def __init__(self, frames: int, pivot: Float[Tensor, "3"], with_scale: bool) -> None:
         super().__init__()
         self.rotation = nn.Parameter(torch.zeros(frames, 3))

@@ -92,6 +92,9 @@ class FitResult:
 class _LatentBasis(nn.Module):
     """Latents in standard deviations along the principal directions of the training heads'."""
 
+    mean: Tensor
+    basis: Tensor
+
     def __init__(self, codes: Float[Tensor, "heads c"]) -> None:
         super().__init__()
         mean = codes.mean(0)

@@ -118,6 +118,6 @@ class Camera:
         ratio = torch.tensor([width / self.width, height / self.height, 1.0], dtype=self.K.dtype)
         return Camera(ratio.to(self.K)[:, None] * self.K, self.T_world_camera, width, height)
 
-    def to(self, *args: object) -> Camera:
+    def to(self, target: torch.device | torch.dtype | str) -> Camera:
         """Move to a device or a floating-point type."""
-        return Camera(self.K.to(*args), self.T_world_camera.to(*args), self.width, self.height)  # type: ignore[arg-type]
+        return Camera(self.K.to(target), self.T_world_camera.to(target), self.width, self.height)

@@ -59,13 +59,9 @@ class Similarity:
             self.scale * first.scale,
         )
 
-    def to(self, *args: object) -> Similarity:
+    def to(self, target: torch.device | torch.dtype | str) -> Similarity:
         """Move to a device or a floating-point type."""
-        return Similarity(
-            self.rotation.to(*args),  # type: ignore[arg-type]
-            self.translation.to(*args),  # type: ignore[arg-type]
-            self.scale.to(*args),  # type: ignore[arg-type]
-        )
+        return Similarity(*(value.to(target) for value in (self.rotation, self.translation, self.scale)))
 
     def detach(self) -> Similarity:
         """Return a copy that carries no gradient."""

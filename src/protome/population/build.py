@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from protome.errors import InputError
 from protome.population.compose import Composer
 from protome.population.sources import IctModes, ValidHeads
 from protome.population.store import PopulationWriter
@@ -49,14 +50,16 @@ def build_population(
     Raises:
         InputError: a source folder lacks a file.
     """
+    if (ict is None) != (mediapipe is None):
+        raise InputError("--ict and --mediapipe need each other: give both folders or neither")
     ValidHeads(valid)
     temporary = out.with_name(f".{out.name}.partial")
     workers = os.cpu_count() or 1
     pool = ProcessPoolExecutor(workers, initializer=_prepare, initargs=(valid, ict, mediapipe))
-    with pool, PopulationWriter(temporary, count, SAMPLES_PER_HEAD, seed) as writer:
-        with progress("composing heads", count, quiet=quiet) as step:
-            for index, (name, samples) in enumerate(pool.map(_make, range(count), [seed] * count)):
-                writer.put(index, name, samples)
-                step(1, name)
+    store = PopulationWriter(temporary, count, SAMPLES_PER_HEAD, seed)
+    with pool, store as writer, progress("composing heads", count, quiet=quiet) as step:
+        for index, (name, samples) in enumerate(pool.map(_make, range(count), [seed] * count)):
+            writer.put(index, name, samples)
+            step(1, name)
     temporary.replace(out)
     return out

@@ -1,0 +1,72 @@
+"""A synthetic person for tests: a head drawn from the shipped prior, and photos of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+
+from protome.field.field import Field
+from protome.geometry.camera import Camera
+from protome.geometry.mesh import Mesh
+from protome.geometry.transforms import Similarity, rotation_from_vector
+from protome.meshing.extract import extract_mesh
+from protome.preview import coloured_view
+from protome.prior import HeadCode, Prior
+from protome.render.cast import cast
+from protome.scene import Scene, View
+from protome.units import UNIT_MM
+
+
+@dataclass(frozen=True)
+class Person:
+    """A head that is known exactly."""
+
+    prior: Prior
+    code: HeadCode
+    field: Field
+    mesh: Mesh
+    """Head frame, inner units."""
+
+    def face(self) -> np.ndarray:
+        """The mesh's vertices in front of the ears and above the chin, inner units."""
+        low, high = np.array([-60, -85, -35]) / UNIT_MM, np.array([60, 50, 200]) / UNIT_MM
+        inside = ((self.mesh.vertices > low) & (self.mesh.vertices < high)).all(1)
+        return self.mesh.vertices[inside & (self.mesh.normals[:, 2] > 0.2)]  # type: ignore[index]
+
+    def face_error_mm(self, other: Mesh) -> float:
+        """Mean distance from the true face to the vertices of a dense head mesh in the same frame and unit."""
+        return float(cKDTree(other.vertices).query(self.face())[0].mean()) * UNIT_MM
+
+
+def draw_person(seed: int, resolution: int = 128) -> Person:
+    """Return a random person from the shipped prior."""
+    prior = Prior.load()
+    code = prior.sample(torch.Generator().manual_seed(seed))
+    field = prior.bind(code)
+    return Person(prior, code, field, extract_mesh(field, prior.bounds, resolution))
+
+
+def photograph(person: Person, azimuths: tuple[float, ...], size: int, world_from_head: Similarity) -> Scene:
+    """Return photos from around the head, posed in a world frame; the scene knows where the head is."""
+    views = []
+    for number, azimuth in enumerate(azimuths):
+        angle = torch.deg2rad(torch.tensor(azimuth))
+        target = torch.tensor([0.0, -0.15, -0.3])
+        centre = target + 4.5 * torch.stack([torch.sin(angle), torch.tensor(0.05), torch.cos(angle)])
+        camera = Camera.look_at(centre, target, 2.6 * size, size, size)
+        image = torch.from_numpy(coloured_view(person.mesh, person.field, camera)[0]).float()
+        mask = torch.zeros(size * size)
+        mask[cast(person.mesh, camera).pixel] = 1.0
+        posed = camera.transformed(world_from_head)
+        views.append(View(f"{number:03d}.png", image, mask.reshape(size, size), posed))
+    return Scene(tuple(views), world_from_head.inverse())
+
+
+def some_world() -> Similarity:
+    """Return a world frame that is turned, moved and scaled against the head's inner frame."""
+    return Similarity(
+        rotation_from_vector(torch.tensor([0.4, -1.1, 0.7])), torch.tensor([3.0, -2.0, 1.0]), torch.tensor(2.5)
+    )

@@ -1,0 +1,99 @@
+"""The whole path on a synthetic person: a posed scene folder in, files out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from heads import Person, draw_person, photograph, some_world
+from protome.geometry.mesh import Mesh
+from protome.geometry.transforms import Similarity
+from protome.pipeline import Head, reconstruct
+from protome.prior import load_head
+from protome.scenes.idr import write_idr
+from protome.units import UNIT_MM
+
+
+@pytest.fixture(scope="module")
+def person() -> Person:
+    return draw_person(seed=4)
+
+
+@pytest.fixture(scope="module")
+def out(person: Person, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pipeline")
+    write_idr(folder / "scene", photograph(person, (0.0, 35.0, -35.0), 192, some_world()).views)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def head(out: Path) -> Head:
+    head = reconstruct([out / "scene"], preset="draft", resolution=128, seed=2, quiet=True)
+    head.save(out / "result", ["protome", "reconstruct", "scene"])
+    return head
+
+
+def test_the_posed_path_finds_the_head_in_its_world_and_beats_the_mean_head(
+    person: Person, head: Head, out: Path
+) -> None:
+    written = Mesh.load(out / "result" / "head.ply")
+    placed = written.transformed(some_world().inverse())
+    mean = person.prior.bind(person.prior.mean())
+    with torch.no_grad():
+        mean_error = float(mean.sdf(torch.from_numpy(person.face()).float()).abs().mean()) * UNIT_MM
+    error = person.face_error_mm(placed)
+    # The arbitrary frame's scale and pose come from triangulated landmarks of three photos, 192 pixels wide.
+    assert error < 4.0
+    assert error < 2.0 + mean_error
+    assert written.colours is not None
+
+
+def test_glb_is_in_metres_in_the_head_frame(head: Head, out: Path) -> None:
+    metres = Mesh.load(out / "result" / "head.glb")
+    np.testing.assert_allclose(np.sort(metres.vertices, axis=0), np.sort(head.mesh.vertices / 1000, axis=0), atol=1e-6)
+    height = float(np.ptp(metres.vertices[:, 1]))
+    assert 0.3 < height < 0.5
+
+
+def test_colours_are_those_of_the_person(person: Person, head: Head) -> None:
+    truth = photograph(person, (10.0,), 96, Similarity.identity()).views[0]
+    # head.render takes millimetres; the test's cameras are in inner units.
+    seen = head.render(truth.camera.transformed(Similarity.scaling(UNIT_MM)))
+    both = seen.mask & (truth.mask > 0.5)
+    assert float(both.sum()) > 0.8 * float(truth.mask.sum())
+    assert float((seen.colour - truth.image).abs()[both].mean()) < 0.12
+
+
+def test_the_saved_field_is_the_fitted_field(head: Head, out: Path) -> None:
+    field, bounds = load_head(out / "result" / "field.safetensors")
+    points = bounds[0] + torch.rand(200, 3) * (bounds[1] - bounds[0])
+    torch.testing.assert_close(field.sdf(points), head.fit.bind().sdf(points))
+
+
+def test_result_says_how_the_head_was_made(head: Head, out: Path) -> None:
+    facts = json.loads((out / "result" / "result.json").read_text())
+    assert facts["command"] == ["protome", "reconstruct", "scene"]
+    assert facts["seed"] == 2
+    assert facts["device"] == "cpu" or facts["device"].startswith("cuda")
+    assert set(facts["seconds"]) == {"capture", "prior", "fit", "mesh"}
+    assert len(facts["cameras"]) == 3
+    assert len(facts["curves"]["colour"]) == len(head.fit.curves["colour"])
+    assert facts["versions"]["torch"] == torch.__version__
+    rotation = np.array(facts["cameras"][0]["T_head_camera"])[:3, :3]
+    np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-5)
+
+
+def test_the_preview_shows_something_in_every_tile(head: Head, out: Path) -> None:
+    sheet = np.asarray(Image.open(out / "result" / "preview.png")).astype(float)
+    rows, columns = 2, 5
+    size = sheet.shape[0] // rows
+    assert sheet.shape == (rows * size, columns * size, 3)
+    for row in range(rows):
+        for column in range(columns):
+            tile = sheet[row * size : (row + 1) * size, column * size : (column + 1) * size]
+            assert tile.std() > 15, (row, column)
