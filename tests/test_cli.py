@@ -126,7 +126,7 @@ def test_reconstruct_hands_every_option_on(
     _module(monkeypatch, "protome.pipeline", "reconstruct", reconstruct)
     arguments = ["reconstruct", "a.png", "b.png", "--out", str(tmp_path / "out")]
     assert run(arguments) == 0
-    defaults = {"preset": "standard", "device": "auto", "seed": 0, "units": "mm", "resolution": None}
+    defaults = {"preset": "standard", "device": "auto", "seed": 0, "units": None, "resolution": None}
     switches = {"strict": False, "quiet": False}
     assert seen == {"inputs": (Path("a.png"), Path("b.png")), **defaults, **switches}
     assert head.saved == [(tmp_path / "out", ("protome", *arguments))]

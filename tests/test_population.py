@@ -62,6 +62,7 @@ def test_lamps_and_ambient_add_up_in_their_colours() -> None:
 
 CENTRE = np.array([0.0, -0.03, -0.1])
 BODY, INNER, WIG = 0.1, 0.05, 0.115
+NOSE = CENTRE + np.array([0.0, 0.0, BODY])
 LEFT_SKIN, RIGHT_SKIN, HIDDEN, HAIR = (200, 150, 120), (60, 90, 170), (0, 255, 0), (30, 20, 10)
 # Flat triangles of an icosphere with edges of 0.16 r sink below the ball by less than this.
 SAG = 0.007
@@ -77,8 +78,7 @@ def _ball(radius: float, colours: list[tuple[int, int, int]], above: float = -1.
 
 
 def _head(*parts: Part) -> ComposedHead:
-    nose = CENTRE + [0, 0, BODY]
-    return ComposedHead("hand-made", parts, np.tile(nose, (6, 1)), DAYLIGHT)
+    return ComposedHead("hand-made", parts, np.tile(NOSE, (6, 1)), DAYLIGHT)
 
 
 @pytest.fixture(scope="module")
@@ -206,8 +206,8 @@ def test_samples_of_a_head_lie_on_it_and_around_it(monkeypatch: pytest.MonkeyPat
     # Four tenths within about 3 mm, four within about 15 mm, two anywhere.
     share = (np.abs(truth) < 0.003).mean()
     assert 0.8 * 0.5 * 0.68 < share < 0.6
-    # The face gets as many samples as all the rest; here the caps within 95 mm of the nose are 22.6 % of the ball.
-    near = np.linalg.norm(own.points - (CENTRE + [0, 0, BODY]), axis=1) < 0.095
+    # The face gets as many samples as all the rest; the cap within 95 mm of the nose is 22.6 % of the ball.
+    near = np.linalg.norm(own.points - NOSE, axis=1) < 0.095
     assert 0.45 < near.mean() < 0.55
 
 
@@ -285,18 +285,16 @@ def test_batches_have_the_heads_in_the_order_asked_for(tmp_path: Path) -> None:
 
 
 def test_batches_follow_their_random_state(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    many = [np.concatenate([getattr(head, "points") for head in _random_heads(40)])]
-    count = len(many[0])
-    head = HeadSamples(many[0], many[0], np.zeros((count, 3), np.uint8), many[0], many[0], rng.random(count),
-                       np.zeros((6, 3)))  # fmt: skip
+    points = np.concatenate([head.points for head in _random_heads(40)])
+    distances = np.linspace(0.0, 0.3, 40)
+    head = HeadSamples(points, points, np.zeros((40, 3), np.uint8), points, points, distances, np.zeros((6, 3)))
     people = Population(_written(tmp_path / "people.h5", [head]))
     first, again, other = (people.batch(np.array([0]), 10, 10, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert torch.equal(first.points, again.points)
     assert not torch.equal(first.points, other.points)
     # A point in space comes with its own distance.
-    gap = (torch.from_numpy(many[0] * 1000 / UNIT_MM).float()[:, None] - first.space[0]).norm(dim=-1)
-    own = torch.from_numpy(head.distances)[gap.argmin(0)] * 1000 / UNIT_MM
+    gap = (torch.from_numpy(points * 1000 / UNIT_MM).float()[:, None] - first.space[0]).norm(dim=-1)
+    own = torch.from_numpy(distances)[gap.argmin(0)] * 1000 / UNIT_MM
     torch.testing.assert_close(first.distances[0], own.float(), atol=1e-4, rtol=0)
 
 

@@ -1,4 +1,4 @@
-"""Training on a small population of ellipsoids: it learns each head, resumes exactly, and refuses foreign checkpoints."""
+"""Training on a few ellipsoids: it learns each head, resumes exactly, and refuses the checkpoints of other runs."""
 
 from __future__ import annotations
 
@@ -57,9 +57,7 @@ def ellipsoid_head(radii: np.ndarray, count: int, rng: np.random.Generator) -> H
     colours = np.where(on[:, :1] > 0, [[200, 120, 90]], [[60, 90, 170]]).astype(np.uint8)
     landmarks = radii * LANDMARK_DIRECTIONS / np.linalg.norm(LANDMARK_DIRECTIONS, axis=1, keepdims=True)
     distances = ellipsoid_distance(space, radii)
-    return HeadSamples(
-        on + CENTRE_M, normals, colours, -normals, space + CENTRE_M, distances, landmarks + CENTRE_M
-    )
+    return HeadSamples(on + CENTRE_M, normals, colours, -normals, space + CENTRE_M, distances, landmarks + CENTRE_M)
 
 
 def write_population(path: Path, heads: int = 6, seed: int = 0, count: int = 1024) -> tuple[HeadSamples, ...]:

@@ -23,6 +23,7 @@ Integer = Annotated[int, arg(metavar="N")]
 # Where nothing is the default, the sentence of the option says what that means.
 Flag = Annotated[bool, arg(help_behavior_hint="")]
 MaybeFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint=""), DisallowNone]
+MaybeUnits = Annotated[Literal["mm", "cm", "m"] | None, arg(help_behavior_hint=""), DisallowNone]
 MaybeInteger = Annotated[int | None, arg(metavar="N", help_behavior_hint=""), DisallowNone]
 
 app = SubcommandApp()
@@ -36,7 +37,7 @@ def reconstruct(
     device: Device = "auto",
     seed: Integer = 0,
     resolution: MaybeInteger = None,
-    units: Literal["mm", "cm", "m"] = "mm",
+    units: MaybeUnits = None,
     strict: Flag = False,
     quiet: Flag = False,
 ) -> None:
@@ -49,7 +50,7 @@ def reconstruct(
         device: Where to compute; auto takes the graphics card if there is one.
         seed: The number that every random choice follows from; the same seed gives the same head.
         resolution: Cells of the mesh along 52 cm; if left out, the preset's.
-        units: The unit of length of a scene folder's cameras; photos do not need it.
+        units: The unit of length of a scene folder's cameras; if left out, mm where one view alone needs one.
         strict: Stop at a photo with several faces, instead of taking the largest face with a warning.
         quiet: Show no progress; warnings and errors are still shown.
     """

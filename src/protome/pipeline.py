@@ -134,14 +134,15 @@ def reconstruct(
     preset: str = "standard",
     device: str = "auto",
     seed: int = 0,
-    units: Units = "mm",
+    units: Units | None = None,
     resolution: int | None = None,
     strict: bool = False,
     quiet: bool = False,
 ) -> Head:
     """Reconstruct one person's head from 1 to 32 photos, or from one posed scene folder in IDR's format.
 
-    `units` is the length unit of a posed scene's world and matters when one view alone must give the scale.
+    `units` is the length unit of a posed scene's world. One view alone cannot tell the scale and takes it as
+    millimetres if nothing is given; several views find it by themselves and check it against a given unit.
     `resolution` is the number of mesh cells along the modelled volume's longest side.
 
     Raises:
@@ -149,7 +150,7 @@ def reconstruct(
     """
     if preset not in FIT_PRESETS:
         raise InputError(f"no preset is called {preset}: use one of {', '.join(FIT_PRESETS)}")
-    if units not in UNIT_IN_MM:
+    if units is not None and units not in UNIT_IN_MM:
         raise InputError(f"{units} is no unit of length here: use one of {', '.join(UNIT_IN_MM)}")
     if resolution is not None and not 16 <= resolution <= 1024:
         raise InputError(f"a resolution of {resolution} makes no usable mesh: give 16 to 1024")
@@ -160,7 +161,7 @@ def reconstruct(
 
     posed = len(paths) == 1 and is_scene(paths[0])
     with _timed(seconds, "capture", quiet):
-        scene = locate_head(read_idr(paths[0]), units) if posed else capture_photos(paths, strict=strict)
+        scene = _posed_scene(paths[0], units) if posed else capture_photos(paths, strict=strict)
     with _timed(seconds, "prior", quiet=True):
         where = choose_device(device)
         prior = Prior.load().to(where)
@@ -173,6 +174,12 @@ def reconstruct(
     mesh = inner.scaled(UNIT_MM)
     world = inner.transformed(fit.head_from_world[0].inverse()) if posed else mesh
     return Head(mesh, world, fit, scene, posed, preset, seed, str(where), seconds)
+
+
+def _posed_scene(folder: Path, units: Units | None) -> Scene:
+    views = read_idr(folder)
+    # Several views tell the head's size in whatever unit the scene has; one view alone cannot.
+    return locate_head(views, units or ("mm" if len(views) == 1 else None))
 
 
 def mean_head(resolution: int = RESOLUTIONS["standard"]) -> Mesh:

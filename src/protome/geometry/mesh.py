@@ -87,13 +87,37 @@ class Mesh:
         if not path.is_file():
             raise InputError(f"{path} does not exist: give a mesh file")
         try:
-            loaded = trimesh.load(path, process=False, force="mesh")
+            loaded = trimesh.load_scene(path, process=False)
         except Exception as error:
             raise InputError(f"{path} cannot be read as a mesh ({error}): give a PLY, OBJ or GLB file") from error
-        if not isinstance(loaded, trimesh.Trimesh) or len(loaded.faces) == 0:
+        # Joined here and not by trimesh, whose joining forgets the file's normals.
+        parts = []
+        for node in loaded.graph.nodes_geometry:
+            pose, name = loaded.graph[node]
+            part = loaded.geometry[name]
+            if isinstance(part, trimesh.Trimesh) and len(part.faces):
+                parts.append(_placed(part, np.asarray(pose, np.float64)))
+        if not parts:
             raise InputError(f"{path} holds no triangles: give a mesh with faces")
-        colours = None
-        if loaded.visual.kind == "vertex":
-            colours = np.asarray(loaded.visual.vertex_colors)[:, :3].astype(np.float64) / 255.0
-        normals = np.array(loaded.vertex_normals, np.float64)
-        return Mesh(np.array(loaded.vertices, np.float64), np.array(loaded.faces, np.int64), colours, normals)
+        starts = np.cumsum([0] + [len(part.vertices) for part in parts[:-1]])
+        colours = [part.colours for part in parts if part.colours is not None]
+        return Mesh(
+            np.concatenate([part.vertices for part in parts]),
+            np.concatenate([part.faces + start for part, start in zip(parts, starts, strict=True)]),
+            np.concatenate(colours) if len(colours) == len(parts) else None,
+            np.concatenate([part.normals for part in parts if part.normals is not None]),
+        )
+
+
+def _placed(part: trimesh.Trimesh, pose: Float[np.ndarray, "4 4"]) -> Mesh:
+    """Return one part of a file at its place, with its own normals."""
+    colours = None
+    if isinstance(part.visual, trimesh.visual.ColorVisuals) and part.visual.kind == "vertex":
+        colours = np.asarray(part.visual.vertex_colors)[:, :3].astype(np.float64) / 255.0
+    # Normals follow the inverse transpose, which also holds for unequal scales and mirrors.
+    normals = np.asarray(part.vertex_normals, np.float64) @ np.linalg.inv(pose[:3, :3])
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    faces = np.array(part.faces, np.int64)
+    if np.linalg.det(pose[:3, :3]) < 0:
+        faces = faces[:, ::-1]
+    return Mesh(np.asarray(part.vertices, np.float64) @ pose[:3, :3].T + pose[:3, 3], faces, colours, normals)

@@ -61,8 +61,7 @@ def extract_mesh(field: Field, bounds: Float[Tensor, "2 3"], resolution: int = 2
     vertices, faces, _, _ = marching_cubes(closed.cpu().numpy(), 0.0)
     low = bounds[0].cpu().numpy().astype(np.float64)
     placed = (vertices.astype(np.float64) - 1) * step + low
-    # scikit-image orders faces for values that fall towards the inside; ours rise outwards.
-    mesh = Mesh(placed, np.ascontiguousarray(faces[:, ::-1]).astype(np.int64)).largest_component()
+    mesh = Mesh(placed, faces.astype(np.int64)).largest_component()
     return coloured(mesh, field, bounds)
 
 
