@@ -164,7 +164,7 @@ def test_population_build_hands_every_option_on(
     assert run([*arguments, "--ict", "i", "--mediapipe", "m", "--count", "4", "--seed", "5", "--quiet"]) == 0
     folders = (Path("v"), tmp_path / "p.h5")
     assert seen == [
-        (folders, {"ict": None, "mediapipe": None, "count": 280, "seed": 0, "quiet": False}),
+        (folders, {"ict": None, "mediapipe": None, "count": 300, "seed": 0, "quiet": False}),
         (folders, {"ict": Path("i"), "mediapipe": Path("m"), "count": 4, "seed": 5, "quiet": True}),
     ]
 

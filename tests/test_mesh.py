@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 import trimesh
 
 from protome.errors import InputError
-from protome.geometry.mesh import MESH_SUFFIXES, Mesh
+from protome.geometry.mesh import MESH_SUFFIXES, Mesh, linear_from_srgb, srgb_from_linear
 from protome.geometry.transforms import Similarity, rotation_from_vector
 
 
@@ -142,3 +143,27 @@ def test_the_largest_part_stays() -> None:
     np.testing.assert_array_equal(kept.vertices, large.vertices)
     np.testing.assert_array_equal(kept.colours, large.colours)
     np.testing.assert_array_equal(kept.normals, large.normals)
+
+
+def test_srgb_values_have_the_light_that_the_standard_gives() -> None:
+    known = {0.0: 0.0, 0.04045: 0.0031308, 0.5: 0.2140411, 0.735357: 0.5, 1.0: 1.0}
+    srgb = np.tile(np.array(list(known))[:, None], (1, 3))
+    np.testing.assert_allclose(linear_from_srgb(srgb)[:, 0], list(known.values()), atol=1e-6)
+    np.testing.assert_allclose(srgb_from_linear(linear_from_srgb(srgb)), srgb, atol=1e-6)
+
+
+def test_a_glb_has_linear_colours_and_a_matt_material(tmp_path: Path) -> None:
+    mesh = ellipsoid()
+    mesh.save(tmp_path / "head.glb")
+    data = (tmp_path / "head.glb").read_bytes()
+    length = int.from_bytes(data[12:16], "little")
+    tree, binary = json.loads(data[20 : 20 + length]), data[28 + length :]
+    primitive = tree["meshes"][0]["primitives"][0]
+    accessor = tree["accessors"][primitive["attributes"]["COLOR_0"]]
+    assert (accessor["componentType"], accessor["type"]) == (5126, "VEC3")  # 32-bit floats
+    start = tree["bufferViews"][accessor["bufferView"]].get("byteOffset", 0)
+    stored = np.frombuffer(binary, np.float32, accessor["count"] * 3, start).reshape(-1, 3)
+    assert mesh.colours is not None
+    np.testing.assert_allclose(stored, linear_from_srgb(mesh.colours), atol=1e-6)
+    # Without a material glTF means metal.
+    assert tree["materials"][primitive["material"]]["pbrMetallicRoughness"]["metallicFactor"] == 0

@@ -134,9 +134,10 @@ def test_normals_point_outwards_and_views_see_their_points(wigged: OuterSurface)
     assert facing[single].min() > 0.95
     np.testing.assert_allclose(np.linalg.norm(wigged.views, axis=1), 1, atol=1e-6)
     assert (wigged.views * wigged.normals).sum(1).max() < 0.2
-    flat = (wigged.views * wigged.normals).sum(1) < -0.2
-    free = ~wigged.rays.intersects_any((wigged.points + 1e-4 * wigged.normals)[flat], -wigged.views[flat])
-    assert free.mean() > 0.99
+    free = ~wigged.rays.intersects_any(wigged.points + 1e-4 * wigged.normals, -wigged.views)
+    assert free[facing > 0].mean() > 0.99
+    # Giving the shell a thickness moves its inner side 2 of the 15 mm towards the skin, which hides some of it.
+    assert free.mean() > 0.95
 
 
 def test_single_sheets_of_hair_get_a_thickness(wigged: OuterSurface) -> None:
@@ -192,7 +193,7 @@ def test_a_cut_neck_is_closed_and_its_cut_is_not_sampled() -> None:
 
 
 def test_samples_of_a_head_lie_on_it_and_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(surface_module, "OuterSurface", functools.partial(OuterSurface, candidates=8000, rounds=6))
+    monkeypatch.setattr(surface_module, "OuterSurface", functools.partial(OuterSurface, candidates=20_000, rounds=4))
     own = sample_head(_head(_ball(BODY, [RIGHT_SKIN, LEFT_SKIN])), np.random.default_rng(1), 2000)
     assert own.points.shape == own.normals.shape == own.colours.shape == own.views.shape == own.space.shape == (2000, 3)
     radius, _ = _polar(own.points)
@@ -200,7 +201,7 @@ def test_samples_of_a_head_lie_on_it_and_around_it(monkeypatch: pytest.MonkeyPat
     assert (own.space >= BOUNDS_M[0]).all()
     assert (own.space <= BOUNDS_M[1]).all()
     truth = _polar(own.space)[0] - BODY
-    assert np.abs(own.distances - truth).max() < 0.002
+    assert np.abs(own.distances - truth).max() < 0.001
     clear = np.abs(truth) > BODY * SAG
     assert (np.sign(own.distances) == np.sign(truth))[clear].all()
     # Four tenths within about 3 mm, four within about 15 mm, two anywhere.

@@ -107,7 +107,7 @@ def build(
     out: File,
     ict: MaybeFolder = None,
     mediapipe: MaybeFolder = None,
-    count: Integer = 280,
+    count: Integer = 300,
     seed: Integer = 0,
     quiet: Flag = False,
 ) -> None:

@@ -42,7 +42,7 @@ def coloured_view(
     if field is None:
         plain = np.full_like(mesh.vertices, 0.7)
         colours = interpolate(plain if mesh.colours is None else mesh.colours, mesh, hits)
-        flat = np.asarray(mesh.to_trimesh().vertex_normals)
+        flat = np.array(mesh.to_trimesh().vertex_normals)
         normals = torch.nn.functional.normalize(interpolate(flat, mesh, hits), dim=-1)
     else:
         parts = []

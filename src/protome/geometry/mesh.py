@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import trimesh
@@ -14,6 +15,7 @@ from protome.files import write_atomically
 from protome.geometry.transforms import Similarity
 
 MESH_SUFFIXES = (".ply", ".obj", ".glb")
+_COLOUR = "_LINEAR_RGB"
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,20 @@ class Mesh:
         path = Path(path)
         if path.suffix.lower() not in MESH_SUFFIXES:
             raise InputError(f"cannot write a mesh as {path.name}: use one of {', '.join(MESH_SUFFIXES)}")
+        if path.suffix.lower() == ".glb":
+            write_atomically(path, self._write_glb)
+            return
         scene = self.to_trimesh()
         option = "vertex_normal" if path.suffix.lower() == ".ply" else "include_normals"
         write_atomically(path, lambda part: scene.export(part, **{option: self.normals is not None}))
+
+    def _write_glb(self, path: Path) -> None:
+        """glTF wants linear colours, and takes a mesh without a material for polished metal."""
+        scene = Mesh(self.vertices, self.faces, None, self.normals).to_trimesh()
+        if self.colours is not None:
+            # As an attribute of its own it keeps floating-point values; eight bits are too few for linear dark hair.
+            scene.vertex_attributes[_COLOUR] = linear_from_srgb(self.colours).astype(np.float32)
+        scene.export(path, include_normals=self.normals is not None, tree_postprocessor=_finish_gltf)
 
     @staticmethod
     def load(path: str | Path) -> Mesh:
@@ -96,7 +109,7 @@ class Mesh:
             pose, name = loaded.graph[node]
             part = loaded.geometry[name]
             if isinstance(part, trimesh.Trimesh) and len(part.faces):
-                parts.append(_placed(part, np.asarray(pose, np.float64)))
+                parts.append(_placed(part, np.asarray(pose, np.float64), linear=path.suffix.lower() == ".glb"))
         if not parts:
             raise InputError(f"{path} holds no triangles: give a mesh with faces")
         starts = np.cumsum([0] + [len(part.vertices) for part in parts[:-1]])
@@ -109,11 +122,38 @@ class Mesh:
         )
 
 
-def _placed(part: trimesh.Trimesh, pose: Float[np.ndarray, "4 4"]) -> Mesh:
-    """Return one part of a file at its place, with its own normals."""
+def linear_from_srgb(colours: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3"]:
+    """Return linear light for sRGB values, both in [0, 1] (IEC 61966-2-1)."""
+    bright = ((np.maximum(colours, 0.04045) + 0.055) / 1.055) ** 2.4
+    return np.where(colours <= 0.04045, colours / 12.92, bright)
+
+
+def srgb_from_linear(light: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3"]:
+    """Return sRGB values for linear light, both in [0, 1] (IEC 61966-2-1)."""
+    bright = 1.055 * np.maximum(light, 0.0031308) ** (1 / 2.4) - 0.055
+    return np.where(light <= 0.0031308, 12.92 * light, bright)
+
+
+def _finish_gltf(tree: dict[str, Any]) -> None:
+    """Name the colour attribute as glTF does and give every part a matt material."""
+    tree["materials"] = [{"pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 0.9}}]
+    for mesh in tree["meshes"]:
+        for primitive in mesh["primitives"]:
+            primitive["material"] = 0
+            if _COLOUR in primitive["attributes"]:
+                primitive["attributes"]["COLOR_0"] = primitive["attributes"].pop(_COLOUR)
+
+
+def _placed(part: trimesh.Trimesh, pose: Float[np.ndarray, "4 4"], linear: bool) -> Mesh:
+    """Return one part of a file at its place, with its own normals; `linear` tells how its colours are meant."""
     colours = None
     if isinstance(part.visual, trimesh.visual.ColorVisuals) and part.visual.kind == "vertex":
-        colours = np.asarray(part.visual.vertex_colors)[:, :3].astype(np.float64) / 255.0
+        colours = np.asarray(part.visual.vertex_colors)
+    elif isinstance(part.visual, trimesh.visual.TextureVisuals):
+        colours = part.visual.vertex_attributes.get("color")
+    if colours is not None:
+        colours = colours[:, :3].astype(np.float64) / (1.0 if colours.dtype.kind == "f" else 255.0)
+        colours = srgb_from_linear(colours) if linear else colours
     # Normals follow the inverse transpose, which also holds for unequal scales and mirrors.
     normals = np.asarray(part.vertex_normals, np.float64) @ np.linalg.inv(pose[:3, :3])
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)

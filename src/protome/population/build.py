@@ -38,7 +38,7 @@ def build_population(
     *,
     ict: Path | None = None,
     mediapipe: Path | None = None,
-    count: int = 280,
+    count: int = 300,
     seed: int = 0,
     quiet: bool = False,
 ) -> Path:
