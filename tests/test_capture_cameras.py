@@ -78,7 +78,7 @@ def test_skewed_intrinsics_are_respected():
 
 
 def test_unknown_focal_length_is_assumed_and_never_too_near():
-    far = camera_from_landmarks(landmarks_in(camera_at(0.1)), 640, 480, None, FACE)
+    far = camera_from_landmarks(landmarks_in(camera_at(0.1, distance=950.0)), 640, 480, None, FACE)
     assert far.focal == pytest.approx(1.2 * 640)
     assert far.K[:2, 2].tolist() == [320, 240]
     # A face as large as the picture: with 1.2 times its side the camera would touch the nose.

@@ -266,20 +266,35 @@ def test_the_subjects_left_is_on_the_right_of_a_frontal_view(with_field: bool) -
     mesh = extract_mesh(field, BOUNDS, 40)
     given = field if with_field else None
     bounds = torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])
-    colour, normal = coloured_view(mesh, given, side_camera(0.0, bounds, 41))
-    red, blue, background = [1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [BACKGROUND] * 3
-    np.testing.assert_allclose(colour[24, 26], red, atol=1e-3)
-    np.testing.assert_allclose(colour[24, 14], blue, atol=1e-3)
-    np.testing.assert_allclose(colour[14, 26], [1.0, 0.3, 0.0], atol=1e-3)
-    np.testing.assert_allclose(colour[1, 1], background, atol=1e-3)
+    red, blue, size = [1.0, 0.0, 0.0], [0.0, 0.0, 1.0], 81
+
+    def look(degrees: float, point: list[float]) -> tuple[np.ndarray, np.ndarray, int, int]:
+        """Colour and normal at the pixel that shows a point, and how far right and down of the middle that is."""
+        camera = side_camera(degrees, bounds, size)
+        colour, normal = coloured_view(mesh, given, camera)
+        x, y = camera.project(torch.tensor([point]))[0].long().tolist()
+        return colour[y, x], normal[y, x], x - size // 2, y - size // 2
+
+    colour, normal, right, _ = look(0.0, [0.4, -0.1, 0.43])
+    np.testing.assert_allclose(colour, red, atol=1e-3)
+    assert right > 5
     # Normals in the camera's frame: right is red, up is green, towards the viewer is blue.
-    np.testing.assert_allclose(normal[20, 20], [0.5, 0.5, 1.0], atol=0.05)
-    assert normal[20, 28, 0] > 0.7 > 0.3 > normal[20, 12, 0]
-    assert normal[12, 20, 1] > 0.7 > 0.3 > normal[28, 20, 1]
-    from_left, _ = coloured_view(mesh, given, side_camera(90.0, bounds, 41))
-    np.testing.assert_allclose(from_left[24, 20], red, atol=1e-3)
-    from_behind, _ = coloured_view(mesh, given, side_camera(180.0, bounds, 41))
-    np.testing.assert_allclose(from_behind[24, 26], blue, atol=1e-3)
+    assert normal[0] > 0.7
+    assert normal[2] > 0.7
+    colour, normal, right, _ = look(0.0, [-0.4, -0.1, 0.43])
+    np.testing.assert_allclose(colour, blue, atol=1e-3)
+    assert right < -5
+    assert normal[0] < 0.3
+    colour, normal, _, down = look(0.0, [0.1, 0.4, 0.436])
+    np.testing.assert_allclose(colour, [1.0, 0.3, 0.0], atol=1e-3)
+    assert down < -5
+    assert normal[1] > 0.7
+    np.testing.assert_allclose(look(90.0, [0.6, -0.05, 0.0])[0], red, atol=1e-3)
+    colour, _, right, _ = look(180.0, [-0.4, -0.1, -0.43])
+    np.testing.assert_allclose(colour, blue, atol=1e-3)
+    assert right > 5
+    corner, normal = (image[0, 0] for image in coloured_view(mesh, given, side_camera(0.0, bounds, size)))
+    np.testing.assert_allclose([corner, normal], BACKGROUND, atol=1e-6)
 
 
 def test_a_mesh_without_colours_is_grey() -> None:

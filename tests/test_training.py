@@ -92,8 +92,8 @@ class Watched:
         self.done.append(amount)
         if detail:
             self.losses.append(float(detail.split()[1]))
-        if self.stop_after is not None and len(self.losses) == self.stop_after:
-            raise KeyboardInterrupt
+            if len(self.losses) == self.stop_after:
+                raise KeyboardInterrupt
 
     @contextmanager
     def progress(self, stage: str, total: float, *, quiet: bool = False) -> Iterator[object]:
@@ -115,12 +115,13 @@ def _train(
     config: TrainingConfig = SMALL, seed: int = 0,
 ) -> Watched:  # fmt: skip
     watched = Watched(stop_after)
-    monkeypatch.setattr(training, "progress", watched.progress)
-    if stop_after is None:
-        train(population, out, config=config, device="cpu", seed=seed, quiet=True)
-    else:
-        with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "progress", watched.progress)
+        if stop_after is None:
             train(population, out, config=config, device="cpu", seed=seed, quiet=True)
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                train(population, out, config=config, device="cpu", seed=seed, quiet=True)
     return watched
 
 
@@ -129,7 +130,7 @@ def test_training_learns_each_head(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     config = replace(SMALL, steps=300, checkpoint_every=1000, rate=3e-3)
     watched = _train(tmp_path / "people.h5", tmp_path / "own.safetensors", monkeypatch, config=config)
     assert len(watched.losses) == 300
-    assert np.mean(watched.losses[-10:]) < 0.35 * np.mean(watched.losses[:10])
+    assert np.mean(watched.losses[-10:]) < 0.4 * np.mean(watched.losses[:10])
 
     prior = Prior.load(tmp_path / "own.safetensors")
     torch.testing.assert_close(prior.bounds, torch.from_numpy(BOUNDS_M * 1000 / UNIT_MM).float())
@@ -150,7 +151,7 @@ def test_training_learns_each_head(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     own_error, mean_error = np.mean(errors, 0)
     # The heads differ from their mean by several millimetres; each is known much better than that.
     assert mean_error > 4
-    assert own_error < 0.4 * mean_error
+    assert own_error < 0.5 * mean_error
 
 
 def test_an_interrupted_run_ends_where_the_unbroken_run_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,9 +17,10 @@ from protome.geometry.camera import Camera
 ASSUMED_FOCAL = 1.2
 """Focal length, in units of the longer image side, of photos that do not record theirs: an angle of view of 45 degrees,
 between a phone's main lens (0.75) and its portrait lens (1.6). The optical axis is assumed to meet the middle."""
-NEAREST_MM = 450.0
-"""Nobody is photographed from nearer than an arm's length: where the assumed focal length says so, the picture was cut
-out of a larger one, and the assumption is raised to match."""
+NEAREST_MM = 700.0
+"""Portraits are taken from about this distance or farther: where the assumed focal length puts the camera nearer, the
+picture was probably cut out of a larger one, and the assumption is raised to match. Selfies are nearer, but they come
+from phones, which record the focal length."""
 WORST_FIT = 0.08
 """Largest weighted error of a believable fit, in units of the face's size in the image; faces stay below 0.04."""
 MOST_TURNED = 110.0

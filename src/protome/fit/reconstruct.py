@@ -45,7 +45,7 @@ class FitConfig:
     """Frequencies of the reference point that the adapted renderer sees; the prior's has fewer."""
     mask: float = 100.0
     eikonal: float = 0.1
-    latent: float = 1e-3
+    latent: float = 1e-2
     """Weight of the mean squared latent in standard deviations (ours: one view leaves most of them open)."""
 
 
