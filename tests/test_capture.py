@@ -16,8 +16,7 @@ from protome.capture import capture
 from protome.capture.capture import capture_photos, locate_head
 from protome.capture.landmarks import Detection, choose_face, detect, load_face_landmarks
 from protome.capture.mask import person_mask
-from protome.capture.photo import ProtomeWarning
-from protome.errors import InputError
+from protome.errors import InputError, ProtomeWarning
 from protome.geometry.transforms import Similarity, rotation_from_vector
 from protome.population.face_landmarks import EYE_CORNERS, FACE_OVAL, build_face_landmarks
 from protome.scene import View
