@@ -169,7 +169,6 @@ def test_samples_follow_the_seed_and_the_temperature() -> None:
     torch.testing.assert_close(half, 0.5 * full)
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="one head has no spread: its sample is not a number")
 def test_a_prior_of_one_head_samples_that_head() -> None:
     many = _prior()
     prior = Prior(many.field, many.codes_shape[:1], many.codes_appearance[:1], many.landmarks, many.bounds)

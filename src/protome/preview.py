@@ -21,7 +21,7 @@ SIDES_DEGREES = (45.0, 90.0, 180.0, 270.0, 315.0)
 
 
 def side_camera(degrees: float, bounds: Float[Tensor, "2 3"], size: int) -> Camera:
-    """Return a camera that sees the whole modelled volume from an azimuth, at eye height."""
+    """Return a camera that sees head and shoulders from an azimuth, a little from above."""
     target = bounds.mean(0)
     angle = torch.deg2rad(torch.tensor(degrees))
     distance = 2.6 * float((bounds[1] - bounds[0]).max())

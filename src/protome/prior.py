@@ -128,7 +128,7 @@ def load_head(path: str | Path) -> tuple[Field, Float[Tensor, "2 3"]]:
 
 def _gaussian(codes: Tensor, generator: torch.Generator, temperature: float) -> Tensor:
     # A random combination of centred codes has exactly their mean and covariance, without factoring a matrix.
-    weights = torch.randn(len(codes), generator=generator).to(codes) / (len(codes) - 1) ** 0.5
+    weights = torch.randn(len(codes), generator=generator).to(codes) / max(len(codes) - 1, 1) ** 0.5
     mean = codes.mean(0)
     return mean + temperature * (weights @ (codes - mean))
 

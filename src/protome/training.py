@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -104,18 +105,25 @@ class _Run:
     field: HeadField
     codes: _Codes
     optimiser: torch.optim.Adam
+    mark: str
+    """Tells runs apart: configuration, seed and population."""
     step: int = 0
 
     def save(self, path: Path) -> None:
         temporary = path.with_name(f".{path.name}.partial")
-        state = {"field": self.field.state_dict(), "codes": self.codes.state_dict(), "step": self.step}
+        state = {
+            "field": self.field.state_dict(),
+            "codes": self.codes.state_dict(),
+            "step": self.step,
+            "mark": self.mark,
+        }
         torch.save(state | {"optimiser": self.optimiser.state_dict()}, temporary)
         temporary.replace(path)
 
     def restore(self, path: Path) -> None:
         saved = torch.load(path, weights_only=True)
-        if saved["codes"]["shape"].shape != self.codes.shape.shape:
-            raise InputError(f"{path} belongs to another population or configuration: remove it to start anew")
+        if saved.get("mark") != self.mark:
+            raise InputError(f"{path} belongs to another population, configuration or seed: remove it to start anew")
         self.field.load_state_dict(saved["field"])
         self.codes.load_state_dict(saved["codes"])
         self.optimiser.load_state_dict(saved["optimiser"])
@@ -152,7 +160,8 @@ def train(
     head = HeadField(config.field).to(where)
     codes = _Codes(len(people), config.field.latent).to(where)
     optimiser = torch.optim.Adam([*head.parameters(), *codes.parameters()], config.rate)
-    run = _Run(head, codes, optimiser)
+    facts = repr((config, seed, people.names)).encode() + people.landmarks.numpy().tobytes()
+    run = _Run(head, codes, optimiser, hashlib.sha256(facts).hexdigest())
     checkpoint = out.with_name(out.name + ".checkpoint")
     if checkpoint.is_file():
         run.restore(checkpoint)

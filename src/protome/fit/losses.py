@@ -34,7 +34,7 @@ def landmark(reference: Float[Tensor, "s l 3"]) -> Float[Tensor, ""]:
     count = len(reference)
     first, second = torch.triu_indices(count, count, 1, device=reference.device)
     gap = reference[first] - reference[second]
-    return (gap.square().sum(-1) + 1e-12).sqrt().sum(-1).mean()
+    return (gap.square().sum(-1) + 1e-12).sqrt().sum() / max(len(gap), 1)
 
 
 def colour(predicted: Float[Tensor, "*b 3"], truth: Float[Tensor, "*b 3"]) -> Float[Tensor, ""]:

@@ -83,9 +83,12 @@ class Population:
     def __init__(self, path: Path, limit: int | None = None) -> None:
         if not path.is_file():
             raise InputError(f"{path} does not exist: build it with `protome population build`")
+        foreign = InputError(f"{path} is not a population file: build one with `protome population build`")
+        if not h5py.is_hdf5(path):
+            raise foreign
         with h5py.File(path) as file:
             if file.attrs.get("format") != "protome population 1":
-                raise InputError(f"{path} is not a population file: build one with `protome population build`")
+                raise foreign
             self.names = [name.decode() for name in file["name"][:limit]]
             self.landmarks = torch.from_numpy(file["landmarks"][:limit]) / _UNIT_M
             keys = ("points", "normals", "colours", "views", "space", "distances")
@@ -103,19 +106,20 @@ class Population:
     def batch(self, heads: np.ndarray, surface: int, space: int, rng: np.random.Generator) -> SampleBatch:
         """Draw `surface` surface points and `space` points in space of each of the given heads."""
         data, total = self._data, self._data["points"].shape[1]
-        at = [rng.integers(0, total, surface) for _ in heads]
-        around = [rng.integers(0, total, space) for _ in heads]
+        numbers = heads.tolist()
+        at = [rng.integers(0, total, surface) for _ in numbers]
+        around = [rng.integers(0, total, space) for _ in numbers]
 
         def small(key: str, scale: float) -> Tensor:
-            rows = [data[key][h, i].astype(np.float32) / scale for h, i in zip(heads, at, strict=True)]
+            rows = [data[key][h, i].astype(np.float32) / scale for h, i in zip(numbers, at, strict=True)]
             return torch.from_numpy(np.stack(rows))
 
         unit = torch.nn.functional.normalize
-        pairs = list(zip(heads, around, strict=True))
+        pairs = list(zip(numbers, around, strict=True))
         distances = np.stack([data["distances"][h, i] for h, i in pairs]).astype(np.float32)
         return SampleBatch(
             heads=torch.from_numpy(np.asarray(heads)),
-            points=torch.stack([self._length("points", h, i) for h, i in zip(heads, at, strict=True)]),
+            points=torch.stack([self._length("points", h, i) for h, i in zip(numbers, at, strict=True)]),
             normals=unit(small("normals", 127.0), dim=-1),
             colours=small("colours", 255.0),
             views=unit(small("views", 127.0), dim=-1),
