@@ -73,7 +73,7 @@ def test_cameras_are_posed_in_the_world_not_in_the_normalised_frame(tmp_path):
     np.testing.assert_allclose(pixel[:2] / pixel[2], expected, atol=1e-3)
 
 
-numbers = st.floats(-2, 2, allow_nan=False, width=32)
+numbers = st.floats(-2, 2, allow_nan=False, width=32, allow_subnormal=False)
 
 
 @settings(deadline=None, max_examples=60)
@@ -82,7 +82,7 @@ numbers = st.floats(-2, 2, allow_nan=False, width=32)
     st.lists(numbers, min_size=3, max_size=3),
     st.floats(100, 5000),
     st.floats(0.7, 1.4),
-    st.floats(-20, 20),
+    st.floats(-20, 20, allow_subnormal=False),
     st.sampled_from([1.0, -1.0, 1e-3, -250.0]),
 )
 def test_every_camera_matrix_decomposes(vector, centre, focal, aspect, skew, factor):
