@@ -49,7 +49,7 @@ def test_latents_recover_a_head_from_its_own_renders(person: Person, fitted: Fit
 
 
 def test_every_loss_term_is_recorded_and_the_picture_gets_closer(fitted: FitResult) -> None:
-    assert set(fitted.curves) == {"colour", "mask", "eikonal", "keep", "latent"}
+    assert set(fitted.curves) == {"colour", "mask", "eikonal", "latent"}
     assert {len(curve) for curve in fitted.curves.values()} == {QUICK.latent_steps}
     colour = fitted.curves["colour"]
     assert sum(colour[-10:]) < 0.4 * sum(colour[:10])

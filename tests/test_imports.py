@@ -51,10 +51,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "fit.schedule": (),
     "fit.pixels": ("geometry", "scene", "render.trace"),
     "fit.placement": ("geometry", "scene", "field", "prior", "render", "fit.losses"),
-    "fit.unseen": ("geometry", "field", "render", "fit.losses"),
     "fit": (
         "device", "geometry", "scene", "field", "prior", "render",
-        "fit.losses", "fit.schedule", "fit.pixels", "fit.placement", "fit.unseen",
+        "fit.losses", "fit.schedule", "fit.pixels", "fit.placement",
     ),
     "meshing": ("geometry", "scene", "field", "render"),
     "preview": ("geometry", "field", "render"),

@@ -16,7 +16,6 @@ from protome.fit import losses
 from protome.fit.pixels import PixelTable, pixel_table
 from protome.fit.placement import Placement
 from protome.fit.schedule import mask_sharpness, rate_factor
-from protome.fit.unseen import Unseen, unseen_points
 from protome.geometry.transforms import Similarity
 from protome.prior import HeadCode, Prior, save_head
 from protome.progress import progress
@@ -46,10 +45,6 @@ class FitConfig:
     """Frequencies of the reference point that the adapted renderer sees; the prior's has fewer."""
     mask: float = 100.0
     eikonal: float = 0.1
-    keep_shape: float = 3.0
-    """Weight of the second phase's shift, inner units, of surface that no photo shows (ours)."""
-    keep_colour: float = 0.3
-    """Weight of its change of colour (ours): without it the renderer's new frequencies ripple over the back."""
     latent: float = 1e-2
     """Weight of the mean squared latent in standard deviations (ours: one view leaves most of them open)."""
 
@@ -123,8 +118,6 @@ class _Fit:
     bounds: Tensor
     tracer: Tracer
     config: FitConfig
-    unseen: Unseen | None = None
-    """What the latents alone made of surface that no photo shows; from the second phase on."""
 
     def bind(self) -> Field:
         return self.head.bind(self.shape.code(), self.appearance.code())
@@ -149,15 +142,10 @@ def step_losses(fit: _Fit, batch: PixelTable, sharpness: float, generator: torch
     jitter = 0.02 * torch.randn(len(points), 3, generator=generator).to(points)
     around = now.surface(torch.cat([anywhere, points.detach() + jitter]))
     count = len(batch)
-    kept = points.new_zeros(())
-    if fit.unseen is not None:
-        some = fit.unseen.draw(count // 4, generator)
-        kept = some.change(now, config.keep_shape, config.keep_colour)
     return {
         "colour": losses.photometric(colours, batch.colour[seen], count),
         "mask": config.mask * losses.silhouette(lowest, batch.mask[rest], sharpness, count),
         "eikonal": config.eikonal * losses.eikonal(around.gradient),
-        "keep": kept,
         "latent": config.latent * (fit.shape.amount.square().mean() + fit.appearance.amount.square().mean()),
     }
 
@@ -185,7 +173,6 @@ def fit_head(
         config,
     )
     table = pixel_table(scene, prior.bounds.cpu(), config.size).to(device)
-    first = table[torch.stack([(table.view == view).nonzero()[0, 0] for view in table.view.unique()])]
     curves: dict[str, list[float]] = {}
     total = config.latent_steps + config.network_steps
     with progress("fitting", total, quiet=quiet) as step:
@@ -194,8 +181,6 @@ def fit_head(
                 optimiser = _latent_optimiser(fit)
             if number == config.latent_steps:
                 optimiser = _network_optimiser(fit)
-                centres = fit.placement.move(first.rays, first.view).origins.detach()
-                fit.unseen = unseen_points(fit.bind(), fit.bounds, centres, generator)
             for group in optimiser.param_groups:
                 group["lr"] = group["start"] * rate_factor(number / total)
             batch = table.draw(config.rays, generator)
