@@ -1,7 +1,8 @@
 """Every command and example in the README works: each block of code says in a comment above it how it is tested.
 
-`run`: executed in an empty folder. `parse`: the command line takes it, with the work itself replaced. `make TARGET`:
-these are the commands that the target runs. A block without a comment may hold only `make` and targets.
+`run`: executed in an empty folder. `parse`: the command line takes it, with the work itself replaced. `benchmark`:
+executed without its data, which it must miss by name. `make TARGET`: these are the commands that the target runs. A
+block without a comment may hold only `make` and targets.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ def blocks() -> list[Block]:
 BLOCKS = blocks()
 TO_RUN = [block for block in BLOCKS if block.test == "run"]
 TO_PARSE = [command for block in BLOCKS if block.test == "parse" for command in block.commands]
+BENCHMARKS = [command for block in BLOCKS if block.test == "benchmark" for command in block.commands]
 TO_MAKE = [block for block in BLOCKS if block.test.startswith("make ")]
 
 
@@ -68,7 +70,7 @@ def test_every_block_is_tested() -> None:
         if not block.test:
             assert all(re.fullmatch(r"make \w+", command) for command in block.commands), block.code
         else:
-            assert block.test in ("run", "parse") or block.test.startswith("make "), block.test
+            assert block.test in ("run", "parse", "benchmark") or block.test.startswith("make "), block.test
     assert TO_RUN
     assert TO_PARSE
     assert {block.test for block in TO_MAKE} == {"make demo", "make test"}
@@ -100,6 +102,18 @@ def test_it_runs(block: Block, tmp_path: Path) -> None:
         written = {path.name for path in (tmp_path / "build" / "astronaut").iterdir()}
         assert written == files_in_table()
         assert all(path.stat().st_size > 0 for path in (tmp_path / "build" / "astronaut").iterdir())
+
+
+@pytest.mark.parametrize("command", BENCHMARKS)
+def test_benchmarks_take_their_options_and_name_the_data_they_miss(command: str, tmp_path: Path) -> None:
+    words = shlex.split(command)
+    assert words[0] == "python"
+    options = [str(tmp_path / "out") if word.startswith("build/") else word for word in words[2:]]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / words[1]), *options], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert re.match(r"error: .*lee_perry_smith\.glb", done.stderr.splitlines()[-1]), done.stderr
 
 
 def files_in_table() -> set[str]:
