@@ -230,8 +230,7 @@ def measure(views: int, scan: Scan, options: Options, baseline: Baseline) -> Non
     write_idr(folder, photograph(scan, views, options))
 
     began = time.perf_counter()
-    units = "mm" if views == 1 else None
-    head = reconstruct([folder], preset=options.preset, device=options.device, seed=options.seed, units=units)
+    head = reconstruct([folder], preset=options.preset, device=options.device, seed=options.seed)
     seconds = time.perf_counter() - began
     head.save(options.out / f"head_{views}", sys.argv)
     mesh = head.mesh_world.transformed(world_from_head(views).inverse())

@@ -126,9 +126,14 @@ def load_head(path: str | Path) -> tuple[Field, Float[Tensor, "2 3"]]:
     return field.bind(own["code_shape"], own["code_appearance"]), own["bounds"]
 
 
+def root_freedom(codes: Float[Tensor, "heads c"]) -> float:
+    """Return what centred latents are divided by to give deviations: sqrt(heads - 1), and 1 for a single head."""
+    return max(len(codes) - 1, 1) ** 0.5
+
+
 def _gaussian(codes: Tensor, generator: torch.Generator, temperature: float) -> Tensor:
     # A random combination of centred codes has exactly their mean and covariance, without factoring a matrix.
-    weights = torch.randn(len(codes), generator=generator).to(codes) / max(len(codes) - 1, 1) ** 0.5
+    weights = torch.randn(len(codes), generator=generator).to(codes) / root_freedom(codes)
     mean = codes.mean(0)
     return mean + temperature * (weights @ (codes - mean))
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from protome.device import choose_device
 from protome.errors import InputError
 from protome.field.head import HeadField, HeadFieldConfig
+from protome.files import write_atomically
 from protome.fit import losses
 from protome.population.store import Population, SampleBatch
 from protome.prior import Prior
@@ -110,15 +111,14 @@ class _Run:
     step: int = 0
 
     def save(self, path: Path) -> None:
-        temporary = path.with_name(f".{path.name}.partial")
         state = {
             "field": self.field.state_dict(),
             "codes": self.codes.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
             "step": self.step,
             "mark": self.mark,
         }
-        torch.save(state | {"optimiser": self.optimiser.state_dict()}, temporary)
-        temporary.replace(path)
+        write_atomically(path, lambda part: torch.save(state, part))
 
     def restore(self, path: Path) -> None:
         saved = torch.load(path, weights_only=True)

@@ -17,7 +17,7 @@ from protome.fit.pixels import PixelTable, pixel_table
 from protome.fit.placement import Placement
 from protome.fit.schedule import mask_sharpness, rate_factor
 from protome.geometry.transforms import Similarity
-from protome.prior import HeadCode, Prior, save_head
+from protome.prior import HeadCode, Prior, root_freedom, save_head
 from protome.progress import progress
 from protome.render.surface import hit_points
 from protome.render.trace import Trace, Tracer, box_span, sphere_tracer
@@ -100,7 +100,7 @@ class _LatentBasis(nn.Module):
         mean = codes.mean(0)
         _, deviations, directions = torch.linalg.svd(codes - mean, full_matrices=False)
         self.register_buffer("mean", mean)
-        self.register_buffer("basis", directions * (deviations / (len(codes) - 1) ** 0.5)[:, None])
+        self.register_buffer("basis", directions * (deviations / root_freedom(codes))[:, None])
         self.amount = nn.Parameter(torch.zeros(len(deviations)))
 
     def code(self) -> Float[Tensor, "c"]:

@@ -25,8 +25,8 @@ def sample_grid(sdf: SdfFn, bounds: Float[Tensor, "2 3"], step: float) -> Float[
     """Return signed distances on a regular grid, exact near the surface and interpolated far from it.
 
     The field is asked on a grid four times coarser, then at all fine points of coarse cells that the surface may
-    cross: those where a corner's value is within one and a half half diagonals of zero, which allows the field's
-    gradient to reach 1.5.
+    cross: those where a corner's value is within 1.5 times half a cell's diagonal of zero, which allows the field's
+    gradient to reach 1.5. The grid may go on past the upper bounds by less than a coarse cell.
     """
     cells = [max(2, int(np.ceil(float(extent) / (step * _COARSE)))) for extent in bounds[1] - bounds[0]]
     coarse = in_chunks(sdf, _grid(bounds, step * _COARSE, [count + 1 for count in cells]))
@@ -56,7 +56,7 @@ def extract_mesh(field: Field, bounds: Float[Tensor, "2 3"], resolution: int = 2
     values = sample_grid(field.sdf, bounds, step)
     if not bool((values < 0).any()) or not bool((values > 0).any()):
         raise ValueError("the field has no surface inside the bounds")
-    # One layer of outside all around closes the surface where the bounds cut it.
+    # Without what lies past the bounds, one layer of outside all around closes the surface where they cut it.
     size = [int(np.ceil(float(extent) / step - 1e-3)) + 1 for extent in bounds[1] - bounds[0]]
     closed = torch.nn.functional.pad(values[: size[0], : size[1], : size[2]], (1,) * 6, value=1e4)
     vertices, faces, _, _ = marching_cubes(closed.cpu().numpy(), 0.0)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from protome.errors import InputError
+from protome.files import write_atomically
 from protome.population.compose import Composer
 from protome.population.sources import IctModes, ValidHeads
 from protome.population.store import PopulationWriter
@@ -53,13 +54,15 @@ def build_population(
     if (ict is None) != (mediapipe is None):
         raise InputError("--ict and --mediapipe need each other: give both folders or neither")
     ValidHeads(valid)
-    temporary = out.with_name(f".{out.name}.partial")
-    workers = os.cpu_count() or 1
-    pool = ProcessPoolExecutor(workers, initializer=_prepare, initargs=(valid, ict, mediapipe))
-    store = PopulationWriter(temporary, count, SAMPLES_PER_HEAD, seed)
-    with pool, store as writer, progress("composing heads", count, quiet=quiet) as step:
-        for index, (name, samples) in enumerate(pool.map(_make, range(count), [seed] * count)):
-            writer.put(index, name, samples)
-            step(1, name)
-    temporary.replace(out)
+
+    def fill(path: Path) -> None:
+        workers = os.cpu_count() or 1
+        pool = ProcessPoolExecutor(workers, initializer=_prepare, initargs=(valid, ict, mediapipe))
+        store = PopulationWriter(path, count, SAMPLES_PER_HEAD, seed)
+        with pool, store as writer, progress("composing heads", count, quiet=quiet) as step:
+            for index, (name, samples) in enumerate(pool.map(_make, range(count), [seed] * count)):
+                writer.put(index, name, samples)
+                step(1, name)
+
+    write_atomically(out, fill)
     return out
