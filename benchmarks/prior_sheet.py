@@ -1,22 +1,31 @@
-"""Draw heads of the shipped prior from three sides: its mean, one that it was trained on, and random people.
+"""Draw what the prior knows: its mean head, random people, and shape and appearance mixed apart.
 
-python benchmarks/prior_sheet.py --out docs/prior.jpg
+    python benchmarks/prior_sheet.py --out docs/
+
+Writes prior_mean.jpg (three sides and their normals), prior_samples.jpg (random people) and prior_morph.jpg (between
+two of them: shape goes over from the first to the second from left to right, appearance from top to bottom).
 """
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 import tyro
-from PIL import Image
+from jaxtyping import Float
 
 from protome.device import choose_device
-from protome.meshing.extract import extract_mesh
-from protome.preview import coloured_view, contact_sheet, side_camera
-from protome.prior import HeadCode, Prior
+from protome.errors import InputError
+from protome.files import check_output_folder
+from protome.gallery import Meshed, random_head, save_sheet
+from protome.morph import morph
+from protome.preview import coloured_view, side_camera
+from protome.prior import FittedHead, Prior
+from protome.progress import progress
+
+Tile = Float[np.ndarray, "s s 3"]
 
 
 @dataclass(frozen=True)
@@ -24,32 +33,69 @@ class Options:
     """What to draw."""
 
     out: Path
-    """The picture to write."""
-    trained: int = 8
-    """Number of the training head."""
-    seeds: tuple[int, ...] = (1, 2, 3)
-    """One random person each."""
+    """Folder for the three pictures."""
+    prior: Path | None = None
+    """The prior; if left out, the one that ships with the package."""
+    people: int = 16
+    """Random people in the second picture, numbered from 0."""
+    ends: tuple[int, int] = (3, 12)
+    """The numbers of the two people between whom the third picture goes."""
+    steps: int = 5
+    """Rows and columns of the third picture."""
     size: int = 230
     """Pixels along each side of a tile."""
+    resolution: int = 140
+    """Cells of the drawn meshes along the longest side of the modelled volume."""
+    quiet: bool = False
+    """Show no progress."""
 
 
-def tiles(prior: Prior, code: HeadCode, size: int) -> list[np.ndarray]:
-    """Return a head's colours from the front, a side and behind, then its normals from the first two."""
-    field = prior.bind(code)
-    mesh = extract_mesh(field, prior.bounds, 140)
-    front, side, back = (coloured_view(mesh, field, side_camera(angle, prior.bounds, size)) for angle in (0, 60, 180))
-    return [front[0], side[0], back[0], front[1], side[1]]
+def mean_tiles(prior: Prior, options: Options) -> list[Tile]:
+    """Return the mean head's colours from the front, between front and side, and behind, then the normals there."""
+    meshed = Meshed.of(FittedHead(prior.field, prior.mean(), prior.bounds), options.resolution)
+    field = prior.bind(prior.mean())
+    cameras = [side_camera(degrees, prior.bounds, options.size) for degrees in (0.0, 60.0, 180.0)]
+    views = [coloured_view(meshed.mesh, field, camera) for camera in cameras]
+    return [view[0] for view in views] + [view[1] for view in views]
 
 
-def main(options: Options) -> None:
-    """Write the sheet."""
+def tile(head: FittedHead, options: Options) -> Tile:
+    """Return a head seen from the front and a little from the side."""
+    return Meshed.of(head, options.resolution).picture(options.size)
+
+
+def run(options: Options) -> None:
+    """Draw the three pictures."""
+    check_output_folder(options.out)
     choose_device("cpu")
-    prior = Prior.load()
-    known = HeadCode(prior.codes_shape[options.trained], prior.codes_appearance[options.trained])
-    people = [prior.sample(torch.Generator().manual_seed(seed)) for seed in options.seeds]
-    sheet = contact_sheet([tiles(prior, code, options.size) for code in (prior.mean(), known, *people)])
-    Image.fromarray(np.rint(255 * sheet.clip(0, 1)).astype(np.uint8)).save(options.out, quality=85)
+    prior = Prior.load(options.prior)
+    total = 1 + options.people + options.steps**2
+    with progress("drawing heads", total, quiet=options.quiet) as step:
+        save_sheet(mean_tiles(prior, options), options.out / "prior_mean.jpg", columns=3)
+        step(1)
+        tiles = []
+        for number in range(options.people):
+            tiles.append(tile(random_head(prior, number), options))
+            step(1)
+        save_sheet(tiles, options.out / "prior_samples.jpg")
+        first, second = (random_head(prior, number) for number in options.ends)
+        tiles = []
+        for appearance in np.linspace(0, 1, options.steps):
+            for shape in np.linspace(0, 1, options.steps):
+                tiles.append(tile(morph(first, second, float(shape), float(appearance)), options))
+                step(1)
+        save_sheet(tiles, options.out / "prior_morph.jpg", columns=options.steps)
+
+
+def main() -> int:
+    """Draw the pictures of the command line and return its exit code."""
+    try:
+        run(tyro.cli(Options, description=__doc__))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    sys.exit(main())

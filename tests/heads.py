@@ -9,12 +9,13 @@ import torch
 from scipy.spatial import cKDTree
 
 from protome.field.field import Field
+from protome.field.head import HeadField, HeadFieldConfig
 from protome.geometry.camera import Camera
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity, rotation_from_vector
 from protome.meshing.extract import extract_mesh
 from protome.preview import coloured_view
-from protome.prior import HeadCode, Prior
+from protome.prior import HeadCode, LatentStatistics, Prior
 from protome.render.cast import cast
 from protome.scene import Scene, View
 from protome.units import UNIT_MM
@@ -47,6 +48,25 @@ def draw_person(seed: int, resolution: int = 128) -> Person:
     code = prior.sample(torch.Generator().manual_seed(seed))
     field = prior.bind(code)
     return Person(prior, code, field, extract_mesh(field, prior.bounds, resolution))
+
+
+def small_prior(seed: int = 0) -> Prior:
+    """Return an untrained prior that is quick to ask: lumpy balls in all colours, displaced by centimetres."""
+    torch.manual_seed(seed)
+    config = HeadFieldConfig(
+        latent=6, feature=4, deformation_width=24, deformation_depth=3, deformation_frequencies=1, reference_width=32,
+        reference_depth=3, reference_frequencies=2, renderer_width=16, renderer_depth=2, renderer_frequencies=2,
+        view_frequencies=1, centre=(0.0, -0.1, -0.2), radius=0.5,
+    )  # fmt: skip
+    field = HeadField(config).requires_grad_(False)
+    field.shape_network.last.weight.normal_(std=0.05)
+    field.renderer.last.weight.normal_()
+    generator = torch.Generator().manual_seed(seed)
+    shape, appearance = (LatentStatistics.of(0.2 * torch.randn(20, 6, generator=generator)) for _ in range(2))
+    landmarks = torch.tensor(
+        [[-0.1, 0.0, 0.25], [0.1, 0.0, 0.25], [0.0, -0.1, 0.32], [0.0, -0.15, 0.3], [-0.1, -0.3, 0.2], [0.1, -0.3, 0.2]]
+    )
+    return Prior(field, shape, appearance, landmarks, torch.tensor([[-0.9, -1.0, -1.0], [0.9, 0.7, 0.6]]))
 
 
 def photograph(person: Person, azimuths: tuple[float, ...], size: int, world_from_head: Similarity) -> Scene:

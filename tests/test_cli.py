@@ -72,6 +72,9 @@ def _module(monkeypatch: pytest.MonkeyPatch, name: str, function: str, replaceme
         ("help_train.txt", ["train"]),
         ("help_population.txt", ["population"]),
         ("help_population_build.txt", ["population", "build"]),
+        ("help_prior.txt", ["prior"]),
+        ("help_prior_sample.txt", ["prior", "sample"]),
+        ("help_prior_morph.txt", ["prior", "morph"]),
     ],
 )
 def test_help(
@@ -143,12 +146,12 @@ def test_train_hands_every_option_on(
     seen: list[tuple[tuple[object, ...], dict[str, object]]] = []
     _module(monkeypatch, "protome.training", "train", lambda *names, **options: seen.append((names, options)))
     out = tmp_path / "new" / "prior.safetensors"
-    arguments = ["train", "--population", "p.h5", "--out", str(out)]
+    arguments = ["train", "--population", "people", "--out", str(out)]
     assert run(arguments) == 0
     assert run([*arguments, "--config", "tiny", "--steps", "5", "--device", "cuda", "--seed", "3", "--quiet"]) == 0
-    files = (Path("p.h5"), out)
+    files = (Path("people"), out)
     assert seen == [
-        (files, {"config": "compact", "steps": None, "device": "auto", "seed": 0, "quiet": False}),
+        (files, {"config": "sira++", "steps": None, "device": "auto", "seed": 0, "quiet": False}),
         (files, {"config": "tiny", "steps": 5, "device": "cuda", "seed": 3, "quiet": True}),
     ]
 
@@ -159,14 +162,46 @@ def test_population_build_hands_every_option_on(
     seen: list[tuple[tuple[object, ...], dict[str, object]]] = []
     name = "protome.population.build"
     _module(monkeypatch, name, "build_population", lambda *names, **options: seen.append((names, options)))
-    arguments = ["population", "build", "--valid", "v", "--out", str(tmp_path / "p.h5")]
+    arguments = ["population", "build", "--valid", "v", "--out", str(tmp_path / "people")]
     assert run(arguments) == 0
-    assert run([*arguments, "--ict", "i", "--mediapipe", "m", "--count", "4", "--seed", "5", "--quiet"]) == 0
-    folders = (Path("v"), tmp_path / "p.h5")
+    folders = ["--ict", "i", "--mediapipe", "m", "--makehuman", "h", "--targets", "t"]
+    assert run([*arguments, *folders, "--count", "4", "--seed", "5", "--jobs", "2", "--quiet"]) == 0
+    nothing = dict.fromkeys(("ict", "mediapipe", "makehuman", "targets", "jobs"))
+    given = {"ict": Path("i"), "mediapipe": Path("m"), "makehuman": Path("h"), "targets": Path("t"), "jobs": 2}
+    assert (tmp_path / "people").is_dir()  # made before the long work
     assert seen == [
-        (folders, {"ict": None, "mediapipe": None, "count": 300, "seed": 0, "quiet": False}),
-        (folders, {"ict": Path("i"), "mediapipe": Path("m"), "count": 4, "seed": 5, "quiet": True}),
+        ((tmp_path / "people",), {"valid": Path("v"), **nothing, "count": 1500, "seed": 0, "quiet": False}),
+        ((tmp_path / "people",), {"valid": Path("v"), **given, "count": 4, "seed": 5, "quiet": True}),
     ]
+
+
+def test_prior_sample_hands_every_option_on(
+    run: Callable[[list[str]], int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[tuple[tuple[object, ...], dict[str, object]]] = []
+    _module(monkeypatch, "protome.gallery", "sample_heads", lambda *names, **options: seen.append((names, options)))
+    arguments = ["prior", "sample", "--out", str(tmp_path / "out")]
+    assert run(arguments) == 0
+    numbers = ["--count", "5", "--seed", "3", "--temperature", "0.7", "--resolution", "96"]
+    assert run([*arguments, *numbers, "--prior", "p.safetensors", "--quiet"]) == 0
+    given = {"count": 5, "seed": 3, "temperature": 0.7, "prior": Path("p.safetensors"), "resolution": 96, "quiet": True}
+    defaults = {"count": 1, "seed": 0, "temperature": 1.0, "prior": None, "resolution": 200, "quiet": False}
+    assert seen == [((tmp_path / "out",), defaults), ((tmp_path / "out",), given)]
+
+
+def test_prior_morph_hands_every_option_on(
+    run: Callable[[list[str]], int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[tuple[tuple[object, ...], dict[str, object]]] = []
+    _module(monkeypatch, "protome.gallery", "morph_heads", lambda *names, **options: seen.append((names, options)))
+    out = tmp_path / "between.glb"
+    arguments = ["prior", "morph", "build/me", "7", "--out", str(out)]
+    assert run(arguments) == 0
+    numbers = ["--shape", "0.25", "--appearance", "-0.1", "--steps", "4", "--resolution", "96"]
+    assert run([*arguments, *numbers, "--prior", "p.safetensors", "--quiet"]) == 0
+    defaults = {"shape": 0.5, "appearance": 0.5, "steps": None, "prior": None, "resolution": 200, "quiet": False}
+    given = {"shape": 0.25, "appearance": -0.1, "steps": 4, "prior": Path("p.safetensors"), "resolution": 96}
+    assert seen == [(("build/me", "7", out), defaults), (("build/me", "7", out), {**given, "quiet": True})]
 
 
 # How commands end
@@ -365,15 +400,29 @@ def test_several_faces_are_a_warning_and_with_strict_an_error(
 BAD_PLACES: dict[str, Callable[[Path], list[str]]] = {
     "output_below_a_file": lambda folder: ["reconstruct", "a.png", "--out", str(_text(folder / "file") / "out")],
     "output_is_a_file": lambda folder: ["reconstruct", "a.png", "--out", str(_text(folder / "file"))],
-    "output_is_a_folder": lambda folder: ["train", "--population", "p.h5", "--out", str(_empty(folder / "prior"))],
+    "output_is_a_folder": lambda folder: ["train", "--population", "people", "--out", str(_empty(folder / "prior"))],
     "no_population": lambda folder: [
-        "train", "--population", str(folder / "p.h5"), "--out", str(folder / "prior.safetensors"), "--quiet",
+        "train", "--population", str(folder / "people"), "--out", str(folder / "prior.safetensors"), "--quiet",
     ],
     "unknown_config": lambda folder: [
-        "train", "--population", str(folder / "p.h5"), "--out", str(folder / "prior.safetensors"), "--config", "huge",
+        "train", "--population", str(folder / "people"), "--out", str(folder / "prior.safetensors"), "--config", "huge",
     ],
+    "morph_into_a_folder": lambda folder: ["prior", "morph", "1", "2", "--out", str(_empty(folder / "head.glb"))],
+    "steps_into_a_file": lambda folder: ["prior", "morph", "1", "2", "--out", str(folder / "a.glb"), "--steps", "3"],
+    "morph_of_no_head": lambda folder: ["prior", "morph", "nobody", "2", "--out", str(folder / "a.glb"), "--quiet"],
+    "morph_of_an_empty_folder": lambda folder: [
+        "prior", "morph", "2", str(_empty(folder / "head")), "--out", str(folder / "a.glb"), "--quiet",
+    ],
+    "morph_too_far": lambda folder: [
+        "prior", "morph", "1", "2", "--out", str(folder / "a.glb"), "--shape", "2", "--quiet",
+    ],
+    "no_prior": lambda folder: [
+        "prior", "morph", "1", "2", "--out", str(folder / "a.glb"), "--prior", str(folder / "p.safetensors"),
+    ],
+    "sample_of_none": lambda folder: ["prior", "sample", "--out", str(folder), "--count", "0"],
+    "sample_too_hot": lambda folder: ["prior", "sample", "--out", str(folder), "--temperature", "9"],
     "no_valid_heads": lambda folder: [
-        "population", "build", "--valid", str(folder / "valid"), "--out", str(folder / "p.h5"), "--quiet",
+        "population", "build", "--valid", str(folder / "valid"), "--out", str(folder / "people"), "--quiet",
     ],
 }  # fmt: skip
 

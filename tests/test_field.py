@@ -63,28 +63,50 @@ def test_encoding_pullback_is_autograds(alpha: float | None) -> None:
 
 
 def _plain(mlp: Mlp, inputs: Tensor, condition: Tensor | None) -> Tensor:
-    """The same network the long way: the condition is joined to the inputs, at the first and at the skip layer."""
-    weights = [mlp.first.weight, mlp.again.weight]
+    """The same network the long way: nothing is folded into weights, a plain condition is joined to the inputs."""
+    entering, weights = inputs, [mlp.first.weight, mlp.again.weight]
     if mlp.condition is not None and condition is not None:
-        inputs = torch.cat([inputs, condition[:, None].expand(-1, inputs.shape[1], -1)], -1)
+        entering = torch.cat([inputs, condition[:, None].expand(-1, inputs.shape[1], -1)], -1)
         weights = [torch.cat(pair, 1) for pair in zip(weights, mlp.condition.weight.chunk(2), strict=True)]
+    depth = len(mlp.hidden) + 1
 
-    def softplus(x: Tensor) -> Tensor:
-        return torch.logaddexp(100 * x, torch.zeros_like(x)) / 100
+    def activated(layer: int, linear: Tensor) -> Tensor:
+        if mlp.modulation is not None and condition is not None:
+            scales, shifts = mlp.modulation(condition).chunk(2, -1)
+            scale, shift = scales.chunk(depth, -1)[layer], shifts.chunk(depth, -1)[layer]
+            linear = (1 + scale[:, None]) * linear + shift[:, None]
+        return torch.logaddexp(100 * linear, torch.zeros_like(linear)) / 100
 
-    hidden = softplus(inputs @ weights[0].T + mlp.first.bias)
-    for number, linear in enumerate(mlp.hidden, 2):
-        if number == (len(mlp.hidden) + 1) // 2 + 1:
-            hidden = softplus(nn.functional.linear(torch.cat([hidden, inputs], -1),
-                                                   torch.cat([linear.weight, weights[1]], 1), linear.bias))  # fmt: skip
+    hidden = activated(0, entering @ weights[0].T + mlp.first.bias)
+    for layer, linear in enumerate(mlp.hidden, 1):
+        if layer == depth // 2:
+            joined = torch.cat([hidden, entering], -1)
+            hidden = activated(
+                layer, nn.functional.linear(joined, torch.cat([linear.weight, weights[1]], 1), linear.bias)
+            )
         else:
-            hidden = softplus(linear(hidden))
-    return mlp.last(hidden)
+            hidden = activated(layer, linear(hidden))
+    outputs = mlp.last(hidden)
+    if mlp.steering is not None and condition is not None:
+        # W_out(z) = W_0 + sum_k z_k A_k, and the same for its bias, in the first rows.
+        parts = mlp.steering.weight.T.unflatten(1, (mlp.steered, -1))
+        more = torch.einsum("sk,kow,snw->sno", condition, parts[..., :-1], hidden)
+        more = more + torch.einsum("sk,ko->so", condition, parts[..., -1])[:, None]
+        outputs = torch.cat([outputs[..., : mlp.steered] + more, outputs[..., mlp.steered :]], -1)
+    return outputs
 
 
-def _mlp(depth: int = 4, condition: int = 5) -> Mlp:
+KINDS = {
+    "plain": {"modulated": False, "steered": 0},
+    "modulated": {"modulated": True, "steered": 0},
+    "steered": {"modulated": False, "steered": 2},
+    "both": {"modulated": True, "steered": 3},
+}
+
+
+def _mlp(depth: int = 4, condition: int = 5, kind: str = "plain") -> Mlp:
     torch.manual_seed(depth)
-    mlp = Mlp(7, 3, 12, depth, condition).double()
+    mlp = Mlp(7, 3, 12, depth, condition, **KINDS[kind]).double()
     with torch.no_grad():  # weights this large bring SoftPlus into its curved part and out of it
         for parameter in mlp.parameters():
             parameter.mul_(1.5)
@@ -96,17 +118,42 @@ INPUTS, CONDITION, COTANGENT = 0.3 * _random(2, 6, 7), _random(2, 5, seed=3), _r
 CLOSE = {"rtol": 1e-6, "atol": 1e-7}
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("depth", [2, 3, 4, 5])
-def test_folded_condition_is_a_joined_input(depth: int) -> None:
-    mlp = _mlp(depth)
-    torch.testing.assert_close(mlp(INPUTS, CONDITION), _plain(mlp, INPUTS, CONDITION), **CLOSE)
+def test_a_folded_condition_is_the_condition_the_long_way(depth: int, kind: str) -> None:
+    mlp = _mlp(depth, kind=kind)
+    truth = _plain(mlp, INPUTS, CONDITION)
+    torch.testing.assert_close(mlp(INPUTS, CONDITION), truth, **CLOSE)
+    # Each scene has its own condition, and it matters.
+    assert float((_plain(mlp, INPUTS, CONDITION.flip(0)) - truth).detach().abs().max()) > 0.01
+    # Zero is no condition.
+    torch.testing.assert_close(mlp(INPUTS, 0 * CONDITION), _plain(_without(mlp), INPUTS, None), **CLOSE)
     without = _mlp(depth, 0)
     torch.testing.assert_close(without(INPUTS), _plain(without, INPUTS, None), **CLOSE)
 
 
+def _without(mlp: Mlp) -> Mlp:
+    """The network without anything that a condition acts through."""
+    own = Mlp(7, 3, 12, len(mlp.hidden) + 1).double()
+    own.load_state_dict({key: value for key, value in mlp.state_dict().items() if key in own.state_dict()})
+    return own
+
+
+def test_a_steered_output_is_linear_in_the_condition() -> None:
+    mlp = _mlp(kind="steered")
+    with torch.no_grad():
+        assert mlp.condition is not None
+        mlp.condition.weight.zero_()
+    zero, one, two = (mlp(INPUTS, factor * CONDITION) for factor in (0, 1, 2))
+    torch.testing.assert_close(two - zero, 2 * (one - zero), **CLOSE)
+    assert float((one - zero)[..., :2].detach().abs().max()) > 0.1
+    assert torch.equal(one[..., 2], zero[..., 2])
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("depth", [2, 3, 4, 5])
-def test_record_and_pullback_are_forward_and_autograd(depth: int) -> None:
-    mlp = _mlp(depth)
+def test_record_and_pullback_are_forward_and_autograd(depth: int, kind: str) -> None:
+    mlp = _mlp(depth, kind=kind)
     inputs = INPUTS.clone().requires_grad_(True)
     tape = mlp.record(inputs, CONDITION)
     assert torch.equal(tape.value, mlp(inputs, CONDITION))
@@ -119,8 +166,9 @@ def _of_slopes(value: Tensor, slope: Tensor) -> Tensor:
     return ((slope.norm(dim=-1) - 1) ** 2).mean() + value.sin().mean()
 
 
-def test_parameter_gradients_through_the_pullback_are_autograds_double_backward() -> None:
-    mlp, condition = _mlp(), CONDITION.clone().requires_grad_(True)
+@pytest.mark.parametrize("kind", KINDS)
+def test_parameter_gradients_through_the_pullback_are_autograds_double_backward(kind: str) -> None:
+    mlp, condition = _mlp(kind=kind), CONDITION.clone().requires_grad_(True)
     inputs = INPUTS.clone().requires_grad_(True)
     wanted = {"inputs": inputs, "condition": condition, **dict(mlp.named_parameters())}
     tape = mlp.record(inputs, condition)
@@ -135,10 +183,15 @@ def test_parameter_gradients_through_the_pullback_are_autograds_double_backward(
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
 
 
-def test_pullback_passes_gradcheck() -> None:
-    mlp, inputs = _mlp(3), INPUTS[:, :2].clone().requires_grad_(True)
-    cotangent = COTANGENT[:, :2]
-    assert torch.autograd.gradcheck(lambda x: mlp.pullback(mlp.record(x, CONDITION), cotangent), inputs, eps=1e-7)
+@pytest.mark.parametrize("kind", KINDS)
+def test_pullback_passes_gradcheck(kind: str) -> None:
+    mlp, inputs = _mlp(3, kind=kind), INPUTS[:, :2].clone().requires_grad_(True)
+    condition, cotangent = CONDITION.clone().requires_grad_(True), COTANGENT[:, :2]
+
+    def slope(x: Tensor, z: Tensor) -> Tensor:
+        return mlp.pullback(mlp.record(x, z), cotangent)
+
+    assert torch.autograd.gradcheck(slope, (inputs, condition), eps=1e-7)
 
 
 def test_wide_networks_start_as_spheres() -> None:
@@ -162,12 +215,15 @@ def test_wide_networks_start_as_spheres() -> None:
     assert float(cosine.mean()) > 0.96
 
 
-def test_small_start_gives_small_outputs_whatever_the_condition() -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_small_start_gives_small_outputs_whatever_the_condition(kind: str) -> None:
     torch.manual_seed(0)
-    mlp = Mlp(15, 4, 192, 5, 128)
+    mlp = Mlp(15, 4, 192, 5, 128, **KINDS[kind])
     initialise_small(mlp)
-    outputs = mlp(torch.randn(4, 200, 15), torch.randn(4, 128))
-    assert 0 < float(outputs.detach().abs().max()) < 0.05
+    # Latents of length 2 or so, as training has them.
+    outputs = mlp(torch.randn(4, 200, 15), 2 * torch.randn(4, 128) / 128**0.5)
+    assert 0 < float(outputs.detach().abs().mean()) < 0.025
+    assert float(outputs.detach().abs().max()) < 0.1
 
 
 def test_bfloat16_keeps_coordinates_and_outputs_in_full_precision() -> None:
@@ -210,19 +266,24 @@ def test_bfloat16_is_close_to_full_precision() -> None:
 # The head
 
 
-def _config() -> HeadFieldConfig:
+def _config(deformed: bool = True) -> HeadFieldConfig:
     return HeadFieldConfig(
+        deformed=deformed,
+        modulated=True,
         latent=5, feature=4, deformation_width=16, deformation_depth=3, deformation_frequencies=2, reference_width=24,
         reference_depth=4, reference_frequencies=3, renderer_width=16, renderer_depth=3, renderer_frequencies=2,
         centre=(0.1, -0.2, -0.3), radius=0.5,
     )  # fmt: skip
 
 
-def _head() -> HeadField:
+def _head(deformed: bool = True) -> HeadField:
     torch.manual_seed(4)
-    head = HeadField(_config()).double()
+    head = HeadField(_config(deformed)).double()
     with torch.no_grad():  # away from the start, where deformation and colours are flat
-        head.deformation.last.weight.normal_(std=0.05)
+        if head.deformation is not None:
+            head.deformation.last.weight.normal_(std=0.05)
+        else:
+            head.reference.modulation.weight.normal_(std=0.3)
         head.renderer.last.weight.normal_(std=0.5)
         head.reference.first.weight.normal_(std=0.3)
     return head
@@ -247,12 +308,35 @@ def test_head_is_the_reference_after_the_deformation(alpha: float | None) -> Non
     assert float(at.displacement.detach().abs().max()) > 0.01
 
 
+@pytest.mark.parametrize("deformed", [True, False])
 @pytest.mark.parametrize("alpha", [None, 1.5])
-def test_head_gradient_is_autograds(alpha: float | None) -> None:
-    head, points = _head(), POINTS.clone().requires_grad_(True)
+def test_head_gradient_is_autograds(alpha: float | None, deformed: bool) -> None:
+    head, points = _head(deformed), POINTS.clone().requires_grad_(True)
     head.alpha = alpha
     (truth,) = torch.autograd.grad(head.sdf(points, SHAPE).sum(), points)
     torch.testing.assert_close(head.query(POINTS, SHAPE).gradient, truth, **CLOSE)
+
+
+@pytest.mark.parametrize("deformed", [True, False])
+def test_values_without_gradient_are_the_same_values(deformed: bool) -> None:
+    head = _head(deformed)
+    with_gradient, without = head.query(POINTS, SHAPE), head.values(POINTS, SHAPE)
+    for key in ("sdf", "displacement", "reference", "feature"):
+        torch.testing.assert_close(getattr(without, key), getattr(with_gradient, key))
+    torch.testing.assert_close(head.displacement(POINTS, SHAPE), without.displacement)
+
+
+def test_without_a_deformation_the_latent_enters_the_distance() -> None:
+    head, centre = _head(deformed=False), torch.tensor([0.1, -0.2, -0.3], dtype=torch.float32).double()
+    assert head.deformation is None
+    assert head.shape_network is head.reference
+    at = head.query(POINTS, SHAPE)
+    truth = _plain(head.reference, Encoding(3)(POINTS - centre).value, SHAPE)
+    torch.testing.assert_close(at.sdf, truth[..., 0], **CLOSE)
+    torch.testing.assert_close(at.feature, truth[..., 1:], **CLOSE)
+    assert torch.equal(at.reference, POINTS)
+    assert float(at.displacement.abs().max()) == 0
+    assert float((head.sdf(POINTS, SHAPE.flip(0)) - at.sdf).detach().abs().max()) > 0.01
 
 
 def test_colour_is_the_renderer_at_the_reference_point() -> None:
@@ -284,15 +368,20 @@ def test_bound_field_agrees_with_batched_calls() -> None:
         assert float(torch.autograd.grad(colour.sum(), z)[0].abs().max()) > 0
 
 
-def test_untrained_head_is_about_its_sphere() -> None:
-    config = HeadFieldConfig()
-    with torch.no_grad():
-        at = HeadField(config).query(torch.rand(1, 500, 3) * 2 - 1, torch.randn(1, 128))
-    assert float(at.displacement.abs().max()) < 0.05
-    truth = (at.reference - torch.tensor(config.centre)).norm(dim=-1) - config.radius
+@pytest.mark.parametrize("deformed", [True, False])
+def test_untrained_head_is_about_its_sphere(deformed: bool) -> None:
+    config, alike, sides = HeadFieldConfig(deformed=deformed), [], []
+    for seed in range(4):
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            at = HeadField(config).query(torch.rand(1, 500, 3) * 2 - 1, torch.randn(1, 128) / 128**0.5)
+        assert float(at.displacement.abs().max()) < 0.05
+        truth = (at.reference - torch.tensor(config.centre)).norm(dim=-1) - config.radius
+        alike.append(torch.corrcoef(torch.stack([at.sdf[0], truth[0]]))[0, 1])
+        sides.append(((at.sdf > 0) == (truth > 0)).double().mean())
     # One narrow network is a sphere that is stretched by a sixth or so.
-    assert float(torch.corrcoef(torch.stack([at.sdf[0], truth[0]]))[0, 1]) > 0.9
-    assert float(((at.sdf > 0) == (truth > 0)).double().mean()) > 0.85
+    assert float(torch.stack(alike).mean()) > 0.83
+    assert float(torch.stack(sides).mean()) > 0.85
 
 
 # Fields with known answers

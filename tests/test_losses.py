@@ -70,6 +70,18 @@ def test_landmark_of_a_single_scene_is_nothing() -> None:
     assert float(losses.landmark(torch.rand(1, 6, 3))) == 0.0
 
 
+def test_registration_averages_registered_points_of_each_scene_and_then_scenes() -> None:
+    reference = torch.tensor([[[3.0, 4.0, 0.0], [0.0, 0.0, 1.0], [9.0, 9.0, 9.0]]]).repeat(3, 1, 1)
+    template = torch.zeros(3, 3, 3)
+    registered = torch.tensor([[True, True, False], [True, False, False], [False, False, False]])
+    _close(losses.registration(reference, template, registered), ((5 + 1) / 2 + 5 + 0) / 3)
+    # At its place a point pulls nowhere, and a point without a place never does.
+    moving = reference.clone().requires_grad_(True)
+    losses.registration(moving, reference * registered[..., None], registered).backward()
+    assert moving.grad is not None
+    assert float(moving.grad.abs().max()) == 0
+
+
 def test_colour_adds_channels_and_averages_points() -> None:
     predicted = torch.tensor([[0.1, 0.2, 0.3], [0.5, 0.5, 0.5]])
     _close(losses.colour(predicted, torch.tensor([[0.2, 0.0, 0.3], [0.5, 0.5, 0.0]])), (0.3 + 0.5) / 2)

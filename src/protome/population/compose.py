@@ -1,4 +1,4 @@
-"""Training heads composed from the sources: blended shape, hair, skin, light."""
+"""Training heads composed from the sources: shape, hair, skin, cloth and light of one person."""
 
 from __future__ import annotations
 
@@ -6,36 +6,28 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from scipy.interpolate import RBFInterpolator
 from scipy.spatial import cKDTree
 
-from protome.population.sources import EYE_CORNERS, LANDMARK_NAMES, Avatar, IctModes, Part, ValidHeads
+from protome.population.faces import FaceModes
+from protome.population.hair import HairMasks, draw_hair_colour, recoloured
+from protome.population.light import Light, draw_light
+from protome.population.makehuman import MakeHuman
+from protome.population.people import draw_expression, draw_identity, draw_turn, region_masks, turned
+from protome.population.sources import EYE_CORNERS, LANDMARK_NAMES, Avatar, Part, ValidHeads
 
-
-@dataclass(frozen=True)
-class Light:
-    """Ambient light and a few distant lamps; no shadows."""
-
-    ambient: Float[np.ndarray, "3"]
-    directions: Float[np.ndarray, "k 3"]
-    """Unit vectors towards the lamps."""
-    colours: Float[np.ndarray, "k 3"]
-
-    def shade(self, albedo: UInt8[np.ndarray, "n 3"], normals: Float[np.ndarray, "n 3"]) -> UInt8[np.ndarray, "n 3"]:
-        """Return sRGB colours of a matt surface; the lamps are soft, so their cosine reaches past the horizon."""
-        cosine = np.clip(0.75 * (normals @ self.directions.T) + 0.25, 0, None)
-        energy = self.ambient + cosine @ self.colours
-        linear = (albedo / 255.0) ** 2.2 * energy
-        return np.rint(255 * np.clip(linear, 0, 1) ** (1 / 2.2)).astype(np.uint8)
+CENTRE_M = np.array([0.0, 0.0, -0.08])
+"""The middle of a head, head frame."""
 
 
 @dataclass(frozen=True)
 class ComposedHead:
-    """A head ready to be sampled: textured parts, landmarks and its light; head frame, metres."""
+    """A head ready to be sampled: coloured parts, landmarks and its light; head frame, metres."""
 
     name: str
     parts: tuple[Part, ...]
-    """The body first."""
+    """The body first, then eyes and glands, then hair."""
+    solid: tuple[bool, ...]
+    """Which parts are closed skin and not sheets of hair."""
     landmarks: Float[np.ndarray, "6 3"]
     light: Light
 
@@ -48,93 +40,155 @@ def _carried(points: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.nd
     return points + (weight[..., None] * (after - before)[index]).sum(1)
 
 
+def _draw_sliders(names: tuple[str, ...], rng: np.random.Generator) -> Float[np.ndarray, "m"]:
+    """Return the weights of MakeHuman's sliders: a handful of details, and for some people age and sex."""
+    details = np.array([not name.startswith("macro-") for name in names])
+    weights = rng.normal(0, 0.35, len(names)) * (rng.random(len(names)) < 0.08) * details
+    if "macro-old" in names and rng.random() < 0.25:
+        weights[names.index("macro-old")] = rng.uniform(0.1, 0.9)
+    if "macro-male" in names and rng.random() < 0.4:
+        weights[names.index("macro-male")] = rng.normal(0, 0.3)
+    return weights
+
+
+def _ruffled(points: Float[np.ndarray, "n 3"], rng: np.random.Generator) -> Float[np.ndarray, "n 3"]:
+    """Make a head of hair fuller or flatter, differently in different places, by some per cent of its reach."""
+    outwards = points - CENTRE_M
+    waves = rng.normal(0, 18.0, (4, 3)) @ points.T + rng.uniform(0, 2 * np.pi, (4, 1))
+    stretch = rng.normal(0, 0.03) + 0.02 * np.sin(waves).mean(0)
+    return CENTRE_M + outwards * (1 + np.clip(stretch, -0.05, 0.08))[:, None]
+
+
 def _toned(texture: UInt8[np.ndarray, "h w 3"], gain: np.ndarray, exponent: float) -> UInt8[np.ndarray, "h w 3"]:
     """Change a texture's colour and brightness."""
-    table = 255 * np.clip((np.arange(256) / 255.0) ** exponent, 0, 1)
-    return np.clip(np.rint(table[texture] * gain), 0, 255).astype(np.uint8)
-
-
-def _hair_coloured(texture: UInt8[np.ndarray, "h w 3"], rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
-    """Give a wig one of the natural hair colours, keeping its strands."""
-    natural = np.array([[38, 30, 28], [70, 48, 36], [110, 74, 48], [166, 124, 78], [205, 170, 120], [150, 72, 38],
-                        [170, 168, 165]])  # fmt: skip
-    target = natural[rng.choice(len(natural), p=[0.3, 0.22, 0.16, 0.1, 0.08, 0.06, 0.08])] * rng.uniform(0.8, 1.2)
-    luminance = texture.astype(np.float64).mean(2, keepdims=True)
-    relative = np.clip(luminance / max(luminance.mean(), 1.0), 0, 2.5) ** 0.7
-    return np.clip(np.rint(relative * target), 0, 255).astype(np.uint8)
-
-
-def draw_light(rng: np.random.Generator) -> Light:
-    """Return one to three soft lamps of nearly white colour, as in portraits."""
-    count = int(rng.integers(1, 4))
-    azimuth = rng.uniform(-1.9, 1.9, count)
-    elevation = rng.uniform(-0.2, 1.3, count)
-    directions = np.stack(
-        [np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation)], 1
-    )
-    power = rng.dirichlet(np.ones(count)) * rng.uniform(0.4, 1.1)
-    tint = 1 + rng.normal(0, 0.06, (count, 3))
-    ambient = rng.uniform(0.25, 0.7) * (1 + rng.normal(0, 0.04, 3))
-    return Light(ambient, directions, power[:, None] * tint)
+    table = np.clip((np.arange(256) / 255.0) ** exponent, 0, 1)
+    tables = np.clip(np.rint(255 * table[:, None] * gain), 0, 255).astype(np.uint8)
+    return np.stack([tables[texture[..., channel], channel] for channel in range(3)], -1)
 
 
 class Composer:
-    """Draws heads: VALID avatars as they are, then blends of them warped by ICT identities."""
+    """Draws heads: VALID avatars as they are, and new people who wear their skin, cloth and hair."""
 
-    def __init__(self, valid: ValidHeads, ict: IctModes | None) -> None:
+    def __init__(self, valid: ValidHeads, faces: FaceModes | None, makehuman: MakeHuman | None = None) -> None:
         self.valid = valid
-        self.ict = ict
-        self.bodies = valid.bodies
-        self._avatars: dict[str, Avatar] = {}
-        self._bald = [name for name in valid.names if self.avatar(name).wig is None]
-        self._wigged = [name for name in valid.names if self.avatar(name).wig is not None]
+        self.faces = faces
+        self.makehuman = makehuman
+        self.avatars: dict[str, Avatar] = {name: valid.avatar(name) for name in valid.names}
+        self.masks = HairMasks.of(valid, {name: self.avatars[name] for name in valid.training_names})
+        self.template = valid.mean if faces is None else valid.mean + faces.face[:, None] * faces.towards_mean
+        self.template = self.template - self.template[[valid.landmarks[key] for key in EYE_CORNERS]].mean(0)
+        self.regions = region_masks(self.template)
+        eyes = self.avatars[valid.training_names[0]]
+        self._small = [_carried(part.vertices, eyes.body.vertices, self.template) for part in eyes.small]
+        self._bald = [name for name in valid.training_names if valid.is_bald(name)]
+        self._haired = [name for name in valid.training_names if not valid.is_bald(name)]
+        self._wigs = [name for name in valid.training_names if valid.wears_wig(name)]
 
-    def avatar(self, name: str) -> Avatar:
-        """Read an avatar once."""
-        if name not in self._avatars:
-            self._avatars[name] = self.valid.avatar(name)
-        return self._avatars[name]
+    def original(self, name: str, rng: np.random.Generator) -> ComposedHead:
+        """Return an avatar unchanged, in a random light."""
+        avatar = self.avatars[name]
+        parts = [self._registered(avatar.body), *self._registered_small(avatar)]
+        return self._finished(name, parts, [] if avatar.wig is None else [avatar.wig], rng)
 
-    def original(self, index: int, rng: np.random.Generator) -> ComposedHead:
-        """Return avatar number `index` unchanged, in a random light."""
-        avatar = self.avatar(self.valid.names[index])
-        wig = () if avatar.wig is None else (avatar.wig,)
-        return self._finished(avatar.name, (avatar.body, *avatar.small, *wig), avatar.body.vertices, rng)
+    def person(self, rng: np.random.Generator, pure: bool = False) -> ComposedHead:
+        """Return a new person; with `pure`, one with the face model's own face and nothing of an avatar's in it."""
+        masks = self.masks
+        has_own_hair = rng.random() < 0.4
+        names = self._haired if has_own_hair else self._bald
+        name = names[rng.integers(len(names))]
+        donor = self.avatars[name]
+        before = donor.body.vertices
+        shape = before + self._features(before, rng, pure)
 
-    def blend(self, rng: np.random.Generator) -> ComposedHead:
-        """Return a new person: a donor's clothes and skin, several people's shapes, an ICT identity, maybe a wig."""
-        names = self.valid.names
-        donor = self.avatar(names[rng.integers(len(names))])
-        partners = rng.integers(0, len(names), 2)
-        shares = rng.dirichlet([2.0, 1.0, 1.0])
-        shape = shares[0] * donor.body.vertices + shares[1] * self.bodies[partners[0]]
-        shape += shares[2] * self.bodies[partners[1]]
-
-        gain, exponent = 1 + rng.normal(0, 0.05, 3), float(np.exp(rng.normal(0, 0.15)))
-        texture = _toned(donor.body.texture, gain, exponent)
-        body = replace(donor.body, vertices=shape, texture=texture)
+        hair_colour = draw_hair_colour(rng)
+        gain = np.clip(1 + rng.normal(0, 0.025, 3), 0.92, 1.08)
+        texture = self._skin(donor, rng)
+        texture = _toned(texture, gain, float(np.exp(np.clip(rng.normal(0, 0.22), -0.4, 0.5))))
+        body = self._registered(replace(donor.body, vertices=shape, texture=texture))
         small = [
-            replace(part, vertices=_carried(part.vertices, donor.body.vertices, shape), texture=texture)
-            for part in donor.small
+            replace(part, vertices=_carried(part.vertices, before, shape), texture=texture)
+            for part in self._registered_small(donor)
         ]
-        wearer = donor
-        if donor.wig is None and rng.random() < 0.2:
-            wearer = self.avatar(self._wigged[rng.integers(len(self._wigged))])
-        wigs = []
-        if wearer.wig is not None:
-            vertices = _carried(wearer.wig.vertices, wearer.body.vertices, shape)
-            wigs = [replace(wearer.wig, vertices=vertices, texture=_hair_coloured(wearer.wig.texture, rng))]
-        parts = [body, *small, *wigs]
-        if self.ict is not None:
-            weights = 0.9 * rng.normal(size=len(self.ict.modes))
-            moves = rng.uniform(0, 1.2) * self.ict.towards_mean + np.tensordot(weights, self.ict.modes, 1)
-            warp = RBFInterpolator(self.ict.controls, moves, kernel="linear", smoothing=1e-4)
-            parts = [replace(part, vertices=part.vertices + warp(part.vertices)) for part in parts]
-        name = f"{donor.name}+{names[partners[0]]}+{names[partners[1]]}"
-        return self._finished(name, tuple(parts), parts[0].vertices, rng)
+        if not pure and "_M_" in name and rng.random() < 0.35:
+            length = float(rng.choice([0.0006, 0.004, 0.012], p=[0.4, 0.4, 0.2]) * rng.uniform(0.6, 1.5))
+            body = masks.bearded(body, length, 0.85 * hair_colour, rng)
+        hair: list[Part] = []
+        if not has_own_hair:
+            body, hair = self._hair(donor, body, before, shape, hair_colour, rng)
+        turn = draw_turn(rng)
+        parts = [replace(part, vertices=turned(part.vertices, turn)) for part in (body, *small)]
+        hair = [replace(part, vertices=turned(part.vertices, turn)) for part in hair]
+        return self._finished(f"new {name}", parts, hair, rng)
 
-    def _finished(self, name: str, parts: tuple[Part, ...], body: np.ndarray, rng: np.random.Generator) -> ComposedHead:
+    def _features(self, before: np.ndarray, rng: np.random.Generator, pure: bool) -> Float[np.ndarray, "v 3"]:
+        """Return how a new person's body departs from the avatar's."""
+        valid = self.valid
+        names = valid.training_names
+        partners = [valid.body(names[k]) for k in rng.integers(0, len(names), 2)]
+        shares = rng.dirichlet([2.0, 1.0, 1.0])
+        own = shares[0] * before + shares[1] * partners[0] + shares[2] * partners[1]
+        if self.faces is None:
+            return own - before
+        faces = self.faces
+        # Most faces are the face model's; a quarter keep the avatars' own faces, with smaller moves upon them.
+        kept = 0.0 if pure or rng.random() < 0.45 else float(rng.choice([rng.uniform(0, 0.6), 1.0], p=[0.55, 0.45]))
+        if pure:
+            moves = np.tensordot(rng.normal(size=len(faces.identity)), faces.identity, 1)
+        else:
+            moves = (1 - 0.5 * kept) * draw_identity(faces, self.regions, self.template, rng)
+            moves = moves + draw_expression(faces, rng)
+        if self.makehuman is not None and self.makehuman.shapes is not None and not pure:
+            moves = moves + np.tensordot(
+                _draw_sliders(self.makehuman.shapes.names, rng), self.makehuman.shapes.modes, 1
+            )
+        target = (1 - kept) * (valid.mean + faces.towards_mean) + kept * (own + 0.3 * faces.towards_mean)
+        face = faces.face[:, None]
+        return face * (target - before) + moves
+
+    def _skin(self, donor: Avatar, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
+        """Return the donor's texture, or one whose face and scalp are another skin's where the scalp is bare."""
+        skins = () if self.makehuman is None else self.makehuman.skins
+        if not skins or not donor.bald or rng.random() > 0.3:
+            return donor.body.texture
+        return skins[rng.integers(len(skins))].worn_over(donor.body.texture)
+
+    def _hair(
+        self, donor: Avatar, body: Part, before: np.ndarray, shape: np.ndarray, colour: np.ndarray,
+        rng: np.random.Generator,
+    ) -> tuple[Part, list[Part]]:  # fmt: skip
+        """Dress a bare scalp: a wig, a volume of hair, cropped hair, or nothing."""
+        shells = () if self.makehuman is None else self.makehuman.hair
+        kinds = np.array([0.28, 0.42 if shells else 0.0, 0.25, 0.1])
+        kind = rng.choice(["wig", "shell", "cropped", "bald"], p=kinds / kinds.sum())
+        if kind == "wig":
+            wearer = donor if donor.wig is not None else self.avatars[self._wigs[rng.integers(len(self._wigs))]]
+            assert wearer.wig is not None
+            vertices = _carried(_ruffled(wearer.wig.vertices, rng), wearer.body.vertices, shape)
+            return body, [replace(wearer.wig, vertices=vertices, texture=recoloured(wearer.wig.texture, colour))]
+        if kind == "shell":
+            # Two of the styles hang over an eye, which few people's hair does.
+            shares = np.array([0.4 if shell.name.startswith("bob") else 1.0 for shell in shells])
+            shell = shells[rng.choice(len(shells), p=shares / shares.sum())]
+            vertices = _carried(_ruffled(shell.vertices, rng), self.valid.mean, shape)
+            relative = recoloured(shell.colours[None], colour)[0] / 255.0
+            tint = np.concatenate([relative, np.ones((len(relative), 1))], 1)
+            blank = np.zeros((1, 1, 3), np.uint8)
+            return body, [Part(vertices, shell.faces, np.zeros((len(vertices), 2)), blank, tint)]
+        if kind == "cropped":
+            length = float(np.exp(rng.uniform(np.log(0.0015), np.log(0.028))))
+            return self.masks.cropped(body, length, colour, rng), []
+        return body, []
+
+    def _registered(self, body: Part) -> Part:
+        return replace(body, template=self.template)
+
+    def _registered_small(self, avatar: Avatar) -> list[Part]:
+        return [replace(part, template=place) for part, place in zip(avatar.small, self._small, strict=True)]
+
+    def _finished(self, name: str, parts: list[Part], hair: list[Part], rng: np.random.Generator) -> ComposedHead:
+        body = parts[0].vertices
         origin = body[[self.valid.landmarks[key] for key in EYE_CORNERS]].mean(0)
         landmarks = body[[self.valid.landmarks[key] for key in LANDMARK_NAMES]] - origin
-        moved = tuple(replace(part, vertices=part.vertices - origin) for part in parts)
-        return ComposedHead(name, moved, landmarks, draw_light(rng))
+        moved = tuple(replace(part, vertices=part.vertices - origin) for part in (*parts, *hair))
+        solid = (True,) * len(parts) + (False,) * len(hair)
+        return ComposedHead(name, moved, solid, landmarks, draw_light(rng))

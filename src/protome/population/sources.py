@@ -1,7 +1,8 @@
-"""The open sources that training heads are made from: VALID avatars and ICT identity modes."""
+"""The open sources that training heads are made from: VALID avatars and the ICT face model."""
 
 from __future__ import annotations
 
+import gzip
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,17 +17,24 @@ from protome.errors import InputError
 LANDMARK_NAMES = ("right_eye", "left_eye", "nose_tip", "nose_base", "right_lips", "left_lips")
 """The six facial landmarks of the landmark loss (inner eye corners, nose, mouth corners)."""
 EYE_CORNERS = ("right_eye", "left_eye", "right_eye_outer", "left_eye_outer")
+HOLDOUT_VALID = ("White_M_2", "Black_F_1", "Hispanic_M_2", "Asian_M_3", "X_AIAN_F_1", "Hispanic_F_3")
+"""VALID people that no prior is trained on: every other face is at least 1.2 mm away from each of them (mean over
+the face after similarity alignment), so each is a whole group of its own among near-duplicates."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A textured piece of an avatar: its body, an eye, a wig."""
+    """A coloured piece of an avatar: its body, an eye, its hair."""
 
     vertices: Float[np.ndarray, "v 3"]
     faces: Int[np.ndarray, "f 3"]
     uv: Float[np.ndarray, "v 2"]
     """Texture coordinates, v up."""
     texture: UInt8[np.ndarray, "h w 3"]
+    tint: Float[np.ndarray, "v 4"] | None = None
+    """A colour over the texture (sRGB in [0, 1]) and its opacity, per vertex: beards, cropped hair."""
+    template: Float[np.ndarray, "v 3"] | None = None
+    """Where the same points lie on the common template, metres; nothing for hair, which has no counterpart."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +44,10 @@ class Avatar:
     name: str
     body: Part
     small: tuple[Part, ...]
-    """Eyes and tear glands; they share the body's texture."""
+    """Left eye, right eye, and the tear glands; they share the body's texture."""
     wig: Part | None
+    bald: bool
+    """Whether the body's own scalp is bare skin (under a wig, or without any hair)."""
 
 
 def _part(geometry: trimesh.Trimesh) -> Part:
@@ -64,88 +74,161 @@ class ValidHeads:
             return {key: archive[key] for key in archive.files}
 
     @cached_property
+    def _hair(self) -> dict[str, str]:
+        files = json.loads((self.folder / "index.json").read_text())["files"]
+        return {row["file"].removesuffix(".glb"): row["hair"]["geometry"] for row in files}
+
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Names `<identity>_<outfit>` in the order of `bodies`."""
         return tuple(str(name).removesuffix(".glb") for name in self._bodies["names"])
 
     @property
+    def training_names(self) -> tuple[str, ...]:
+        """The names that are not held out."""
+        return tuple(name for name in self.names if identity(name) not in HOLDOUT_VALID)
+
+    @property
+    def holdout_names(self) -> tuple[str, ...]:
+        """The names that are held out."""
+        return tuple(name for name in self.names if identity(name) in HOLDOUT_VALID)
+
+    @cached_property
     def bodies(self) -> Float[np.ndarray, "heads v 3"]:
         """Body vertices with the arms down, metres."""
         return self._bodies["vertices_arms_down"].astype(np.float64)
 
+    def body(self, name: str) -> Float[np.ndarray, "v 3"]:
+        """Return one avatar's body vertices."""
+        return self.bodies[self.names.index(name)]
+
+    @cached_property
+    def mean(self) -> Float[np.ndarray, "v 3"]:
+        """The mean body of the training people."""
+        return self.bodies[[self.names.index(name) for name in self.training_names]].mean(0)
+
+    @property
+    def faces(self) -> Int[np.ndarray, "f 3"]:
+        """Triangles of the body."""
+        return self._bodies["faces"].astype(np.int64)
+
     @property
     def weld(self) -> Int[np.ndarray, "v"]:
         """For each vertex the representative of its position (seams merged)."""
-        return self._bodies["weld"]
+        return self._bodies["weld"].astype(np.int64)
 
     @cached_property
     def landmarks(self) -> dict[str, int]:
         """Vertex index of each named landmark on the body."""
         return json.loads((self.folder / "landmarks.json").read_text())["landmarks"]
 
+    def is_bald(self, name: str) -> bool:
+        """Return whether the body's scalp is bare: bald people, and those whose hair is a wig."""
+        return self._hair[name] in ("wig", "none")
+
+    def wears_wig(self, name: str) -> bool:
+        """Return whether the avatar's hair is a mesh of its own."""
+        return self._hair[name] == "wig"
+
     def avatar(self, name: str) -> Avatar:
         """Read one avatar; its body takes the arms-down shape."""
         scene = trimesh.load(self.folder / f"{name}.glb", process=False)
         parts = {key: _part(geometry) for key, geometry in scene.geometry.items()}
-        body = parts["body"]
-        body = Part(self.bodies[self.names.index(name)], body.faces, body.uv, body.texture)
-        small = tuple(parts[key] for key in sorted(parts) if key not in ("body", "wig"))
-        return Avatar(name, body, small, parts.get("wig"))
+        body = Part(self.body(name), parts["body"].faces, parts["body"].uv, parts["body"].texture)
+        small = tuple(parts[key] for key in ("eye_left", "eye_right", "gland_left", "gland_right") if key in parts)
+        return Avatar(name, body, small, parts.get("wig"), self.is_bald(name))
+
+
+def identity(name: str) -> str:
+    """Return whose avatar `<identity>_<outfit>` is."""
+    return name.rsplit("_", 1)[0]
+
+
+ICT_HEAD = 11_248
+"""ICT's vertices of the head's surface come first: face, then skull and neck; sockets, teeth and eyes follow."""
 
 
 @dataclass(frozen=True)
-class IctModes:
-    """ICT-FaceKit identity modes as displacements of control points on the mean VALID head, metres."""
+class IctModel:
+    """The ICT face model: mean, identity modes (one standard deviation each) and expressions; metres, own frame."""
 
-    controls: Float[np.ndarray, "c 3"]
-    """Where the control points are: face landmarks, skull and neck, and fixed ones on the shoulders."""
-    towards_mean: Float[np.ndarray, "c 3"]
-    """From the mean VALID face to ICT's mean face."""
-    modes: Float[np.ndarray, "m c 3"]
-    """One standard deviation each."""
+    neutral: Float[np.ndarray, "t 3"]
+    triangles: Int[np.ndarray, "g 3"]
+    """Of the head's surface."""
+    identity: Float[np.ndarray, "m t 3"]
+    expression: Float[np.ndarray, "e t 3"]
+    expression_names: tuple[str, ...]
 
     @staticmethod
-    def load(ict: Path, mediapipe: Path, valid: ValidHeads, skull_points: int = 250) -> IctModes:
-        """Place ICT's modes on the mean VALID head through MediaPipe's landmarks, known on both.
+    def load(folder: Path) -> IctModel:
+        """Read the packed `ict_facekit.npz`, or ICT-FaceKit's own folder of OBJ files (`FaceXModel`).
 
         Raises:
-            InputError: a file is missing.
+            InputError: the folder holds neither, or files are missing.
         """
-        archive, mapping = ict / "ict_facekit.npz", mediapipe / "mediapipe_landmarks.json"
-        for path in (archive, mapping):
-            if not path.is_file():
-                raise InputError(f"{path} does not exist: give the folder that holds it")
-        maps = json.loads(mapping.read_text())
-        with np.load(archive) as data:
-            neutral, identity = data["neutral"].astype(np.float64) / 100, data["identity"].astype(np.float64) / 100
-        mean = valid.bodies.mean(0)
-        valid_faces = np.asarray(maps["valid_body"]["triangles"])
-        valid_points = (mean[valid_faces] * np.asarray(maps["valid_body"]["barycentric"])[..., None]).sum(1)
-        count = len(valid_points)
-        ict_faces = np.asarray(maps["ict"]["triangles"])[:count]
-        ict_weights = np.asarray(maps["ict"]["barycentric"])[:count, :, None]
-        ict_points = (neutral[ict_faces] * ict_weights).sum(1)
-        aligned = trimesh.registration.procrustes(ict_points, valid_points, reflection=False)[0]
-        linear, offset = aligned[:3, :3], aligned[:3, 3]
-
-        head = np.arange(9409, 11248)  # ICT's head and neck: skull, ears, neck
-        picked = head[_farthest(neutral[head], skull_points)]
-        shoulders = mean[mean[:, 1] < -0.22]
-        shoulders = shoulders[_farthest(shoulders, 60)]
-        controls = np.concatenate([valid_points, neutral[picked] @ linear.T + offset, shoulders])
-        towards = np.zeros_like(controls)
-        towards[:count] = ict_points @ linear.T + offset - valid_points
-        modes = np.zeros((len(identity), len(controls), 3))
-        modes[:, :count] = (identity[:, ict_faces] * ict_weights).sum(2) @ linear.T
-        modes[:, count : count + len(picked)] = identity[:, picked] @ linear.T
-        return IctModes(controls, towards, modes)
+        packed = folder / "ict_facekit.npz"
+        if packed.is_file():
+            with np.load(packed) as data:
+                polygons, names = data["faces"][..., 0], tuple(str(name) for name in data["expression_names"])
+                neutral, modes, moves = (data[key] for key in ("neutral", "identity", "expression"))
+        else:
+            neutral, polygons, modes, moves, names = _upstream_ict(folder)
+        kept = polygons[(polygons[:, :3] < ICT_HEAD).all(1)]
+        quads = kept[kept[:, 3] >= 0]
+        return IctModel(
+            neutral[:ICT_HEAD].astype(np.float64) / 100,
+            np.concatenate([kept[:, :3], quads[:, [0, 2, 3]]]).astype(np.int64),
+            modes[:, :ICT_HEAD].astype(np.float64) / 100,
+            moves[:, :ICT_HEAD].astype(np.float64) / 100,
+            names,
+        )
 
 
-def _farthest(points: Float[np.ndarray, "n 3"], count: int) -> Int[np.ndarray, "count"]:
-    """Pick points that are far from one another, greedily, starting from the first."""
-    chosen = [0]
-    distance = np.linalg.norm(points - points[0], axis=1)
-    while len(chosen) < min(count, len(points)):
-        chosen.append(int(distance.argmax()))
-        distance = np.minimum(distance, np.linalg.norm(points - points[chosen[-1]], axis=1))
-    return np.array(chosen)
+def _upstream_ict(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]:
+    found = next((place for place in (folder, folder / "FaceXModel") if _obj_path(place, "generic_neutral_mesh")), None)
+    if found is None:
+        raise InputError(
+            f"{folder} holds neither ict_facekit.npz nor generic_neutral_mesh.obj: give ICT-FaceKit's FaceXModel folder"
+        )
+    neutral, polygons = read_obj(_obj_path(found, "generic_neutral_mesh"))
+    stems = sorted({path.name.split(".")[0] for path in found.glob("*.obj*")} - {"generic_neutral_mesh"})
+    people = [stem for stem in stems if stem.startswith("identity")]
+    moves = [stem for stem in stems if not stem.startswith("identity")]
+    if not people:
+        raise InputError(f"{found} has no identity000.obj: give ICT-FaceKit's whole FaceXModel folder")
+    delta = {stem: read_obj(_obj_path(found, stem))[0] - neutral for stem in (*people, *moves)}
+    empty = np.zeros((0, *neutral.shape))
+    return (
+        neutral, polygons, np.stack([delta[stem] for stem in people]),
+        np.stack([delta[stem] for stem in moves]) if moves else empty, tuple(moves),
+    )  # fmt: skip
+
+
+def _obj_path(folder: Path, stem: str) -> Path | None:
+    return next((path for path in (folder / f"{stem}.obj", folder / f"{stem}.obj.gz") if path.is_file()), None)
+
+
+def read_obj(path: Path | None) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 4"]]:
+    """Return an OBJ's vertices in file order and its polygons, triangles padded with -1.
+
+    Mesh libraries split and reorder vertices, but morph targets need the file's own order.
+
+    Raises:
+        InputError: the file is missing, or a line of it is not what an OBJ says.
+    """
+    if path is None or not path.is_file():
+        raise InputError(f"{path} does not exist: give the complete folder of the model")
+    opener = gzip.open if path.suffix == ".gz" else open
+    vertices, polygons = [], []
+    try:
+        with opener(path, "rt") as file:
+            for line in file:
+                words = line.split()
+                if words[:1] == ["v"]:
+                    vertices.append([float(word) for word in words[1:4]])
+                elif words[:1] == ["f"]:
+                    corner = [int(word.split("/")[0]) - 1 for word in words[1:5]]
+                    polygons.append(corner + [-1] * (4 - len(corner)))
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path} cannot be read as OBJ ({error}): give the unchanged file of the model") from error
+    return np.array(vertices), np.array(polygons)

@@ -1,62 +1,147 @@
-"""Head samples on disk: one HDF5 file, quantised, readable head by head."""
+"""Head samples on disk: a folder of HDF5 shards beside a manifest, quantised, read block by block."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 
 import h5py
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from protome.errors import InputError
+from protome.files import write_atomically
 from protome.population.surface import BOUNDS_M, HeadSamples
 from protome.units import UNIT_MM
 
+SPLITS = ("train", "holdout_valid", "holdout_ict")
+"""The prior learns from the first; the others hold people it has never seen, scanned ones and modelled ones."""
+_FORMAT = "protome population 2"
+_SHARD_FORMAT = "protome population shard 2"
 _UNIT_M = UNIT_MM / 1000.0
 _SIZE_M = BOUNDS_M[1] - BOUNDS_M[0]
 _DISTANCE_STEP_M = 2e-5
 """Signed distances are stored in steps of 0.02 mm."""
+_SURFACE = np.dtype(
+    [("point", "<u2", 3), ("normal", "i1", 3), ("view", "i1", 3), ("colour", "u1", 3), ("template", "<u2", 3),
+     ("registered", "u1")]
+)  # fmt: skip
+_SPACE = np.dtype([("point", "<u2", 3), ("distance", "<i2")])
+
+
+@dataclass(frozen=True)
+class HeadRecord:
+    """One head as the builder hands it to the store."""
+
+    name: str
+    samples: HeadSamples
+    shape_hint: Float[np.ndarray, "k"]
+    """Numbers that describe the shape, the same k for all heads: where a shape latent may start."""
+    appearance_hint: Float[np.ndarray, "l"]
+    """Numbers that describe the colours: where an appearance latent may start."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What the folder as a whole says."""
+
+    seed: int
+    heads: dict[str, int]
+    """Number of heads of each split."""
+    heads_per_shard: int
+    samples: int
+    """Surface samples of each head; as many in space."""
+    sources: dict[str, object]
+    """Where the heads come from, in the builder's words."""
+
+    def shards(self, split: str) -> int:
+        """Return the number of shards of a split."""
+        return math.ceil(self.heads.get(split, 0) / self.heads_per_shard)
+
+
+def shard_path(folder: Path, split: str, number: int) -> Path:
+    """Return where shard `number` of a split lies."""
+    return folder / f"{split}_{number:05d}.h5"
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `manifest.json` into the folder, which is made if it is missing."""
+    facts = {"format": _FORMAT, "count": sum(manifest.heads.values()), "bounds_m": BOUNDS_M.tolist()}
+    text = json.dumps(facts | asdict(manifest), indent=1) + "\n"
+    write_atomically(folder / "manifest.json", lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of a population.
+
+    Raises:
+        InputError: no such folder, or it holds no population of this format.
+    """
+    if not folder.exists():
+        raise InputError(f"{folder} does not exist: build it with `protome population build`")
+    foreign = InputError(f"{folder} is not a population folder: build one with `protome population build`")
+    if not (folder / "manifest.json").is_file():
+        raise foreign
+    try:
+        facts = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        if facts["format"] != _FORMAT or not np.allclose(facts["bounds_m"], BOUNDS_M):
+            raise foreign
+        keys = ("seed", "heads", "heads_per_shard", "samples", "sources")
+        return Manifest(**{key: facts[key] for key in keys})
+    except (ValueError, KeyError, TypeError) as error:
+        raise foreign from error
 
 
 def _quantised(points: Float[np.ndarray, "n 3"]) -> np.ndarray:
     return np.rint((points - BOUNDS_M[0]) / _SIZE_M * 65535).clip(0, 65535).astype(np.uint16)
 
 
-class PopulationWriter:
-    """Appends heads to a population file."""
+def _packed(samples: HeadSamples) -> tuple[np.ndarray, np.ndarray]:
+    """Return a head's two record arrays in a random order, because readers take neighbours for independent draws."""
+    surface, space = np.zeros(len(samples.points), _SURFACE), np.zeros(len(samples.space), _SPACE)
+    surface["point"] = _quantised(samples.points)
+    surface["normal"] = np.rint(samples.normals * 127)
+    surface["view"] = np.rint(samples.views * 127)
+    surface["colour"] = samples.colours
+    surface["template"] = _quantised(np.where(samples.registered[:, None], samples.template, 0.0))
+    surface["registered"] = samples.registered
+    space["point"] = _quantised(samples.space)
+    space["distance"] = np.rint(samples.distances / _DISTANCE_STEP_M).clip(-32767, 32767)
+    rng = np.random.default_rng(0)
+    return rng.permutation(surface), rng.permutation(space)
 
-    def __init__(self, path: Path, heads: int, samples: int, seed: int) -> None:
-        self.file = h5py.File(path, "w")
-        self.file.attrs.update(format="protome population 1", seed=seed, bounds_m=BOUNDS_M)
-        self.file.create_dataset("name", (heads,), h5py.string_dtype())
-        self.file.create_dataset("landmarks", (heads, 6, 3), np.float32)
-        chunk = (1, samples)
-        for key, kind in (("points", "u2"), ("normals", "i1"), ("colours", "u1"), ("views", "i1"), ("space", "u2")):
-            self.file.create_dataset(key, (heads, samples, 3), kind, chunks=(*chunk, 3))
-        self.file.create_dataset("distances", (heads, samples), "i2", chunks=chunk)
 
-    def __enter__(self) -> PopulationWriter:
-        return self
+def write_shard(path: Path, records: Sequence[HeadRecord]) -> None:
+    """Write some heads, all with the same number of samples, as one file; it appears only when it is complete."""
+    packed = [_packed(record.samples) for record in records]
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.file.close()
+    def fill(part: Path) -> None:
+        with h5py.File(part, "w") as file:
+            file.attrs["format"] = _SHARD_FORMAT
+            file.create_dataset("name", data=[record.name for record in records], dtype=h5py.string_dtype())
+            file["landmarks"] = np.stack([record.samples.landmarks for record in records]).astype(np.float32)
+            file["shape_hint"] = np.stack([record.shape_hint for record in records]).astype(np.float32)
+            file["appearance_hint"] = np.stack([record.appearance_hint for record in records]).astype(np.float32)
+            file["surface"] = np.stack([surface for surface, _ in packed])
+            file["space"] = np.stack([space for _, space in packed])
 
-    def put(self, index: int, name: str, samples: HeadSamples) -> None:
-        """Write head number `index`."""
-        self.file["name"][index] = name
-        self.file["landmarks"][index] = samples.landmarks
-        self.file["points"][index] = _quantised(samples.points)
-        self.file["space"][index] = _quantised(samples.space)
-        self.file["normals"][index] = np.rint(samples.normals * 127)
-        self.file["views"][index] = np.rint(samples.views * 127)
-        self.file["colours"][index] = samples.colours
-        self.file["distances"][index] = np.rint(samples.distances / _DISTANCE_STEP_M).clip(-32767, 32767)
+    write_atomically(path, fill)
+
+
+def complete(path: Path) -> bool:
+    """Tell whether a shard is there and whole, so that a builder that was stopped can skip it."""
+    if not path.is_file() or not h5py.is_hdf5(path):
+        return False
+    try:
+        with h5py.File(path) as file:
+            return file.attrs.get("format") == _SHARD_FORMAT and "space" in file
+    except OSError:  # a file that was cut off has HDF5's first bytes, but not its last
+        return False
 
 
 @dataclass(frozen=True)
@@ -68,6 +153,10 @@ class SampleBatch:
     normals: Float[Tensor, "s n 3"]
     colours: Float[Tensor, "s n 3"]
     views: Float[Tensor, "s n 3"]
+    template: Float[Tensor, "s n 3"]
+    """Where on the common template the same point of skin lies."""
+    registered: Bool[Tensor, "s n"]
+    """Whether `template` means something: not on hair and cloth."""
     space: Float[Tensor, "s m 3"]
     distances: Float[Tensor, "s m"]
     landmarks: Float[Tensor, "s 6 3"]
@@ -76,54 +165,95 @@ class SampleBatch:
         """Move to a device."""
         return SampleBatch(**{key: value.to(device) for key, value in vars(self).items()})
 
+    def part(self, chosen: slice) -> SampleBatch:
+        """Return the batch of some of the heads."""
+        return SampleBatch(**{key: value[chosen] for key, value in vars(self).items()})
+
 
 class Population:
-    """A population file, its quantised samples in memory (about 0.4 MB a head)."""
+    """One split of a population; samples stay on disk, mapped into memory, and are read as they are drawn."""
 
-    def __init__(self, path: Path, limit: int | None = None) -> None:
-        if not path.is_file():
-            raise InputError(f"{path} does not exist: build it with `protome population build`")
-        foreign = InputError(f"{path} is not a population file: build one with `protome population build`")
-        if not h5py.is_hdf5(path):
-            raise foreign
-        with h5py.File(path) as file:
-            if file.attrs.get("format") != "protome population 1":
-                raise foreign
-            self.names = [name.decode() for name in file["name"][:limit]]
-            self.landmarks = torch.from_numpy(file["landmarks"][:limit]) / _UNIT_M
-            keys = ("points", "normals", "colours", "views", "space", "distances")
-            self._data = {key: file[key][:limit] for key in keys}
-        low, high = torch.from_numpy(BOUNDS_M / _UNIT_M).float()
-        self.bounds = torch.stack([low, high])
+    def __init__(self, folder: Path, split: str = "train", limit: int | None = None) -> None:
+        """Open a population folder; `limit` keeps the first heads only.
+
+        Raises:
+            InputError: no such folder, not a population, no such split, or a shard is missing or damaged.
+        """
+        manifest = read_manifest(folder)
+        if not manifest.heads.get(split):
+            known = ", ".join(key for key, count in manifest.heads.items() if count)
+            raise InputError(f"{folder} has no heads called {split}: use one of {known}")
+        self.names: list[str] = []
+        self._rows: list[tuple[np.ndarray, np.ndarray]] = []
+        hints: list[list[np.ndarray]] = [[], [], []]
+        for number in range(manifest.shards(split)):
+            path = shard_path(folder, split, number)
+            if not complete(path):
+                raise InputError(f"{path} is missing or damaged: run `protome population build` again, which adds it")
+            with h5py.File(path) as file:
+                self.names += [name.decode() for name in file["name"][:]]
+                for key, values in zip(("landmarks", "shape_hint", "appearance_hint"), hints, strict=True):
+                    values.append(file[key][:])
+                surface, space = _mapped(path, file["surface"]), _mapped(path, file["space"])
+            self._rows += list(zip(surface, space, strict=True))
+            if limit is not None and len(self.names) >= limit:
+                break
+        self.names, self._rows = self.names[:limit], self._rows[:limit]
+        landmarks, shape, appearance = (torch.from_numpy(np.concatenate(values)[:limit]) for values in hints)
+        self.landmarks: Float[Tensor, "heads 6 3"] = landmarks / _UNIT_M
+        self.shape_hints: Float[Tensor, "heads k"] = shape
+        self.appearance_hints: Float[Tensor, "heads l"] = appearance
+        self.bounds: Float[Tensor, "2 3"] = torch.from_numpy(BOUNDS_M / _UNIT_M).float()
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def _length(self, key: str, head: int, pick: np.ndarray) -> Tensor:
-        unit = torch.from_numpy(self._data[key][head, pick].astype(np.float32) / 65535)
+    def batch(self, heads: np.ndarray, surface: int, space: int, rng: np.random.Generator) -> SampleBatch:
+        """Draw `surface` surface points and `space` points in space of each of the given heads.
+
+        Samples lie on disk in random order, so a run of neighbours is as good as scattered picks and read at once.
+        """
+        rows = [self._rows[head] for head in heads.tolist()]
+        on = np.stack([_run(row[0], surface, rng) for row in rows])
+        around = np.stack([_run(row[1], space, rng) for row in rows])
+        return self._batch(heads, on, around)
+
+    def samples(self, head: int) -> SampleBatch:
+        """Return everything that is known of one head, as a batch of one."""
+        surface, space = self._rows[head]
+        return self._batch(np.array([head]), np.array(surface)[None], np.array(space)[None])
+
+    def _position(self, quantised: np.ndarray) -> Tensor:
+        unit = torch.from_numpy(quantised.astype(np.float32)) / 65535
         return self.bounds[0] + unit * (self.bounds[1] - self.bounds[0])
 
-    def batch(self, heads: np.ndarray, surface: int, space: int, rng: np.random.Generator) -> SampleBatch:
-        """Draw `surface` surface points and `space` points in space of each of the given heads."""
-        data, total = self._data, self._data["points"].shape[1]
-        numbers = heads.tolist()
-        at = [rng.integers(0, total, surface) for _ in numbers]
-        around = [rng.integers(0, total, space) for _ in numbers]
+    def _batch(self, heads: np.ndarray, surface: np.ndarray, space: np.ndarray) -> SampleBatch:
+        def unit(key: str) -> Tensor:
+            return torch.nn.functional.normalize(torch.from_numpy(surface[key].astype(np.float32)), dim=-1)
 
-        def small(key: str, scale: float) -> Tensor:
-            rows = [data[key][h, i].astype(np.float32) / scale for h, i in zip(numbers, at, strict=True)]
-            return torch.from_numpy(np.stack(rows))
-
-        unit = torch.nn.functional.normalize
-        pairs = list(zip(numbers, around, strict=True))
-        distances = np.stack([data["distances"][h, i] for h, i in pairs]).astype(np.float32)
+        chosen = torch.from_numpy(np.asarray(heads))
         return SampleBatch(
-            heads=torch.from_numpy(np.asarray(heads)),
-            points=torch.stack([self._length("points", h, i) for h, i in zip(numbers, at, strict=True)]),
-            normals=unit(small("normals", 127.0), dim=-1),
-            colours=small("colours", 255.0),
-            views=unit(small("views", 127.0), dim=-1),
-            space=torch.stack([self._length("space", h, i) for h, i in pairs]),
-            distances=torch.from_numpy(distances * np.float32(_DISTANCE_STEP_M / _UNIT_M)),
-            landmarks=self.landmarks[np.asarray(heads)],
+            heads=chosen,
+            points=self._position(surface["point"]),
+            normals=unit("normal"),
+            colours=torch.from_numpy(surface["colour"].astype(np.float32)) / 255,
+            views=unit("view"),
+            template=self._position(surface["template"]),
+            registered=torch.from_numpy(surface["registered"].astype(bool)),
+            space=self._position(space["point"]),
+            distances=torch.from_numpy(space["distance"].astype(np.float32)) * (_DISTANCE_STEP_M / _UNIT_M),
+            landmarks=self.landmarks[chosen],
         )
+
+
+def _mapped(path: Path, dataset: h5py.Dataset) -> np.ndarray:
+    # The records lie in one piece in the file, so they can be mapped: a batch then costs a few copies, no decoding.
+    return np.memmap(path, dataset.dtype, "r", dataset.id.get_offset(), dataset.shape)
+
+
+def _run(records: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Return `count` records from a random place on, going on at the start after the end."""
+    start = int(rng.integers(len(records)))
+    if start + count <= len(records):
+        return records[start : start + count]
+    return records.take(np.arange(start, start + count), mode="wrap")

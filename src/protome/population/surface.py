@@ -9,17 +9,21 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 from trimesh import Trimesh
 from trimesh.ray.ray_pyembree import RayMeshIntersector
 
-from protome.population.compose import ComposedHead
+from protome.population.compose import CENTRE_M, ComposedHead
+from protome.population.hair import texels
 from protome.population.sources import Part
 
 BOUNDS_M = np.array([[-0.26, -0.27, -0.26], [0.26, 0.20, 0.10]])
 """The volume that is modelled, head frame, metres: head, hair, neck and shoulders."""
 SHEET_M = 0.002
 """Half the thickness given to single sheets of hair, metres."""
+FACE_M = 0.095
+"""Radius of the face around the nose tip, metres."""
+_OFF_M = 2e-5
+"""How far off the surface rays start, metres."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,13 @@ class HeadSamples:
     normals: Float[np.ndarray, "n 3"]
     """Outwards."""
     colours: UInt8[np.ndarray, "n 3"]
+    """sRGB, seen from `views`."""
     views: Float[np.ndarray, "n 3"]
     """A direction (from a camera to the point) along which the point is seen."""
+    template: Float[np.ndarray, "n 3"]
+    """Where the same point of skin lies on the common template."""
+    registered: Bool[np.ndarray, "n"]
+    """Whether it has a place there; hair has none."""
     space: Float[np.ndarray, "m 3"]
     """Points near the surface and all over the volume."""
     distances: Float[np.ndarray, "m"]
@@ -51,13 +60,13 @@ class _Soup:
     local: Int[np.ndarray, "f"]
     """The face's index in its part."""
     solid: Bool[np.ndarray, "f"]
-    """True on the closed body (winding numbers mean something there), False on hair."""
+    """True on closed skin (winding numbers mean something there), False on hair."""
 
 
 def _caps(body: Part) -> Int[np.ndarray, "c 3"]:
     """Fan triangles that close the rims at the waist and the arms; index len(vertices)+k is rim k's centre."""
-    edges = np.sort(body.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), 1)
     directed = body.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
+    edges = np.sort(directed, 1)
     positions = np.unique(np.round(body.vertices, 6), axis=0, return_inverse=True)[1].ravel()
     welded = np.sort(positions[edges], 1)
     _, first, counts = np.unique(welded, axis=0, return_index=True, return_counts=True)
@@ -91,9 +100,7 @@ def _soup(head: ComposedHead) -> _Soup:
         local.append(np.arange(len(piece.faces)))
         start += len(piece.vertices)
     joined = np.concatenate(part)
-    textures = [piece.texture is head.parts[0].texture or np.array_equal(piece.texture, body.texture)
-                for piece in head.parts]  # fmt: skip
-    solid = np.array([number < 0 or textures[number] for number in joined])
+    solid = np.array([number < 0 or head.solid[number] for number in joined])
     return _Soup(np.concatenate(vertices), np.concatenate(faces), joined, np.concatenate(local), solid)
 
 
@@ -104,73 +111,155 @@ def _directions(rng: np.random.Generator, count: int) -> Float[np.ndarray, "coun
     return directions / np.linalg.norm(directions, axis=1, keepdims=True)
 
 
+def _barycentric(rng: np.random.Generator, count: int) -> Float[np.ndarray, "count 3"]:
+    u, v = np.sqrt(rng.random(count)), rng.random(count)
+    return np.stack([1 - u, u * (1 - v), u * v], 1)
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """Points of the outer surface and all that is known of them."""
+
+    points: Float[np.ndarray, "n 3"]
+    normals: Float[np.ndarray, "n 3"]
+    colours: UInt8[np.ndarray, "n 3"]
+    views: Float[np.ndarray, "n 3"]
+    template: Float[np.ndarray, "n 3"]
+    registered: Bool[np.ndarray, "n"]
+
+
 class OuterSurface:
     """Knows which side of which face is seen from outside, and the signed distance to what is seen."""
 
-    def __init__(self, head: ComposedHead, rng: np.random.Generator, candidates: int = 60_000, rounds: int = 20):
+    def __init__(self, head: ComposedHead, rng: np.random.Generator, rounds: int = 24) -> None:
         self.head = head
         self.rng = rng
         self.soup = _soup(head)
-        mesh = Trimesh(self.soup.vertices, self.soup.faces, process=False)
-        self.rays = RayMeshIntersector(mesh)
-        self._sample(mesh, candidates, rounds)
-
-    def _escape(self, points: np.ndarray, normals: np.ndarray, rounds: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return which points are seen along some direction of their hemisphere, and one such direction each."""
-        seen, views = np.zeros(len(points), bool), np.zeros((len(points), 3))
-        for _ in range(rounds):
-            direction = _directions(self.rng, len(points))
-            below = (direction * normals).sum(1) < 0.05
-            direction[below] -= 2 * (direction[below] * normals[below]).sum(1)[:, None] * normals[below]
-            free = ~self.rays.intersects_any(points + 2e-5 * normals, direction) & (np.abs(normals).sum(1) > 0)
-            free &= (direction * normals).sum(1) > 0.05
-            swap = free & (~seen | (self.rng.random(len(points)) < 0.3))
-            views[swap] = -direction[swap]
-            seen |= free
-        return seen, views
-
-    def _sample(self, mesh: Trimesh, candidates: int, rounds: int) -> None:
-        soup, rng = self.soup, self.rng
-        centre = mesh.triangles_center
-        inside = ((centre > BOUNDS_M[0] - 0.01) & (centre < BOUNDS_M[1] + 0.01)).all(1) & (soup.part >= 0)
-        # The face is a small part of a bust and the part that people look at: it gets as many samples as the rest.
-        nose = self.head.landmarks[2]
-        area = mesh.area_faces * inside
-        near = np.linalg.norm(centre - nose, axis=1) < 0.095
-        weight = area * np.where(near, area[~near].sum() / max(area[near].sum(), 1e-9), 1.0)
-        chosen = rng.choice(len(area), candidates, p=weight / weight.sum())
-        u, v = np.sqrt(rng.random(candidates)), rng.random(candidates)
-        bary = np.stack([1 - u, u * (1 - v), u * v], 1)
-        corners = soup.vertices[soup.faces[chosen]]
-        points, flat = (corners * bary[..., None]).sum(1), mesh.face_normals[chosen]
-        front, view_front = self._escape(points, flat, rounds)
-        back, view_back = self._escape(points, -flat, rounds)
-        sheet = front & back & ~soup.solid[chosen]
-        back &= ~soup.solid[chosen] | ~front
-        take_back = back & (~front | (rng.random(candidates) < 0.5))
+        self.mesh = Trimesh(self.soup.vertices, self.soup.faces, process=False)
+        self.rays = RayMeshIntersector(self.mesh)
+        front, back = self._visible(rounds)
+        self.front, self.back = front, back
         seen = front | back
-        smooth = (mesh.vertex_normals[soup.faces[chosen]] * bary[..., None]).sum(1)
-        smooth /= np.linalg.norm(smooth, axis=1, keepdims=True) + 1e-12
-        normals = np.where(((smooth * flat).sum(1) > 0.3)[:, None], smooth, flat) * np.where(take_back, -1, 1)[:, None]
-        colours = self._colours(chosen, bary, normals)
-        points = points + np.where(sheet, SHEET_M, 0.0)[:, None] * normals
-        keep = seen & (points > BOUNDS_M[0]).all(1) & (points < BOUNDS_M[1]).all(1)
-        self.points, self.normals, self.colours = points[keep], normals[keep], colours[keep]
-        self.views = np.where(take_back[:, None], view_back, view_front)[keep]
-        outer = np.unique(chosen[seen])
-        self.outer = soup.faces[outer]
-        faces_sheet = np.unique(chosen[sheet])
-        self.sheet = np.isin(outer, faces_sheet)
+        self.outer = self.soup.faces[seen]
+        self.sheet = (front & back & ~self.soup.solid)[seen]
 
-    def _colours(self, face: np.ndarray, bary: np.ndarray, normals: np.ndarray) -> UInt8[np.ndarray, "n 3"]:
+    def _free(self, points: np.ndarray, normals: np.ndarray, directions: np.ndarray) -> Bool[np.ndarray, "n"]:
+        return ~self.rays.intersects_any(points + _OFF_M * normals, directions)
+
+    def _visible(self, rounds: int) -> tuple[Bool[np.ndarray, "f"], Bool[np.ndarray, "f"]]:
+        """Return which faces are seen from outside on their front, and (sheets only) on their back.
+
+        A face counts as seen if from random points on it some direction leads out; skin has no back.
+        """
+        soup, normals = self.soup, self.mesh.face_normals
+        inside = (self.mesh.triangles_center > BOUNDS_M[0] - 0.02).all(1) & (
+            self.mesh.triangles_center < BOUNDS_M[1] + 0.02
+        ).all(1)
+        front, back = np.zeros(len(soup.faces), bool), np.zeros(len(soup.faces), bool)
+        for seen, sign, allowed in ((front, 1.0, inside), (back, -1.0, inside & ~soup.solid)):
+            for _ in range(rounds):
+                ask = np.flatnonzero(allowed & ~seen)
+                if len(ask) == 0:
+                    break
+                bary = _barycentric(self.rng, len(ask))
+                points = (soup.vertices[soup.faces[ask]] * bary[..., None]).sum(1)
+                facing = sign * normals[ask]
+                seen[ask] = self._free(points, facing, _above(_directions(self.rng, len(ask)), facing))
+        seen_caps = soup.part < 0
+        return front & ~seen_caps, back
+
+    def samples(self, count: int, rounds: int = 14) -> _Samples:
+        """Return `count` points of what is seen, half of them in the face, each with a view that sees it."""
+        soup, rng, mesh = self.soup, self.rng, self.mesh
+        area = mesh.area_faces * (self.front | self.back)
+        near = np.linalg.norm(mesh.triangles_center - self.head.landmarks[2], axis=1) < FACE_M
+        # The face is a small part of a bust and the part that people look at: it gets as many samples as the rest.
+        weight = area * np.where(near, area[~near].sum() / max(area[near].sum(), 1e-9), 1.0)
+        candidates = int(1.5 * count)
+        chosen = rng.choice(len(area), candidates, p=weight / weight.sum())
+        bary = _barycentric(rng, candidates)
+        corners = soup.faces[chosen]
+        points, flat = (soup.vertices[corners] * bary[..., None]).sum(1), mesh.face_normals[chosen]
+        behind = self.back[chosen] & (~self.front[chosen] | (rng.random(candidates) < 0.5))
+        sign = np.where(behind, -1.0, 1.0)[:, None]
+        flat = flat * sign
+        smooth = (mesh.vertex_normals[corners] * bary[..., None]).sum(1) * sign
+        smooth /= np.linalg.norm(smooth, axis=1, keepdims=True) + 1e-12
+        normals = np.where(((smooth * flat).sum(1) > 0.3)[:, None], smooth, flat)
+
+        views, seen, sky = np.zeros_like(points), np.zeros(candidates, bool), np.zeros(candidates)
+        for _ in range(rounds):
+            direction = _above(_directions(rng, candidates), flat)
+            free = self._free(points, flat, direction)
+            views[free] = -direction[free]
+            sky += free
+            seen |= free
+        sheet = (self.front & self.back & ~soup.solid)[chosen]
+        placed = points + np.where(sheet, SHEET_M, 0.0)[:, None] * normals
+        kept = np.flatnonzero(seen & (placed > BOUNDS_M[0]).all(1) & (placed < BOUNDS_M[1]).all(1))
+        kept = kept[rng.choice(len(kept), count, replace=len(kept) < count)]
+        template, registered = self._template(chosen[kept], bary[kept])
+        colours = self._colours(chosen[kept], bary[kept], points[kept], normals[kept], views[kept], sky[kept] / rounds)
+        return _Samples(placed[kept], normals[kept], colours, views[kept], template, registered)
+
+    def _template(self, face: np.ndarray, bary: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        place, known = np.zeros((len(face), 3)), np.zeros(len(face), bool)
+        for number, part in enumerate(self.head.parts):
+            if part.template is not None:
+                own = self.soup.part[face] == number
+                place[own] = (part.template[part.faces[self.soup.local[face[own]]]] * bary[own][..., None]).sum(1)
+                known |= own
+        return place, known & (place > BOUNDS_M[0]).all(1) & (place < BOUNDS_M[1]).all(1)
+
+    def albedo(self, face: Int[np.ndarray, "n"], bary: Float[np.ndarray, "n 3"]) -> UInt8[np.ndarray, "n 3"]:
+        """Return the surface's own colours at points of faces."""
         albedo = np.zeros((len(face), 3), np.uint8)
         for number, part in enumerate(self.head.parts):
             own = self.soup.part[face] == number
-            uv = (part.uv[part.faces[self.soup.local[face[own]]]] * bary[own][..., None]).sum(1)
-            height, width = part.texture.shape[:2]
-            row = np.clip(((1 - uv[:, 1]) * height).astype(int), 0, height - 1)
-            albedo[own] = part.texture[row, np.clip((uv[:, 0] * width).astype(int), 0, width - 1)]
-        return self.head.light.shade(albedo, normals)
+            corners, weights = part.faces[self.soup.local[face[own]]], bary[own][..., None]
+            plain = part.texture[texels((part.uv[corners] * weights).sum(1), part.texture.shape)]
+            if part.tint is not None:
+                tint = (part.tint[corners] * weights).sum(1)
+                plain = (1 - tint[:, 3:]) * plain + 255 * tint[:, 3:] * tint[:, :3]
+            albedo[own] = plain
+        return albedo
+
+    def _colours(
+        self, face: np.ndarray, bary: np.ndarray, points: np.ndarray, normals: np.ndarray, views: np.ndarray,
+        sky: np.ndarray, rays: int = 3,
+    ) -> UInt8[np.ndarray, "n 3"]:  # fmt: skip
+        light = self.head.light
+        lit = np.zeros((len(points), len(light.directions)))
+        for lamp, (direction, softness) in enumerate(zip(light.directions, light.softness, strict=True)):
+            for _ in range(rays):
+                towards = direction + softness * self.rng.normal(size=points.shape) * 0.6
+                towards /= np.linalg.norm(towards, axis=1, keepdims=True)
+                ask = (normals * towards).sum(1) > 0
+                # Soft light that comes from just below the horizon is not worth a shadow of its own.
+                lit[:, lamp] += np.where(ask, 0.0, 1.0 / rays)
+                offset = points[ask] + 2e-3 * normals[ask]
+                lit[ask, lamp] += ~self.rays.intersects_any(offset, towards[ask]) / rays
+        return light.shade(self.albedo(face, bary), normals, views, sky, lit)
+
+    def shaded(
+        self, face: Int[np.ndarray, "n"], bary: Float[np.ndarray, "n 3"], points: Float[np.ndarray, "n 3"],
+        views: Float[np.ndarray, "n 3"], rounds: int = 8,
+    ) -> UInt8[np.ndarray, "n 3"]:  # fmt: skip
+        """Return sRGB colours of points on faces as seen along unit `views`, with shadows and occlusion."""
+        flat = self.mesh.face_normals[face]
+        sign = np.where((flat * views).sum(1) > 0, -1.0, 1.0)[:, None]
+        smooth = (self.mesh.vertex_normals[self.soup.faces[face]] * bary[..., None]).sum(1) * sign
+        smooth /= np.linalg.norm(smooth, axis=1, keepdims=True) + 1e-12
+        flat = flat * sign
+        sky = np.zeros(len(points))
+        for _ in range(rounds):
+            sky += self._free(points, flat, _above(_directions(self.rng, len(points)), flat))
+        known = self.soup.part[face] >= 0
+        colours = np.full((len(points), 3), 60, np.uint8)
+        colours[known] = self._colours(
+            face[known], bary[known], points[known], smooth[known], views[known], sky[known] / rounds
+        )
+        return colours
 
     def signed_distance(self, points: Float[np.ndarray, "m 3"]) -> Float[np.ndarray, "m"]:
         """Distance to the nearest face seen from outside; negative where no direction leads out, or in the body."""
@@ -178,12 +267,28 @@ class OuterSurface:
         distance = np.sqrt(squared)
         solid = self.soup.faces[self.soup.solid]
         inside = igl.fast_winding_number(self.soup.vertices, solid, points) > 0.5
-        open_way = np.zeros(len(points), bool)
+        hidden = ~inside
         for _ in range(24):
-            ask = ~open_way & ~inside
-            open_way[ask] = ~self.rays.intersects_any(points[ask], _directions(self.rng, int(ask.sum())))
-        hidden = inside | ~open_way
-        return np.where(hidden, -distance, distance - np.where(self.sheet[face], SHEET_M, 0.0))
+            ask = np.flatnonzero(hidden)
+            hidden[ask] = self.rays.intersects_any(points[ask], _directions(self.rng, len(ask)))
+        return np.where(inside | hidden, -distance, distance - np.where(self.sheet[face], SHEET_M, 0.0))
+
+    def radii(self, directions: Float[np.ndarray, "r 3"]) -> tuple[Float[np.ndarray, "r"], UInt8[np.ndarray, "r 3"]]:
+        """Return how far the head reaches from its middle in each direction, metres, and its own colours there."""
+        far = 0.6
+        hit, index, face = self.rays.intersects_location(CENTRE_M + far * directions, -directions, multiple_hits=False)
+        reach, colours = np.zeros(len(directions)), np.zeros((len(directions), 3), np.uint8)
+        reach[index] = ((hit - CENTRE_M) * directions[index]).sum(1)
+        known = self.soup.part[face] >= 0
+        bary = np.full((int(known.sum()), 3), 1 / 3)
+        colours[index[known]] = self.albedo(face[known], bary)
+        return reach, colours
+
+
+def _above(directions: Float[np.ndarray, "n 3"], normals: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+    """Mirror directions that point below a surface's horizon."""
+    below = (directions * normals).sum(1)
+    return directions - np.where(below < 0, 2 * below, 0.0)[:, None] * normals
 
 
 def sample_head(head: ComposedHead, rng: np.random.Generator, count: int = 16_384) -> HeadSamples:
@@ -192,16 +297,18 @@ def sample_head(head: ComposedHead, rng: np.random.Generator, count: int = 16_38
     Of the points in space 40 % lie within about 3 mm of the surface, 40 % within about 15 mm, the rest anywhere
     in the volume.
     """
-    surface = OuterSurface(head, rng)
-    pick = rng.choice(len(surface.points), count, replace=len(surface.points) < count)
-    points, normals = surface.points[pick], surface.normals[pick]
+    return sample_surface(OuterSurface(head, rng), rng, count)
+
+
+def sample_surface(surface: OuterSurface, rng: np.random.Generator, count: int) -> HeadSamples:
+    """Sample an outer surface as `sample_head` does."""
+    found = surface.samples(count)
     near = rng.normal(0, 1, (count, 3)) * np.where(np.arange(count) % 2 == 0, 0.003, 0.015)[:, None]
-    space = points + near
+    space = found.points + near
     spread = rng.random(count) < 0.2
     space[spread] = rng.uniform(BOUNDS_M[0], BOUNDS_M[1], (int(spread.sum()), 3))
     space = np.clip(space, BOUNDS_M[0], BOUNDS_M[1])
-    distances = surface.signed_distance(space)
-    # The faces list is complete only where candidates fell; the dense samples catch the rest.
-    nearest = cKDTree(surface.points).query(space)[0]
-    distances = np.sign(distances) * np.minimum(np.abs(distances), nearest + 1e-4)
-    return HeadSamples(points, normals, surface.colours[pick], surface.views[pick], space, distances, head.landmarks)
+    return HeadSamples(
+        found.points, found.normals, found.colours, found.views, found.template, found.registered, space,
+        surface.signed_distance(space), surface.head.landmarks,
+    )  # fmt: skip

@@ -1,0 +1,144 @@
+"""How close the prior's own heads come to a given one: latents alone, weights frozen, no photo in between."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from protome.device import choose_device
+from protome.evaluate.metrics import FACE_RADIUS_MM, sample_surface
+from protome.fit.samples import SamplesFit, ShapeSamples, fit_samples, fit_scan
+from protome.geometry.align import Surface, icp
+from protome.geometry.mesh import Mesh
+from protome.geometry.transforms import Similarity, procrustes
+from protome.meshing.extract import zero_level
+from protome.population.sources import LANDMARK_NAMES
+from protome.population.store import Population
+from protome.prior import HeadCode, Prior, interpolate
+from protome.units import UNIT_MM
+from real_scan import MARGIN_MM, Scan, above
+
+RIM_MM = 20.0
+"""How far above the modelled volume's floor the truth begins: what is lower was cut off arbitrarily."""
+FACE_POINTS, HEAD_POINTS = 6000, 10_000
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A head to be matched; its own frame, millimetres."""
+
+    face: Float[np.ndarray, "n 3"]
+    head: Float[np.ndarray, "m 3"]
+    floor: float
+    """Where predictions are cut: below, there is nothing to compare them with."""
+
+
+@dataclass(frozen=True)
+class Distances:
+    """Mean distances from the truth's points to a surface after rigid alignment, mm."""
+
+    face_mm: float
+    head_mm: float
+
+
+def truth_of(points: Float[np.ndarray, "n 3"], nose_tip: Float[np.ndarray, "3"], floor: float) -> Truth:
+    """Return what is compared of surface points in millimetres: what lies well above the cut at `floor`."""
+    kept = points[points[:, 1] > floor + RIM_MM]
+    near = np.linalg.norm(kept - nose_tip, axis=1) <= FACE_RADIUS_MM
+    return Truth(_some(kept[near], FACE_POINTS), _some(kept, HEAD_POINTS), floor)
+
+
+def _some(points: Float[np.ndarray, "n 3"], count: int) -> Float[np.ndarray, "k 3"]:
+    return np.random.default_rng(0).permutation(points)[:count]
+
+
+def distances(mesh: Mesh, truth: Truth, start: Similarity) -> Distances:
+    """Return how far a head in millimetres, first moved by `start`, is from the truth."""
+    surface = Surface(above(mesh.transformed(start), truth.floor))
+    found = []
+    for points in (truth.face, truth.head):
+        pose = icp(points, surface).target_from_source
+        found.append(float(surface.closest(pose.apply(torch.from_numpy(points)).numpy()).distances.mean()))
+    return Distances(*found)
+
+
+class Limits:
+    """The prior with its mean head, and whatever heads it is held against; opened once in each process."""
+
+    def __init__(self, prior: Path | None, resolution: int) -> None:
+        torch.set_num_threads(1)
+        choose_device("cpu")
+        self.resolution = resolution
+        self.prior = Prior.load(prior)
+        self.mean = self.mesh(self.prior.mean())
+
+    def mesh(self, code: HeadCode) -> Mesh:
+        """Return a head of the prior in millimetres."""
+        whole = zero_level(self.prior.bind(code).sdf, self.prior.bounds, self.resolution)
+        return whole.largest_component().scaled(UNIT_MM)
+
+    def head(self, heads: Population, number: int) -> dict[str, object]:
+        """Fit and measure a held-out head of a population."""
+        given = heads.samples(number)
+        samples = ShapeSamples(given.points[0], given.space[0], given.distances[0])
+        nose = given.landmarks[0, LANDMARK_NAMES.index("nose_tip")].double().numpy() * UNIT_MM
+        points = given.points[0].double().numpy() * UNIT_MM
+        truth = truth_of(points, nose, float(self.prior.bounds[0, 1]) * UNIT_MM)
+        began = time.perf_counter()
+        fit = fit_samples(self.prior, samples)
+        took = time.perf_counter() - began
+        still = Similarity.identity(torch.float64)
+        return self._result(heads.names[number], truth, fit, still, still, took)
+
+    def scan(self, scan: Scan) -> dict[str, object]:
+        """Fit and measure a scan."""
+        samples = sample_surface(scan.truth, 40_000)
+        outwards = Surface(scan.truth).face_normals()[samples.faces]
+        landmarks = np.stack([scan.landmarks[name] for name in LANDMARK_NAMES])
+        points, normals, six = (
+            torch.from_numpy(array).float() for array in (samples.points / UNIT_MM, outwards, landmarks / UNIT_MM)
+        )
+        began = time.perf_counter()
+        fit = fit_scan(self.prior, points, normals, six)
+        took = time.perf_counter() - began
+        truth = Truth(
+            _some(samples.points[np.linalg.norm(samples.points - scan.landmarks["nose_tip"], axis=1) <= FACE_RADIUS_MM],
+                  FACE_POINTS),
+            _some(samples.points, HEAD_POINTS), scan.floor - MARGIN_MM,
+        )  # fmt: skip
+        start = procrustes(six.double(), self.prior.landmarks.double(), with_scale=False)
+        return self._result("real_scan", truth, fit, _in_mm(fit.head_from_samples), _in_mm(start), took)
+
+    def _result(
+        self, name: str, truth: Truth, fit: SamplesFit, head_from_truth: Similarity, mean_from_truth: Similarity,
+        seconds: float,
+    ) -> dict[str, object]:  # fmt: skip
+        head = distances(self.mesh(fit.code), truth, head_from_truth.inverse())
+        mean = distances(self.mean, truth, mean_from_truth.inverse())
+        return {
+            "name": name,
+            **asdict(head),
+            **{f"mean_{key}": value for key, value in asdict(mean).items()},
+            "face_ratio": head.face_mm / mean.face_mm,
+            "head_ratio": head.head_mm / mean.head_mm,
+            "deviations": float(fit.amount.square().mean().sqrt()),
+            "fit_seconds": seconds,
+        }
+
+    def midpoint(self, pair: int) -> dict[str, object]:
+        """Count the pieces of the zero level halfway between two random people."""
+        first, second = (self.prior.sample(torch.Generator().manual_seed(2 * pair + side)) for side in (0, 1))
+        code = interpolate(first, second, 0.5, 0.5)
+        whole = zero_level(self.prior.bind(code).sdf, self.prior.bounds, self.resolution)
+        parts = whole.to_trimesh().split(only_watertight=False)
+        sizes = sorted((len(part.faces) for part in parts), reverse=True)
+        return {"pieces": len(parts), "closed": sum(bool(part.is_watertight) for part in parts), "faces": sizes}
+
+
+def _in_mm(inner: Similarity) -> Similarity:
+    return Similarity(inner.rotation, inner.translation * UNIT_MM, inner.scale).to(torch.float64)

@@ -1,0 +1,90 @@
+"""Draw a contact sheet of random training people, photographed in their own lights.
+
+python benchmarks/population_sheet.py --valid valid_heads/ --ict ict_facekit/ --mediapipe mediapipe/ \
+    --makehuman makehuman/ --out docs/population.jpg
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+from PIL import Image
+
+from protome.errors import InputError
+from protome.geometry.camera import Camera
+from protome.population.build import Sources
+from protome.population.picture import photograph
+from protome.population.surface import OuterSurface
+from protome.preview import contact_sheet
+from protome.progress import progress
+from protome.units import UNIT_MM
+
+TARGET_MM = (0.0, -20.0, -80.0)
+DISTANCE_MM = 900.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to draw."""
+
+    valid: Path
+    """The folder of the VALID avatar heads."""
+    out: Path
+    """The picture to write."""
+    ict: Path | None = None
+    """The folder of the ICT face model."""
+    mediapipe: Path | None = None
+    """The folder of MediaPipe's landmark tables."""
+    makehuman: Path | None = None
+    """The folder of MakeHuman's assets."""
+    targets: Path | None = None
+    """The folder of MakeHuman's morph targets."""
+    cache: Path | None = None
+    """A file that keeps the fit of MakeHuman's assets."""
+    heads: int = 64
+    """How many people."""
+    columns: int = 8
+    """People in a row."""
+    size: int = 170
+    """Pixels along each side of a tile."""
+    seed: int = 1
+    """The number that every random choice follows from."""
+
+
+def portrait(surface: OuterSurface, azimuth: float, size: int) -> np.ndarray:
+    """Return a head and shoulders picture from an azimuth in degrees (towards the subject's left)."""
+    target = torch.tensor(TARGET_MM) / UNIT_MM
+    angle = np.radians(azimuth)
+    away = torch.tensor([np.sin(angle), 0.05, np.cos(angle)], dtype=torch.float32) * (DISTANCE_MM / UNIT_MM)
+    return photograph(surface, Camera.look_at(target + away, target, 2.7 * size, size, size))
+
+
+def main(options: Options) -> int:
+    """Write the sheet."""
+    try:
+        sources = Sources(options.valid, options.ict, options.mediapipe, options.makehuman, options.targets)
+        sources.check()
+        composer = sources.composer(options.cache)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    tiles = []
+    with progress("photographing", options.heads) as step:
+        for index in range(options.heads):
+            rng = np.random.default_rng([options.seed, index])
+            surface = OuterSurface(composer.person(rng), rng, rounds=8)
+            tiles.append(portrait(surface, float(rng.uniform(-35, 35)), options.size))
+            step(1)
+    rows = [tiles[start : start + options.columns] for start in range(0, len(tiles), options.columns)]
+    sheet = np.rint(255 * contact_sheet(rows).clip(0, 1)).astype(np.uint8)
+    Image.fromarray(sheet).save(options.out, quality=82)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Options, description=__doc__)))

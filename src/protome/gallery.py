@@ -1,0 +1,193 @@
+"""Heads without a fit of their own: random people of the prior, and heads between two heads, written to disk."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+
+from protome.device import choose_device
+from protome.errors import InputError
+from protome.files import check_output_file, check_output_folder, write_atomically
+from protome.geometry.mesh import MESH_SUFFIXES, Mesh
+from protome.meshing.extract import extract_mesh
+from protome.morph import morph
+from protome.preview import coloured_view, contact_sheet, side_camera
+from protome.prior import FittedHead, Prior, load_fitted, save_head
+from protome.progress import progress
+from protome.units import UNIT_MM
+
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic")
+LOOK_DEGREES = 30.0
+"""Where the pictures look from: azimuth towards the subject's left."""
+TILE = 256
+"""Pixels along each side of a head in a sheet."""
+
+
+@dataclass(frozen=True)
+class Meshed:
+    """A head with its surface."""
+
+    head: FittedHead
+    mesh: Mesh
+    """Head frame, inner units."""
+
+    @staticmethod
+    def of(head: FittedHead, resolution: int) -> Meshed:
+        """Extract the surface; `resolution` counts cells along the longest side of the modelled volume."""
+        return Meshed(
+            head, extract_mesh(head.field.bind(head.code.shape, head.code.appearance), head.bounds, resolution)
+        )
+
+    def save(self, path: Path) -> None:
+        """Write the mesh by the file's suffix: GLB in metres, PLY and OBJ in millimetres."""
+        in_metres = path.suffix.lower() == ".glb"
+        self.mesh.scaled(UNIT_MM * (1e-3 if in_metres else 1.0)).save(path)
+
+    def picture(self, size: int = TILE, degrees: float = LOOK_DEGREES) -> Float[np.ndarray, "s s 3"]:
+        """Return how the head looks from an azimuth."""
+        field = self.head.field.bind(self.head.code.shape, self.head.code.appearance)
+        return coloured_view(self.mesh, field, side_camera(degrees, self.head.bounds, size))[0]
+
+
+def random_head(prior: Prior, number: int, temperature: float = 1.0) -> FittedHead:
+    """Return random person `number` of a prior: the same number gives the same person."""
+    code = prior.sample(torch.Generator().manual_seed(number), temperature)
+    return FittedHead(prior.field, code, prior.bounds)
+
+
+def find_head(name: str, prior: Prior, *, quiet: bool = False) -> FittedHead:
+    """Return the head that a word of the command line means.
+
+    "mean" is the prior's mean head; a whole number is the random person of that number; a folder that reconstruct
+    wrote, or the `field.safetensors` in it, is that head; any other file is a photo, from which a head is reconstructed
+    with the draft preset.
+
+    Raises:
+        InputError: it means none of these, or the file is unusable.
+    """
+    if name == "mean":
+        return FittedHead(prior.field, prior.mean(), prior.bounds)
+    if name.isdecimal():
+        return random_head(prior, int(name))
+    path = Path(name)
+    if path.is_dir():
+        return load_fitted(path / "field.safetensors")
+    if path.suffix.lower() in PHOTO_SUFFIXES:
+        from protome.pipeline import reconstruct  # photos need MediaPipe and all of capture, other heads do not
+
+        fit = reconstruct([path], preset="draft", device="cpu", quiet=quiet).fit
+        return FittedHead(fit.field, fit.code, fit.bounds)
+    if path.suffix.lower() == ".safetensors":
+        return load_fitted(path)
+    raise InputError(
+        f"{name} is no head: give a folder that reconstruct wrote, its field.safetensors, a photo, the number of a "
+        "random person, or mean"
+    )
+
+
+def sample_heads(
+    out: Path,
+    *,
+    count: int = 1,
+    seed: int = 0,
+    temperature: float = 1.0,
+    prior: Path | None = None,
+    resolution: int = 200,
+    quiet: bool = False,
+) -> None:
+    """Write the random people `seed`, `seed` + 1, ... as head_000.glb and .ply (by their numbers), and sheet.png.
+
+    Raises:
+        InputError: a number is out of range, the prior cannot be read, or the folder cannot be written.
+    """
+    if count < 1 or seed < 0:
+        raise InputError(
+            f"{count} heads from number {seed} on cannot be drawn: give a count of 1 or more and a seed of 0 or more"
+        )
+    if not 0 <= temperature <= 3:
+        raise InputError(f"a temperature of {temperature:g} makes no people: give 0 (the mean head) to 3")
+    _check_resolution(resolution)
+    check_output_folder(out)
+    choose_device("cpu")
+    own, tiles = Prior.load(prior), []
+    with progress("drawing heads", count, quiet=quiet) as step:
+        for number in range(seed, seed + count):
+            meshed = Meshed.of(random_head(own, number, temperature), resolution)
+            for suffix in (".glb", ".ply"):
+                meshed.save(out / f"head_{number:03d}{suffix}")
+            tiles.append(meshed.picture())
+            step(1, f"head {number}")
+    save_sheet(tiles, out / "sheet.png")
+
+
+def morph_heads(
+    first: str,
+    second: str,
+    out: Path,
+    *,
+    shape: float = 0.5,
+    appearance: float = 0.5,
+    steps: int | None = None,
+    prior: Path | None = None,
+    resolution: int = 200,
+    quiet: bool = False,
+) -> None:
+    """Write the head that lies the given fractions of the way from one head to another (see `find_head`, `morph`).
+
+    `out` is a mesh file, or a folder for head.glb, head.ply, field.safetensors (from which to morph on) and sheet.png
+    (the two heads and, between them, the new one). With `steps` the folder gets so many heads on the straight way from
+    the first head to the fractions, as step_000.glb and so on, and their sheet.
+
+    Raises:
+        InputError: a head or an option is unusable, or the two heads come from different priors.
+    """
+    one_file = out.suffix.lower() in MESH_SUFFIXES
+    if one_file and steps is not None:
+        raise InputError(f"{steps} steps do not fit into the one file {out}: give a folder")
+    if steps is not None and steps < 2:
+        raise InputError(f"{steps} steps are no way from one head to another: give 2 or more")
+    _check_resolution(resolution)
+    (check_output_file if one_file else check_output_folder)(out)
+    choose_device("cpu")
+    own = Prior.load(prior)
+    one, other = (find_head(name, own, quiet=quiet) for name in (first, second))
+    ways = [1.0] if steps is None else [k / (steps - 1) for k in range(steps)]
+    made = [morph(one, other, shape * way, appearance * way) for way in ways]
+    with progress("meshing", len(made), quiet=quiet) as step:
+        if one_file:
+            Meshed.of(made[0], resolution).save(out)
+            return
+        tiles = []
+        for number, head in enumerate(made):
+            meshed = Meshed.of(head, resolution)
+            name = "head" if steps is None else f"step_{number:03d}"
+            for suffix in (".glb", ".ply"):
+                meshed.save(out / (name + suffix))
+            tiles.append(meshed.picture())
+            step(1)
+    if steps is None:
+        write_atomically(
+            out / "field.safetensors",
+            lambda part: save_head(part, made[0].field, made[0].code, made[0].bounds, [torch.eye(4)]),
+        )
+        tiles = [Meshed.of(one, resolution).picture(), *tiles, Meshed.of(other, resolution).picture()]
+    save_sheet(tiles, out / "sheet.png", columns=len(tiles))
+
+
+def _check_resolution(resolution: int) -> None:
+    if not 16 <= resolution <= 1024:
+        raise InputError(f"a resolution of {resolution} makes no usable mesh: give 16 to 1024")
+
+
+def save_sheet(tiles: list[Float[np.ndarray, "h w 3"]], path: Path, columns: int | None = None) -> None:
+    """Write tiles as one picture, in about as many rows as columns if `columns` is not given; the suffix says how."""
+    columns = columns or math.ceil(len(tiles) ** 0.5)
+    sheet = contact_sheet([tiles[start : start + columns] for start in range(0, len(tiles), columns)])
+    image = Image.fromarray(np.rint(255 * sheet.clip(0, 1)).astype(np.uint8))
+    write_atomically(path, lambda part: image.save(part, quality=85))

@@ -1,0 +1,219 @@
+"""MakeHuman's files: OBJ meshes, `.mhclo` bindings of hair and clothes to the base mesh, `.target` morphs."""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+from PIL import Image
+
+from protome.errors import InputError
+
+BODY_GROUP = "body"
+"""The group of the base mesh that is skin; the other groups carry hair and clothes or mark joints."""
+
+
+@dataclass(frozen=True)
+class ObjMesh:
+    """A textured OBJ file, its polygons cut into triangles (fans from the first corner)."""
+
+    vertices: Float[np.ndarray, "v 3"]
+    """The file's unit; MakeHuman's is the decimetre."""
+    uv: Float[np.ndarray, "t 2"]
+    """Texture coordinates, v up."""
+    faces: Int[np.ndarray, "f 3"]
+    uv_faces: Int[np.ndarray, "f 3"]
+    """Rows of `uv` at the corners; -1 where the file gives none."""
+    groups: tuple[str, ...]
+    """The group of each face."""
+
+    @staticmethod
+    def load(path: Path) -> ObjMesh:
+        """Read an OBJ file.
+
+        Raises:
+            InputError: no such file, a line that is no OBJ, or no faces.
+        """
+        vertices, uv, faces, uv_faces, groups, group = [], [], [], [], [], ""
+        for number, line in enumerate(_lines(path), 1):
+            key, *values = line.split() or [""]
+            try:
+                if key == "v":
+                    vertices.append([float(value) for value in values[:3]])
+                elif key == "vt":
+                    uv.append([float(value) for value in values[:2]])
+                elif key == "g":
+                    group = values[0] if values else ""
+                elif key == "f":
+                    corners = [value.split("/") for value in values]
+                    places = [int(corner[0]) - 1 for corner in corners]
+                    textures = [int(corner[1]) - 1 if len(corner) > 1 and corner[1] else -1 for corner in corners]
+                    for k in range(1, len(corners) - 1):
+                        faces.append([places[0], places[k], places[k + 1]])
+                        uv_faces.append([textures[0], textures[k], textures[k + 1]])
+                        groups.append(group)
+            except (ValueError, IndexError) as error:
+                raise InputError(f"line {number} of {path} is no OBJ: give a file as MakeHuman ships it") from error
+        if not faces or np.max(faces) >= len(vertices) or np.max(uv_faces) >= max(len(uv), 1):
+            raise InputError(f"{path} has no faces, or faces without their vertices: give a file as MakeHuman ships it")
+        return ObjMesh(
+            np.array(vertices, np.float64),
+            np.array(uv, np.float64).reshape(-1, 2),
+            np.array(faces, np.int64),
+            np.array(uv_faces, np.int64),
+            tuple(groups),
+        )
+
+    def group(self, name: str) -> ObjMesh:
+        """Return the mesh with the faces of one group only; all vertices stay, so indices keep their meaning.
+
+        Raises:
+            InputError: there is no such group.
+        """
+        keep = np.array([own == name for own in self.groups])
+        if not keep.any():
+            raise InputError(f"the base mesh has no group {name!r}: give MakeHuman's base.obj (hm08)")
+        return ObjMesh(self.vertices, self.uv, self.faces[keep], self.uv_faces[keep], (name,) * int(keep.sum()))
+
+
+@dataclass(frozen=True)
+class Binding:
+    """How the vertices of a hair style or an outfit follow the vertices of the base mesh."""
+
+    corners: Int[np.ndarray, "n 3"]
+    """Three base vertices for each bound vertex."""
+    weights: Float[np.ndarray, "n 3"]
+    """They add up to one; some may be negative."""
+    offsets: Float[np.ndarray, "n 3"]
+    """Added on each axis, times that axis's scale."""
+    scale_pairs: Int[np.ndarray, "3 2"]
+    """Two base vertices whose distance along each axis measures the scale."""
+    scale_lengths: Float[np.ndarray, "3"]
+    """That distance at scale one."""
+    hidden: Int[np.ndarray, "h"]
+    """Base vertices that the outfit hides."""
+
+    @staticmethod
+    def load(path: Path) -> Binding:
+        """Read a `.mhclo` file.
+
+        Raises:
+            InputError: no such file, or it binds no vertices.
+        """
+        pairs, lengths = np.zeros((3, 2), np.int64), np.ones(3)
+        rows: list[list[float]] = []
+        hidden: list[int] = []
+        section = ""
+        for line in _lines(path):
+            words = line.split()
+            if not words or words[0].startswith("#"):
+                continue
+            key = words[0]
+            if key in ("verts", "delete_verts"):
+                section = key
+            elif key in ("x_scale", "y_scale", "z_scale") and len(words) == 4:
+                axis = "xyz".index(key[0])
+                pairs[axis], lengths[axis] = [int(word) for word in words[1:3]], float(words[3])
+            elif section == "verts" and _numeric(words):
+                rows.append([float(word) for word in words])
+            elif section == "delete_verts" and _numeric([word for word in words if word != "-"]):
+                hidden += _ranges(words)
+        # A single number stands for the vertex itself.
+        full = [row if len(row) == 9 else [row[0]] * 3 + [1.0, 0, 0, 0, 0, 0] for row in rows if len(row) in (1, 9)]
+        if not full or len(full) != len(rows):
+            raise InputError(f"{path} binds no vertices to the base mesh: give a .mhclo file as MakeHuman ships it")
+        table = np.array(full)
+        return Binding(
+            table[:, :3].astype(np.int64), table[:, 3:6], table[:, 6:], pairs, lengths, np.array(hidden, np.int64)
+        )
+
+    def apply(self, base: Float[np.ndarray, "b 3"]) -> Float[np.ndarray, "n 3"]:
+        """Return where the bound vertices lie on a base mesh (all its vertices, helpers included), in its unit.
+
+        Raises:
+            InputError: the binding names vertices that the base mesh does not have.
+        """
+        if max(self.corners.max(), self.scale_pairs.max()) >= len(base):
+            raise InputError("the binding names vertices that the base mesh lacks: give MakeHuman's base.obj (hm08)")
+        ends = base[self.scale_pairs]
+        extent = np.abs(ends[:, 0] - ends[:, 1])[np.arange(3), np.arange(3)]
+        # Files without scale lines keep their offsets as they are.
+        scale = np.where(self.scale_pairs[:, 0] == self.scale_pairs[:, 1], 1.0, extent / self.scale_lengths)
+        return (base[self.corners] * self.weights[..., None]).sum(1) + self.offsets * scale
+
+    def hides(self, base: Float[np.ndarray, "b 3"]) -> Bool[np.ndarray, "b"]:
+        """Return which base vertices the outfit hides."""
+        mask = np.zeros(len(base), bool)
+        mask[self.hidden[self.hidden < len(base)]] = True
+        return mask
+
+
+def read_target(path: Path, count: int) -> Float[np.ndarray, "count 3"]:
+    """Return the displacements of all `count` base vertices that a `.target` or `.target.gz` file holds.
+
+    Raises:
+        InputError: no such file, or lines other than `index dx dy dz` with an index below `count`.
+    """
+    moves = np.zeros((count, 3))
+    try:
+        rows = [line.split() for line in _lines(path) if line.strip() and not line.startswith("#")]
+        table = np.array(rows, np.float64).reshape(-1, 4)
+        moves[table[:, 0].astype(int)] = table[:, 1:]
+    except (ValueError, IndexError) as error:
+        raise InputError(f"{path} is no morph target of the base mesh: give a file as MakeHuman ships it") from error
+    return moves
+
+
+def read_image(path: Path, mode: Literal["RGB", "RGBA"]) -> UInt8[np.ndarray, "h w c"]:
+    """Return a picture's pixels, with or without its transparency.
+
+    Raises:
+        InputError: no such file, or no picture.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: give MakeHuman's assets with all their files")
+    try:
+        with Image.open(path) as picture:
+            return np.array(picture.convert(mode))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read as a picture ({error}): copy MakeHuman's assets again") from error
+
+
+def texels(picture: UInt8[np.ndarray, "h w c"], uv: Float[np.ndarray, "n 2"]) -> UInt8[np.ndarray, "n c"]:
+    """Return a picture's pixels at texture coordinates (v up)."""
+    height, width = picture.shape[:2]
+    row = np.clip(((1 - uv[:, 1]) * height).astype(int), 0, height - 1)
+    return picture[row, np.clip((uv[:, 0] * width).astype(int), 0, width - 1)]
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: give MakeHuman's assets with all their files")
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError) as error:
+        raise InputError(f"{path} cannot be read ({error}): copy MakeHuman's assets again") from error
+    return content.decode("utf-8", errors="replace").splitlines()
+
+
+def _numeric(words: list[str]) -> bool:
+    try:
+        [float(word) for word in words]
+    except ValueError:
+        return False
+    return True
+
+
+def _ranges(words: list[str]) -> list[int]:
+    """Return the numbers of a list such as `3 7 - 9 12`."""
+    numbers: list[int] = []
+    for k, word in enumerate(words):
+        if word == "-":
+            numbers += range(int(words[k - 1]) + 1, int(words[k + 1]))
+        else:
+            numbers.append(int(word))
+    return numbers
