@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.spatial import cKDTree
 
 from protome.device import choose_device
 from protome.evaluate.metrics import FACE_RADIUS_MM, sample_surface
@@ -26,6 +27,8 @@ from real_scan import MARGIN_MM, Scan, above
 RIM_MM = 20.0
 """How far above the modelled volume's floor the truth begins: what is lower was cut off arbitrarily."""
 FACE_POINTS, HEAD_POINTS = 6000, 10_000
+NEIGHBOURS = 12
+"""How many neighbours of a point tell how dense points are there."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,17 @@ def truth_of(points: Float[np.ndarray, "n 3"], nose_tip: Float[np.ndarray, "3"],
     """Return what is compared of surface points in millimetres: what lies well above the cut at `floor`."""
     kept = points[points[:, 1] > floor + RIM_MM]
     near = np.linalg.norm(kept - nose_tip, axis=1) <= FACE_RADIUS_MM
-    return Truth(_some(kept[near], FACE_POINTS), _some(kept, HEAD_POINTS), floor)
+    return Truth(_some(kept[near], FACE_POINTS), evenly(kept, HEAD_POINTS), floor)
+
+
+def evenly(points: Float[np.ndarray, "n 3"], count: int) -> Float[np.ndarray, "k 3"]:
+    """Draw points (some of them repeatedly) so that each part of the surface counts by its area.
+
+    A population's heads have half of their points in the face, which would make up for large errors in the hair. The
+    area that a point stands for grows with the square of the distance to its neighbours.
+    """
+    reach = cKDTree(points).query(points, NEIGHBOURS + 1)[0][:, -1]
+    return points[np.random.default_rng(0).choice(len(points), count, p=reach**2 / (reach**2).sum())]
 
 
 def _some(points: Float[np.ndarray, "n 3"], count: int) -> Float[np.ndarray, "k 3"]:

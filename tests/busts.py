@@ -167,6 +167,12 @@ def _wig(bust: Bust) -> trimesh.Trimesh:
     return _textured(ball.vertices, faces, uv, image)
 
 
+def ball_cap(radius: float, above: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the part of a ball above a height: hair for other heads. Vertices and faces."""
+    ball = trimesh.creation.icosphere(subdivisions=4, radius=radius)
+    return np.array(ball.vertices), np.array(ball.faces[ball.triangles_center[:, 1] > above])
+
+
 def write_valid(folder: Path) -> Path:
     """Write the folder of VALID busts."""
     folder.mkdir()

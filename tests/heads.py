@@ -56,7 +56,7 @@ def small_prior(seed: int = 0) -> Prior:
     config = HeadFieldConfig(
         latent=6, feature=4, deformation_width=24, deformation_depth=3, deformation_frequencies=1, reference_width=32,
         reference_depth=3, reference_frequencies=2, renderer_width=16, renderer_depth=2, renderer_frequencies=2,
-        view_frequencies=1, centre=(0.0, -0.1, -0.2), radius=0.5,
+        view_frequencies=1, centre=(0.0, -0.2, -0.4), radius=0.5,
     )  # fmt: skip
     field = HeadField(config).requires_grad_(False)
     field.shape_network.last.weight.normal_(std=0.05)
@@ -64,9 +64,16 @@ def small_prior(seed: int = 0) -> Prior:
     generator = torch.Generator().manual_seed(seed)
     shape, appearance = (LatentStatistics.of(0.2 * torch.randn(20, 6, generator=generator)) for _ in range(2))
     landmarks = torch.tensor(
-        [[-0.1, 0.0, 0.25], [0.1, 0.0, 0.25], [0.0, -0.1, 0.32], [0.0, -0.15, 0.3], [-0.1, -0.3, 0.2], [0.1, -0.3, 0.2]]
+        [
+            [-0.1, -0.1, 0.05],
+            [0.1, -0.1, 0.05],
+            [0.0, -0.2, 0.1],
+            [0.0, -0.25, 0.1],
+            [-0.1, -0.4, 0.0],
+            [0.1, -0.4, 0.0],
+        ]
     )
-    return Prior(field, shape, appearance, landmarks, torch.tensor([[-0.9, -1.0, -1.0], [0.9, 0.7, 0.6]]))
+    return Prior(field, shape, appearance, landmarks, torch.tensor([[-0.9, -1.1, -1.2], [0.9, 0.6, 0.4]]))
 
 
 def photograph(person: Person, azimuths: tuple[float, ...], size: int, world_from_head: Similarity) -> Scene:

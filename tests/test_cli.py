@@ -170,7 +170,7 @@ def test_population_build_hands_every_option_on(
     given = {"ict": Path("i"), "mediapipe": Path("m"), "makehuman": Path("h"), "targets": Path("t"), "jobs": 2}
     assert (tmp_path / "people").is_dir()  # made before the long work
     assert seen == [
-        ((tmp_path / "people",), {"valid": Path("v"), **nothing, "count": 1500, "seed": 0, "quiet": False}),
+        ((tmp_path / "people",), {"valid": Path("v"), **nothing, "count": 1200, "seed": 0, "quiet": False}),
         ((tmp_path / "people",), {"valid": Path("v"), **given, "count": 4, "seed": 5, "quiet": True}),
     ]
 

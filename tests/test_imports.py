@@ -88,7 +88,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "population.makehuman",
     ),
     "population.surface": ("population.sources", "population.hair", "population.compose"),
-    "population.hints": ("population.compose", "population.surface"),
+    "population.hints": ("population.registration", "population.compose", "population.surface"),
     "population.picture": ("geometry", "population.registration", "population.surface"),
     "population.store": ("population.surface",),
     "population.build": (

@@ -1,10 +1,11 @@
-"""Heads between heads: exact at both ends, apart in shape and appearance, and found by the words of the command line."""
+"""Heads between heads: exact at both ends, apart in shape and appearance, found by the command line's words."""
 
 from __future__ import annotations
 
 import sys
 import types
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -101,7 +102,7 @@ def test_the_way_is_smooth() -> None:
     first, second = _pairs()["fitted"]
     steps = [_values(morph(first, second, t, t)) for t in np.linspace(0, 1, 21).tolist()]
     for values in zip(*steps, strict=True):
-        jumps = torch.stack([(after - before).abs().mean() for before, after in zip(values, values[1:], strict=False)])
+        jumps = torch.stack([(after - before).abs().mean() for before, after in pairwise(values)])
         assert float(jumps.max()) < 2 * float(jumps.mean())
 
 

@@ -1,15 +1,9 @@
-"""Training on a few ellipsoids: it learns each head, survives kills, is shared by processes, refuses other runs."""
+"""Training on a few ellipsoids: where codes start and how they move, the loss, and that each head is learnt."""
 
 from __future__ import annotations
 
-import random
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,41 +11,23 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from protome import device, training
+from ellipsoids import SMALL, ellipsoid_distance, one_thread, write_population
+from protome import device
 from protome.codes import CodeTable, principal_start
 from protome.errors import InputError
 from protome.field.head import HeadField
-from protome.population.store import (
-    HeadRecord,
-    Manifest,
-    Population,
-    SampleBatch,
-    shard_path,
-    write_manifest,
-    write_shard,
-)
-from protome.population.surface import BOUNDS_M, HeadSamples
+from protome.population.store import Population, SampleBatch
+from protome.population.surface import BOUNDS_M
 from protome.prior import HeadCode, Prior
 from protome.ranks import Ranks
 from protome.training import CONFIGS, Run, TrainingConfig, train, training_loss
 from protome.units import UNIT_MM
 
-CENTRE_M = np.array([0.0, -0.03, -0.08])
-LANDMARK_DIRECTIONS = np.array(
-    [[-0.3, 0.2, 0.9], [0.3, 0.2, 0.9], [0.0, 0.0, 1.0], [0.0, -0.2, 1.0], [-0.2, -0.5, 0.8], [0.2, -0.5, 0.8]]
-)
 
-
-def ellipsoid_distance(points: np.ndarray, radii: np.ndarray) -> np.ndarray:
-    """Signed distance to an ellipsoid at the origin: its nearest point is r^2 p / (t + r^2), t found by bisection."""
-    low = np.full(len(points), -(radii.min() ** 2) + 1e-12)
-    high = np.linalg.norm(points, axis=1) * radii.max() + 1e-9
-    for _ in range(60):
-        middle = (low + high) / 2
-        beyond = ((radii * points / (middle[:, None] + radii**2)) ** 2).sum(1) > 1
-        low, high = np.where(beyond, middle, low), np.where(beyond, high, middle)
-    nearest = radii**2 * points / (low[:, None] + radii**2)
-    return np.linalg.norm(points - nearest, axis=1) * np.sign(((points / radii) ** 2).sum(1) - 1)
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
 
 
 def test_ellipsoid_distance_is_right() -> None:
@@ -60,104 +36,6 @@ def test_ellipsoid_distance_is_right() -> None:
     np.testing.assert_allclose(ellipsoid_distance(points, radii), [-0.05, 0.4, 0.0], atol=1e-6)
     on_axis = np.array([[0.0, 0.0, 0.25], [0.0, 0.3, 0.0]])
     np.testing.assert_allclose(ellipsoid_distance(on_axis, np.array([0.08, 0.1, 0.2])), [0.05, 0.2], atol=1e-6)
-
-
-MEAN_RADII_M = np.array([0.085, 0.115, 0.095])
-
-
-def ellipsoid_head(radii: np.ndarray, count: int, rng: np.random.Generator) -> HeadSamples:
-    """Samples of a head that is an ellipsoid, reddish on the subject's left, bluish on the right.
-
-    The template is the mean ellipsoid, and the front half is registered to it.
-    """
-    directions = rng.normal(size=(2, count, 3))
-    sphere, other = directions / np.linalg.norm(directions, axis=2, keepdims=True)
-    on, around = radii * sphere, radii * other
-    normals = on / radii**2
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    space = around + rng.normal(0, 0.012, (count, 3))
-    anywhere = rng.random(count) < 0.4
-    space[anywhere] = rng.uniform(BOUNDS_M[0], BOUNDS_M[1], (int(anywhere.sum()), 3)) - CENTRE_M
-    landmarks = radii * LANDMARK_DIRECTIONS / np.linalg.norm(LANDMARK_DIRECTIONS, axis=1, keepdims=True)
-    return HeadSamples(
-        points=on + CENTRE_M,
-        normals=normals,
-        colours=np.where(on[:, :1] > 0, [[200, 120, 90]], [[60, 90, 170]]).astype(np.uint8),
-        views=-normals,
-        template=MEAN_RADII_M * sphere + CENTRE_M,
-        registered=on[:, 2] > 0,
-        space=space + CENTRE_M,
-        distances=ellipsoid_distance(space, radii),
-        landmarks=landmarks + CENTRE_M,
-    )
-
-
-def write_population(folder: Path, heads: int = 6, seed: int = 0, count: int = 1024) -> tuple[HeadSamples, ...]:
-    """Write a population of ellipsoids whose radii differ by up to a third; the hints are the radii."""
-    rng = np.random.default_rng(seed)
-    all_radii = MEAN_RADII_M * rng.uniform(0.8, 1.2, (heads, 3))
-    samples = tuple(ellipsoid_head(radii, count, rng) for radii in all_radii)
-    write_manifest(folder, Manifest(seed, {"train": heads}, heads, count, {}))
-    records = [
-        HeadRecord(f"head {index}", head, radii, np.zeros(2))
-        for index, (head, radii) in enumerate(zip(samples, all_radii, strict=True))
-    ]
-    write_shard(shard_path(folder, "train", 0), records)
-    return samples
-
-
-SMALL = replace(
-    CONFIGS["tiny"],
-    field=replace(
-        CONFIGS["tiny"].field, latent=8, deformation_width=32, reference_width=32, renderer_width=24, feature=4
-    ),
-    heads=6, surface=64, space=64, steps=30, bfloat16=False,
-)  # fmt: skip
-
-
-@dataclass
-class Watched:
-    """What training tells about its progress; it may be interrupted after some steps."""
-
-    stop_after: int | None = None
-    done: list[float] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)
-
-    def step(self, amount: float = 1, detail: str = "") -> None:
-        self.done.append(amount)
-        if detail:
-            self.losses.append(float(detail.split()[1]))
-            if len(self.losses) == self.stop_after:
-                raise KeyboardInterrupt
-
-    @contextmanager
-    def progress(self, stage: str, total: float, *, quiet: bool = False) -> Iterator[object]:
-        yield self.step
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Small sums in a fixed order: the same numbers in every run, and faster than sharing them out."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
-
-
-def _train(
-    population: Path, out: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int | None = None,
-    config: TrainingConfig = SMALL, seed: int = 0,
-) -> Watched:  # fmt: skip
-    watched = Watched(stop_after)
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "progress", watched.progress)
-        if stop_after is None:
-            train(population, out, config=config, device="cpu", seed=seed, quiet=True)
-        else:
-            with pytest.raises(KeyboardInterrupt):
-                train(population, out, config=config, device="cpu", seed=seed, quiet=True)
-    return watched
 
 
 # Latents
@@ -295,10 +173,6 @@ def test_bfloat16_pays_where_the_processor_has_it(
     assert device.bfloat16_pays(torch.device("cuda"))
 
 
-KEPT = replace(SMALL, checkpoint_s=0.0)
-"""A checkpoint after every step."""
-
-
 def test_training_learns_each_head(tmp_path: Path) -> None:
     heads = write_population(tmp_path)
     people = Population(tmp_path)
@@ -354,182 +228,6 @@ def test_every_configuration_can_be_trained(tmp_path: Path, name: str) -> None:
     assert Prior.load(tmp_path / "own.safetensors").field.config == small
 
 
-def test_an_interrupted_run_ends_where_the_unbroken_run_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    people, config = tmp_path / "people", replace(SMALL, checkpoint_s=0.0)
-    write_population(people, count=256)
-    whole, broken, other = (tmp_path / f"{name}.safetensors" for name in ("whole", "broken", "other"))
-    straight = _train(people, whole, monkeypatch, config=config)
-    first = _train(people, broken, monkeypatch, stop_after=21, config=config)
-    checkpoint = tmp_path / "broken.safetensors.checkpoint"
-    assert checkpoint.is_file()
-    assert not broken.exists()
-    second = _train(people, broken, monkeypatch, config=config)
-    # It went on from the checkpoint of step 20, because the interruption came before that of step 21.
-    assert second.done[0] == 20
-    assert first.losses == straight.losses[:21]
-    assert second.losses == straight.losses[20:]
-    assert not checkpoint.exists()
-    _same_prior(whole, broken)
-    # Another seed gives another prior, so equality means something.
-    _train(people, other, monkeypatch, seed=1, config=config)
-    assert not torch.equal(Prior.load(other).shape.axes, Prior.load(whole).shape.axes)
-
-
-def _same_prior(first: Path, second: Path) -> None:
-    one, two = Prior.load(first), Prior.load(second)
-    ours, theirs = one.field.state_dict(), two.field.state_dict()
-    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
-    for name in ("shape", "appearance"):
-        assert torch.equal(getattr(one, name).mean, getattr(two, name).mean)
-        assert torch.equal(getattr(one, name).axes, getattr(two, name).axes)
-        assert float(getattr(one, name).axes.abs().max()) > 0
-
-
-PROGRAM = """
-import sys, torch
-from pathlib import Path
-from protome.field.head import HeadFieldConfig
-from protome.training import TrainingConfig, train
-torch.set_num_threads(1)
-config = eval(sys.argv[3])
-train(Path(sys.argv[1]), Path(sys.argv[2]), config=config, device="cpu", quiet=True)
-"""
-
-
-def test_a_killed_run_goes_on_and_ends_where_the_unbroken_run_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    people, whole, broken = tmp_path / "people", tmp_path / "whole.safetensors", tmp_path / "broken.safetensors"
-    config = replace(SMALL, steps=150, checkpoint_s=0.0)
-    write_population(people, count=256)
-    _train(people, whole, monkeypatch, config=config)
-    checkpoint = tmp_path / "broken.safetensors.checkpoint"
-    chance, kills = random.Random(4), 0
-    command = [sys.executable, "-c", PROGRAM, str(people), str(broken), repr(config)]
-    while not broken.exists():
-        process = subprocess.Popen(command)
-        if kills < 2:
-            before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
-            while process.poll() is None and (not checkpoint.exists() or checkpoint.stat().st_mtime_ns == before):
-                time.sleep(0.01)
-            # Anywhere in a step, or in the middle of writing the next checkpoint.
-            time.sleep(chance.uniform(0, 0.3))
-            process.kill()
-            kills += process.wait() < 0
-        else:
-            assert process.wait() == 0
-    assert kills == 2
-    _same_prior(whole, broken)
-    assert not checkpoint.exists()
-
-
-SHARED_STEP = """
-import sys, torch
-from pathlib import Path
-from protome.field.head import HeadFieldConfig
-from protome.population.store import Population
-from protome.ranks import Ranks
-from protome.training import Run, TrainingConfig
-torch.set_num_threads(1)
-ranks, device = Ranks.join(torch.device("cpu"))
-run = Run(Population(Path(sys.argv[1])), eval(sys.argv[3]), 0, device, ranks)
-told = []
-for _ in range(3):
-    loss = run.step()
-    gradients = [weight.grad.clone() for weight in run.weights]
-    told.append((float(loss.total), float(loss.surface_mm), gradients, run.codes["shape"].first.clone()))
-torch.save(told, Path(sys.argv[2]) / f"{ranks.count}_{ranks.number}.pt")
-ranks.leave()
-"""
-
-
-def _processes(count: int, arguments: list[str]) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count), "PATH": ""}
-    command = [sys.executable, "-c", *arguments]
-    running = [subprocess.Popen(command, env={**where, "RANK": str(rank)}) for rank in range(count)]
-    assert [process.wait(timeout=120) for process in running] == [0] * count
-
-
-def test_two_processes_with_half_a_batch_each_take_the_step_of_one(tmp_path: Path) -> None:
-    write_population(tmp_path / "people", count=128)
-    # A large weight for the landmarks: that term pairs heads of different processes.
-    config = replace(SMALL, landmark=1.0, heads=4)
-    for count in (1, 2):
-        _processes(count, [SHARED_STEP, str(tmp_path / "people"), str(tmp_path), repr(config)])
-    alone, first, second = (torch.load(tmp_path / f"{name}.pt") for name in ("1_0", "2_0", "2_1"))
-    for number, (one, shared, other) in enumerate(zip(alone, first, second, strict=True)):
-        # Rounding differs, and Adam makes much of it where a gradient is almost zero.
-        close = {"rtol": 1e-4, "atol": 1e-6} if number == 0 else {"rtol": 0.02, "atol": 2e-3}
-        assert shared[:2] == other[:2]
-        assert shared[:2] == pytest.approx(one[:2], rel=1e-5 if number == 0 else 2e-3)
-        for ours, same, truth in zip(shared[2], other[2], one[2], strict=True):
-            assert torch.equal(ours, same)
-            torch.testing.assert_close(ours, truth, **close)
-        assert torch.equal(shared[3], other[3])
-        torch.testing.assert_close(shared[3], one[3], **close)
-    assert alone[0][0] != alone[2][0]
-
-
-def test_processes_train_one_prior(tmp_path: Path) -> None:
-    write_population(tmp_path / "people", count=128)
-    out = tmp_path / "own.safetensors"
-    _processes(2, [PROGRAM, str(tmp_path / "people"), str(out), repr(replace(SMALL, steps=6, checkpoint_s=0.0))])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["own.safetensors", "people"]
-    assert float(Prior.load(out).shape.axes.abs().max()) > 0
-
-
-def test_more_processes_than_heads_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_population(tmp_path / "people", 2, count=64)
-    monkeypatch.setattr(Ranks, "join", staticmethod(lambda device: (Ranks(0, 3), device)))
-    with pytest.raises(InputError, match="3 processes cannot share fewer heads per step: start fewer of them"):
-        train(tmp_path / "people", tmp_path / "own.safetensors", config=SMALL, device="cpu", quiet=True)
-
-
-def _left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
-    """A population of four heads and the output of a run that left a checkpoint."""
-    people, out = tmp_path / "people", tmp_path / "own.safetensors"
-    write_population(people, 4, count=128)
-    _train(people, out, monkeypatch, stop_after=9, config=KEPT)
-    assert (tmp_path / "own.safetensors.checkpoint").is_file()
-    return people, out
-
-
-def _refused(people: Path, out: Path, config: TrainingConfig | None = None, seed: int = 0) -> None:
-    config = config or KEPT
-    with pytest.raises(InputError, match=r"own\.safetensors\.checkpoint belongs to another"):
-        train(people, out, config=config, device="cpu", seed=seed, quiet=True)
-    assert not out.exists()
-
-
-def test_the_checkpoint_of_a_population_of_another_size_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _, out = _left_behind(tmp_path, monkeypatch)
-    write_population(tmp_path / "others", 5, count=128)
-    _refused(tmp_path / "others", out)
-
-
-def test_the_checkpoint_of_another_population_of_that_size_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _, out = _left_behind(tmp_path, monkeypatch)
-    write_population(tmp_path / "others", 4, seed=1, count=128)
-    _refused(tmp_path / "others", out)
-
-
-def test_the_checkpoint_of_another_seed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    people, out = _left_behind(tmp_path, monkeypatch)
-    _refused(people, out, seed=1)
-
-
-def test_the_checkpoint_of_another_configuration_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    people, out = _left_behind(tmp_path, monkeypatch)
-    _refused(people, out, replace(KEPT, field=replace(SMALL.field, renderer_width=16)))
-
-
 def test_an_unknown_configuration_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         train(tmp_path / "people", tmp_path / "own.safetensors", config="huge", device="cpu", quiet=True)
@@ -542,10 +240,3 @@ def test_an_unknown_configuration_is_named(tmp_path: Path) -> None:
 def test_a_missing_population_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="people does not exist: build it with `protome population build`"):
         train(tmp_path / "people", tmp_path / "own.safetensors", config="tiny", device="cpu", quiet=True)
-
-
-def test_a_population_of_one_head_can_be_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_population(tmp_path / "people", 1, count=128)
-    config = replace(SMALL, steps=3)
-    watched = _train(tmp_path / "people", tmp_path / "own.safetensors", monkeypatch, config=config)
-    assert bool(np.isfinite(watched.losses).all())

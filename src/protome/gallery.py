@@ -49,7 +49,7 @@ class Meshed:
         in_metres = path.suffix.lower() == ".glb"
         self.mesh.scaled(UNIT_MM * (1e-3 if in_metres else 1.0)).save(path)
 
-    def picture(self, size: int = TILE, degrees: float = LOOK_DEGREES) -> Float[np.ndarray, "s s 3"]:
+    def picture(self, size: int, degrees: float = LOOK_DEGREES) -> Float[np.ndarray, "s s 3"]:
         """Return how the head looks from an azimuth."""
         field = self.head.field.bind(self.head.code.shape, self.head.code.appearance)
         return coloured_view(self.mesh, field, side_camera(degrees, self.head.bounds, size))[0]
@@ -121,7 +121,7 @@ def sample_heads(
             meshed = Meshed.of(random_head(own, number, temperature), resolution)
             for suffix in (".glb", ".ply"):
                 meshed.save(out / f"head_{number:03d}{suffix}")
-            tiles.append(meshed.picture())
+            tiles.append(meshed.picture(TILE))
             step(1, f"head {number}")
     save_sheet(tiles, out / "sheet.png")
 
@@ -169,14 +169,14 @@ def morph_heads(
             name = "head" if steps is None else f"step_{number:03d}"
             for suffix in (".glb", ".ply"):
                 meshed.save(out / (name + suffix))
-            tiles.append(meshed.picture())
+            tiles.append(meshed.picture(TILE))
             step(1)
     if steps is None:
         write_atomically(
             out / "field.safetensors",
             lambda part: save_head(part, made[0].field, made[0].code, made[0].bounds, [torch.eye(4)]),
         )
-        tiles = [Meshed.of(one, resolution).picture(), *tiles, Meshed.of(other, resolution).picture()]
+        tiles = [Meshed.of(one, resolution).picture(TILE), *tiles, Meshed.of(other, resolution).picture(TILE)]
     save_sheet(tiles, out / "sheet.png", columns=len(tiles))
 
 

@@ -63,7 +63,7 @@ class SamplesFitConfig:
     """Points with colours."""
     widths_mm: tuple[float, ...] = (5.0, 0.5)
     """Distances from which on residuals count by their size instead of squared; one descent after the other."""
-    steps: int = 10
+    steps: int = 15
     """Steps of each descent at most."""
     space_weight: float = 0.1
     """What the mean |f - s| in space counts beside the mean |f| on the surface, which counts 1."""

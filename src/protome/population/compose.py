@@ -25,9 +25,9 @@ class ComposedHead:
 
     name: str
     parts: tuple[Part, ...]
-    """The body first, then eyes and glands, then hair."""
+    """The body first, then eyes and glands, then hair and cloth."""
     solid: tuple[bool, ...]
-    """Which parts are closed skin and not sheets of hair."""
+    """Which parts are closed skin and not sheets of hair or cloth."""
     landmarks: Float[np.ndarray, "6 3"]
     light: Light
 
@@ -102,7 +102,7 @@ class Composer:
 
         hair_colour = draw_hair_colour(rng)
         gain = np.clip(1 + rng.normal(0, 0.025, 3), 0.92, 1.08)
-        texture = self._skin(donor, rng)
+        texture, cloth = self._skin(donor, shape, rng)
         texture = _toned(texture, gain, float(np.exp(np.clip(rng.normal(0, 0.22), -0.4, 0.5))))
         body = self._registered(replace(donor.body, vertices=shape, texture=texture))
         small = [
@@ -117,8 +117,8 @@ class Composer:
             body, hair = self._hair(donor, body, before, shape, hair_colour, rng)
         turn = draw_turn(rng)
         parts = [replace(part, vertices=turned(part.vertices, turn)) for part in (body, *small)]
-        hair = [replace(part, vertices=turned(part.vertices, turn)) for part in hair]
-        return self._finished(f"new {name}", parts, hair, rng)
+        over = [replace(part, vertices=turned(part.vertices, turn)) for part in (*hair, *cloth)]
+        return self._finished(f"new {name}", parts, over, rng)
 
     def _features(self, before: np.ndarray, rng: np.random.Generator, pure: bool) -> Float[np.ndarray, "v 3"]:
         """Return how a new person's body departs from the avatar's."""
@@ -145,12 +145,23 @@ class Composer:
         face = faces.face[:, None]
         return face * (target - before) + moves
 
-    def _skin(self, donor: Avatar, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
-        """Return the donor's texture, or one whose face and scalp are another skin's where the scalp is bare."""
-        skins = () if self.makehuman is None else self.makehuman.skins
-        if not skins or not donor.bald or rng.random() > 0.3:
-            return donor.body.texture
-        return skins[rng.integers(len(skins))].worn_over(donor.body.texture)
+    def _skin(
+        self, donor: Avatar, shape: np.ndarray, rng: np.random.Generator
+    ) -> tuple[UInt8[np.ndarray, "h w 3"], list[Part]]:
+        """Return the body's texture, and cloth over it: the donor's own, or another skin where the scalp is bare.
+
+        Whoever has another skin may also wear another outfit, over shoulders that are then skin throughout.
+        """
+        if self.makehuman is None or not self.makehuman.skins or not donor.bald or rng.random() > 0.3:
+            return donor.body.texture, []
+        skins, clothes = self.makehuman.skins, self.makehuman.clothes
+        skin = skins[rng.integers(len(skins))]
+        if not clothes or rng.random() < 0.5:
+            return skin.worn_over(donor.body.texture), []
+        outfit = clothes[rng.integers(len(clothes))]
+        vertices = _carried(outfit.vertices, self.valid.mean, shape)
+        painted = np.where(skin.mask[..., None], skin.texture, donor.body.texture)
+        return painted, [Part(vertices, outfit.faces, outfit.uv, outfit.texture)]
 
     def _hair(
         self, donor: Avatar, body: Part, before: np.ndarray, shape: np.ndarray, colour: np.ndarray,
@@ -166,8 +177,9 @@ class Composer:
             vertices = _carried(_ruffled(wearer.wig.vertices, rng), wearer.body.vertices, shape)
             return body, [replace(wearer.wig, vertices=vertices, texture=recoloured(wearer.wig.texture, colour))]
         if kind == "shell":
-            # Two of the styles hang over an eye, which few people's hair does.
-            shares = np.array([0.4 if shell.name.startswith("bob") else 1.0 for shell in shells])
+            # Few people's hair hangs over an eye as some styles do, which therefore come with their fringe cut, too.
+            names = {shell.name for shell in shells}
+            shares = np.array([0.2 if f"{shell.name}-cut" in names else 1.0 for shell in shells])
             shell = shells[rng.choice(len(shells), p=shares / shares.sum())]
             vertices = _carried(_ruffled(shell.vertices, rng), self.valid.mean, shape)
             relative = recoloured(shell.colours[None], colour)[0] / 255.0
@@ -185,10 +197,10 @@ class Composer:
     def _registered_small(self, avatar: Avatar) -> list[Part]:
         return [replace(part, template=place) for part, place in zip(avatar.small, self._small, strict=True)]
 
-    def _finished(self, name: str, parts: list[Part], hair: list[Part], rng: np.random.Generator) -> ComposedHead:
+    def _finished(self, name: str, parts: list[Part], over: list[Part], rng: np.random.Generator) -> ComposedHead:
         body = parts[0].vertices
         origin = body[[self.valid.landmarks[key] for key in EYE_CORNERS]].mean(0)
         landmarks = body[[self.valid.landmarks[key] for key in LANDMARK_NAMES]] - origin
-        moved = tuple(replace(part, vertices=part.vertices - origin) for part in (*parts, *hair))
-        solid = (True,) * len(parts) + (False,) * len(hair)
+        moved = tuple(replace(part, vertices=part.vertices - origin) for part in (*parts, *over))
+        solid = (True,) * len(parts) + (False,) * len(over)
         return ComposedHead(name, moved, solid, landmarks, draw_light(rng))

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 
 from protome.population.compose import CENTRE_M, Composer
+from protome.population.registration import farthest
 from protome.population.surface import FACE_M, HeadSamples, OuterSurface
 
 HEAD_POINTS, REST_POINTS, DIRECTIONS = 360, 90, 260
@@ -66,13 +67,3 @@ class Hints:
         towards /= np.linalg.norm(towards, axis=1, keepdims=True)
         _, nearest = cKDTree(towards).query(self.directions, k=6)
         return np.concatenate([on_skin.ravel(), colours[nearest].mean(1).ravel()])
-
-
-def farthest(points: Float[np.ndarray, "n 3"], count: int) -> Int[np.ndarray, "count"]:
-    """Pick points that are far from one another, greedily, starting from the first."""
-    chosen = [0]
-    distance = np.linalg.norm(points - points[0], axis=1)
-    while len(chosen) < min(count, len(points)):
-        chosen.append(int(distance.argmax()))
-        distance = np.minimum(distance, np.linalg.norm(points - points[chosen[-1]], axis=1))
-    return np.array(chosen)

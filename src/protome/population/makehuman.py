@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,13 @@ from zipfile import BadZipFile
 import numpy as np
 from jaxtyping import Bool, Float
 
-from protome.errors import InputError
 from protome.files import write_atomically
 from protome.geometry.mesh import Mesh
 from protome.population.makehuman_clothes import Outfit, fit_outfits
 from protome.population.makehuman_fit import MakeHumanFit, fit_makehuman
 from protome.population.makehuman_shapes import MakeHumanShapes
 from protome.population.makehuman_skins import Skin, bake_skins
-from protome.population.mhclo import Binding, ObjMesh, read_image
+from protome.population.mhclo import AssetFiles, Binding, ObjMesh, find_base_mesh, read_image
 from protome.population.shells import Cards, HairShell, build_shell
 from protome.population.sources import ValidHeads
 
@@ -46,45 +44,42 @@ class MakeHuman:
     def load(
         folder: Path, valid: ValidHeads, mediapipe: Path, targets: Path | None = None, cache: Path | None = None
     ) -> MakeHuman:
-        """Read the assets of `folder` (`base.obj`, `index.json` and what it lists) and fit them to the mean VALID body.
+        """Read the assets of a folder and fit them to the mean VALID body.
 
-        `mediapipe` holds `mediapipe_landmarks.json`; `targets` is a folder with MakeHuman's morph targets and may be
-        missing. Fitting takes about a minute; with `cache`, a file that is made if it is missing or does not match,
-        a later call takes about a second.
+        `folder` is laid out as MakeHuman's assets are (see `AssetFiles.find`), with `base.obj` in it or beside the
+        targets; `mediapipe` holds `mediapipe_landmarks.json`; `targets` is a folder with MakeHuman's morph targets and
+        may be missing. Fitting takes one or two minutes; with `cache`, a file that is made if it is missing or does not
+        match, a later call takes about a second.
 
         Raises:
             InputError: a file is missing or unreadable.
         """
-        listing = folder / "index.json"
-        if not listing.is_file():
-            raise InputError(f"{folder} has no index.json: give the folder of MakeHuman's assets")
-        key = _fingerprint(folder, valid, mediapipe, targets)
+        files = AssetFiles.find(folder)
+        base = find_base_mesh(folder, *([] if targets is None else [targets, targets.parent]))
+        key = _fingerprint([base, *files.paths()], valid, mediapipe, targets)
         found = None if cache is None else _read(cache, key)
         if found is not None:
             return found
-        base = ObjMesh.load(folder / "base.obj")
-        made = _fitted(folder, json.loads(listing.read_text()), fit_makehuman(base, valid, mediapipe), valid, targets)
+        made = _fitted(files, fit_makehuman(ObjMesh.load(base), valid, mediapipe), valid, targets)
         if cache is not None:
             write_atomically(cache, lambda part: _write(part, key, made))
         return made
 
 
-def _fitted(
-    folder: Path, listing: dict[str, dict], fit: MakeHumanFit, valid: ValidHeads, targets: Path | None
-) -> MakeHuman:
+def _fitted(files: AssetFiles, fit: MakeHumanFit, valid: ValidHeads, targets: Path | None) -> MakeHuman:
     shapes = None if targets is None else MakeHumanShapes.load(targets, fit, valid)
     head = Mesh(valid.mean, valid.faces)
     scalp = scalp_faces(valid)
     hair = []
-    for name, files in sorted(listing["hair"].items()):
-        mesh = ObjMesh.load(folder / files["obj"])
-        places = fit.to_valid(Binding.load(folder / files["mhclo"]).apply(fit.base.vertices))
-        cards = Cards(places, mesh.faces, mesh.uv[mesh.uv_faces], read_image(folder / files["texture"], "RGBA"))
+    for style in files.hair:
+        mesh = ObjMesh.load(style.mesh)
+        places = fit.to_valid(Binding.load(style.binding).apply(fit.base.vertices))
+        cards = Cards(places, mesh.faces, mesh.uv[mesh.uv_faces], read_image(style.texture, "RGBA"))
         strands = cards.samples()
-        hair.append(build_shell(name, strands, head, scalp))
+        hair.append(build_shell(style.name, strands, head, scalp))
         if strands.hide_eyes():
-            hair.append(build_shell(f"{name}-cut", strands.cut_open(), head, scalp))
-    skins, clothes = bake_skins(folder, listing, fit, valid), fit_outfits(folder, listing, fit, valid)
+            hair.append(build_shell(f"{style.name}-cut", strands.cut_open(), head, scalp))
+    skins, clothes = bake_skins(files.skins, files.brows, fit, valid), fit_outfits(files.clothes, fit, valid)
     return MakeHuman(valid.mean, tuple(hair), skins, clothes, shapes)
 
 
@@ -94,13 +89,12 @@ def scalp_faces(valid: ValidHeads) -> Bool[np.ndarray, "f"]:
     return centres[:, 1] - 0.9 * (centres[:, 2] + 0.03) > 0.05
 
 
-def _fingerprint(folder: Path, valid: ValidHeads, mediapipe: Path, targets: Path | None) -> str:
+def _fingerprint(files: list[Path], valid: ValidHeads, mediapipe: Path, targets: Path | None) -> str:
     """Return a text that changes with the inputs: names and sizes of files, and the mean body itself."""
     digest = hashlib.sha256(np.ascontiguousarray(valid.mean, np.float32).tobytes())
-    for root in (folder, targets):
-        files = [] if root is None else sorted(path for path in root.rglob("*") if path.is_file())
-        for path in files:
-            digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+    shapes = [] if targets is None else sorted(targets.rglob("*.target*"))
+    for path in (*files, *shapes):
+        digest.update(f"{path.name} {path.stat().st_size if path.is_file() else None}\n".encode())
     mapping = mediapipe / "mediapipe_landmarks.json"
     digest.update(mapping.read_bytes() if mapping.is_file() else b"")
     return f"{_CACHE_FORMAT} {digest.hexdigest()}"

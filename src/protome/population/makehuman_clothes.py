@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -12,12 +11,14 @@ from trimesh import Trimesh
 from protome.geometry.align import Surface
 from protome.geometry.mesh import Mesh
 from protome.population.makehuman_fit import MakeHumanFit
-from protome.population.mhclo import Binding, ObjMesh, read_image
+from protome.population.mhclo import Binding, ObjMesh, Worn, read_image
 from protome.population.registration import laplacian
 from protome.population.sources import ValidHeads
 
 CROP_M = np.array([[-0.26, -0.32, -1.0], [0.26, 1.0, 1.0]])
 """The part of an outfit that is kept: a VALID bust ends there too."""
+SHOULDERS_M = (-0.2, -0.05)
+"""Heights between which what covers the shoulders ends."""
 CLEARANCE_M = 0.003
 """How far cloth stays off the body at least."""
 DEEPEST_M = 0.03
@@ -37,27 +38,27 @@ class Outfit:
     texture: UInt8[np.ndarray, "h w 3"]
 
 
-def fit_outfits(folder: Path, listing: dict[str, dict], fit: MakeHumanFit, valid: ValidHeads) -> tuple[Outfit, ...]:
-    """Return the listed outfits, cropped to a bust, laid around the mean body with its arms down.
+def fit_outfits(clothes: tuple[Worn, ...], fit: MakeHumanFit, valid: ValidHeads) -> tuple[Outfit, ...]:
+    """Return outfits, cropped to a bust, laid around the mean body with its arms down; no hats, trousers or shoes.
 
     Raises:
         InputError: a file is missing or unreadable.
     """
     outfits = []
-    for name, files in sorted(listing["clothes"].items()):
-        mesh = ObjMesh.load(folder / files["obj"])
-        places = fit.to_valid(Binding.load(folder / files["mhclo"]).apply(fit.base.vertices))
+    for piece in clothes:
+        mesh = ObjMesh.load(piece.mesh)
+        places = fit.to_valid(Binding.load(piece.binding).apply(fit.base.vertices))
         inside = ((places > CROP_M[0]) & (places < CROP_M[1])).all(1)
         keep = inside[mesh.faces].all(1)
+        top = places[np.unique(mesh.faces), 1].max()
+        if not keep.any() or not SHOULDERS_M[0] < top < SHOULDERS_M[1]:
+            continue
         # A vertex with several texture coordinates is needed once for each.
         corners = np.stack([mesh.faces[keep].ravel(), mesh.uv_faces[keep].ravel()], 1)
         pairs, faces = np.unique(corners, axis=0, return_inverse=True)
         vertices = _off_the_body(places, mesh.faces, Mesh(valid.mean, valid.faces), valid.weld)[pairs[:, 0]]
-        outfits.append(
-            Outfit(
-                name, vertices, faces.reshape(-1, 3), mesh.uv[pairs[:, 1]], read_image(folder / files["texture"], "RGB")
-            )
-        )
+        texture = read_image(piece.texture, "RGB")
+        outfits.append(Outfit(piece.name, vertices, faces.reshape(-1, 3), mesh.uv[pairs[:, 1]], texture))
     return tuple(outfits)
 
 

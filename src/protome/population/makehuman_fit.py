@@ -22,7 +22,7 @@ from protome.geometry.align import Surface
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity, procrustes
 from protome.population.mhclo import BODY_GROUP, ObjMesh
-from protome.population.registration import laplacian
+from protome.population.registration import farthest, laplacian
 from protome.population.sources import ValidHeads
 
 REACH_M = np.array([[-0.24, -0.31, -1.0], [0.24, 1.0, 1.0]])
@@ -207,16 +207,6 @@ def seen_from_outside(
         direction *= np.where((direction * normals).sum(1) < 0, -1, 1)[:, None]
         free += ~rays.intersects_any(vertices + 1e-4 * normals, direction)
     return free > 0.1 * rounds
-
-
-def farthest(points: Float[np.ndarray, "n 3"], count: int) -> Int[np.ndarray, "k"]:
-    """Pick points that are far from one another, greedily, starting from the first."""
-    chosen = [0]
-    distance = np.linalg.norm(points - points[0], axis=1)
-    while len(chosen) < min(count, len(points)):
-        chosen.append(int(distance.argmax()))
-        distance = np.minimum(distance, np.linalg.norm(points - points[chosen[-1]], axis=1))
-    return np.array(chosen)
 
 
 def _placed(similarity: Similarity, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:

@@ -16,7 +16,7 @@ from trimesh.triangles import points_to_barycentric
 from protome.geometry.align import Surface
 from protome.geometry.mesh import Mesh
 from protome.population.makehuman_fit import MakeHumanFit
-from protome.population.mhclo import Binding, ObjMesh, read_image, texels
+from protome.population.mhclo import Binding, ObjMesh, Worn, read_image, texels
 from protome.population.sources import ValidHeads
 
 BLEED_PIXELS = 3.0
@@ -115,8 +115,10 @@ class _Canvas:
         return _Canvas(marked.reshape(height, width), points[found], uv[found])
 
 
-def bake_skins(folder: Path, listing: dict[str, dict], fit: MakeHumanFit, valid: ValidHeads) -> tuple[Skin, ...]:
-    """Return the listed skins with brows on the body's texture.
+def bake_skins(
+    pictures: tuple[tuple[str, Path], ...], brows: tuple[Worn, ...], fit: MakeHumanFit, valid: ValidHeads
+) -> tuple[Skin, ...]:
+    """Return skins, given by names and pictures, on the body's texture; they take the brows in turn.
 
     Raises:
         InputError: a file is missing or unreadable.
@@ -125,12 +127,12 @@ def bake_skins(folder: Path, listing: dict[str, dict], fit: MakeHumanFit, valid:
     cheeks, neck = np.zeros_like(canvas.texels), np.zeros_like(canvas.texels)
     cheeks[canvas.texels] = ((canvas.points > CHEEKS_M[0]) & (canvas.points < CHEEKS_M[1])).all(1)
     neck[canvas.texels] = canvas.points[:, 1] < COLLAR[0] + COLLAR[1] * canvas.points[:, 2]
-    brows = [_Brows.of(folder, files, fit, canvas.points) for _, files in sorted(listing["eyebrows"].items())]
+    painted = [_Brows.of(pair, fit, canvas.points) for pair in brows]
     skins = []
-    for number, (name, files) in enumerate(sorted(listing["skins"].items())):
-        colours = bilinear(read_image(folder / files["texture"], "RGB"), canvas.uv)
-        if brows:
-            colours = brows[number % len(brows)].over(colours)
+    for number, (name, picture) in enumerate(pictures):
+        colours = bilinear(read_image(picture, "RGB"), canvas.uv)
+        if painted:
+            colours = painted[number % len(painted)].over(colours)
         texture = np.zeros((*canvas.texels.shape, 3), np.uint8)
         texture[canvas.texels] = np.rint(colours)
         skins.append(Skin(name, texture, canvas.texels, cheeks, neck))
@@ -143,13 +145,13 @@ class _Brows:
     opacity: Float[np.ndarray, "n 1"]
 
     @staticmethod
-    def of(folder: Path, files: dict, fit: MakeHumanFit, points: Float[np.ndarray, "n 3"]) -> _Brows:
-        mesh = ObjMesh.load(folder / files["obj"])
-        places = fit.to_valid(Binding.load(folder / files["mhclo"]).apply(fit.base.vertices))
+    def of(pair: Worn, fit: MakeHumanFit, points: Float[np.ndarray, "n 3"]) -> _Brows:
+        mesh = ObjMesh.load(pair.mesh)
+        places = fit.to_valid(Binding.load(pair.binding).apply(fit.base.vertices))
         surface = Surface(Mesh(places, mesh.faces))
         foot = surface.closest(points)
         shares = np.clip(points_to_barycentric(places[mesh.faces[foot.faces]], foot.points), 0, 1)
-        picture = read_image(folder / files["texture"], "RGBA")
+        picture = read_image(pair.texture, "RGBA")
         rgba = texels(picture, (mesh.uv[mesh.uv_faces[foot.faces]] * shares[..., None]).sum(1)).astype(np.float64)
         # Beside a sheet the nearest point lies on its rim, whose colour would be smeared.
         above = np.abs(((points - foot.points) * surface.face_normals()[foot.faces]).sum(1)) > 0.8 * foot.distances

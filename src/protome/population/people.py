@@ -23,7 +23,11 @@ MILD = {
     "smile": (("mouthSmile_L", "mouthSmile_R"), 0.7, (("cheekSquint_L", "cheekSquint_R"), 0.5)),
     "open": (("jawOpen",), 0.3, ((), 0.0)),
     "frown": (("mouthFrown_L", "mouthFrown_R"), 0.5, (("browDown_L", "browDown_R"), 0.5)),
-    "surprise": (("browInnerUp_L", "browInnerUp_R"), 0.5, (("browOuterUp_L", "browOuterUp_R", "eyeWide_L"), 0.4)),
+    "surprise": (
+        ("browInnerUp_L", "browInnerUp_R"),
+        0.5,
+        (("browOuterUp_L", "browOuterUp_R", "eyeWide_L", "eyeWide_R"), 0.4),
+    ),
     "squint": (("eyeSquint_L", "eyeSquint_R"), 0.6, (("cheekRaiser_L", "cheekRaiser_R"), 0.4)),
     "press": (("mouthPress_L", "mouthPress_R"), 0.6, (("mouthRollLower", "mouthRollUpper"), 0.25)),
     "blink": (("eyeBlink_L", "eyeBlink_R"), 0.8, ((), 0.0)),

@@ -98,3 +98,13 @@ def barycentric(triangles: Float[np.ndarray, "n 3 3"], points: Float[np.ndarray,
     scale = np.maximum(a * c - b * b, 1e-30)
     v, w = (c * d - b * e) / scale, (a * e - b * d) / scale
     return np.stack([1 - v - w, v, w], 1)
+
+
+def farthest(points: Float[np.ndarray, "n 3"], count: int) -> Int[np.ndarray, "k"]:
+    """Pick points that are far from one another, greedily, starting from the first."""
+    chosen = [0]
+    distance = np.linalg.norm(points - points[0], axis=1)
+    while len(chosen) < min(count, len(points)):
+        chosen.append(int(distance.argmax()))
+        distance = np.minimum(distance, np.linalg.norm(points - points[chosen[-1]], axis=1))
+    return np.array(chosen)

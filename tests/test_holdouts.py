@@ -1,0 +1,122 @@
+"""The benchmark of unseen heads: the prior's own come out exact, a stopped run goes on, others are refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from heads import small_prior
+from protome.geometry.align import Surface
+from protome.meshing.extract import zero_level
+from protome.population.store import HeadRecord, Manifest, shard_path, write_manifest, write_shard
+from protome.population.surface import BOUNDS_M, HeadSamples
+from protome.prior import Prior
+from protome.units import UNIT_MM
+
+SAMPLES = 3000
+
+
+def _record(prior: Prior, number: int) -> HeadRecord:
+    """A random head of the prior, sampled as a population's heads are."""
+    field = prior.bind(prior.sample(torch.Generator().manual_seed(number)))
+    bounds = torch.from_numpy(BOUNDS_M).float() * 1000 / UNIT_MM
+    surface = zero_level(field.sdf, bounds, 64)
+    rng = np.random.default_rng(number)
+    points = surface.vertices[rng.permutation(len(surface.vertices))[:SAMPLES]]
+    space = rng.uniform(bounds[0], bounds[1], (SAMPLES, 3))
+    distances = Surface(surface).closest(space).distances
+    with torch.no_grad():
+        at = field.surface(torch.from_numpy(points).float())
+        inside = field.sdf(torch.from_numpy(space).float()).numpy() < 0
+    metres = UNIT_MM / 1000
+    samples = HeadSamples(
+        points=points * metres, normals=at.normals.numpy(), colours=np.full((SAMPLES, 3), 128, np.uint8),
+        views=-at.normals.numpy(), template=points * metres, registered=np.zeros(SAMPLES, bool), space=space * metres,
+        distances=np.where(inside, -distances, distances) * metres, landmarks=prior.landmarks.numpy() * metres,
+    )  # fmt: skip
+    return HeadRecord(f"head {number}", samples, np.zeros(2), np.zeros(2))
+
+
+@pytest.fixture
+def arguments(tmp_path: Path) -> list[str]:
+    """A small prior and held-out heads that it knows exactly."""
+    prior = small_prior()
+    prior.save(tmp_path / "prior.safetensors")
+    write_manifest(tmp_path / "people", Manifest(0, {"holdout_valid": 2, "holdout_ict": 1}, 32, SAMPLES, {}))
+    for split, numbers in (("holdout_valid", (1, 2)), ("holdout_ict", (3,))):
+        write_shard(shard_path(tmp_path / "people", split, 0), [_record(prior, number) for number in numbers])
+    files = ["--population", str(tmp_path / "people"), "--prior", str(tmp_path / "prior.safetensors")]
+    return [*files, "--out", str(tmp_path / "out"), "--resolution", "64", "--quiet"]
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], int]:
+    """Run the benchmark in this process."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    import holdouts
+
+    def call(arguments: list[str]) -> int:
+        monkeypatch.setattr("sys.argv", ["holdouts.py", *arguments])
+        return holdouts.main()
+
+    return call
+
+
+def test_heads_of_the_prior_are_matched_and_a_stopped_run_goes_on(
+    benchmark: Callable[[list[str]], int], arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert benchmark([*arguments, "--midpoints", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].split()[:2] == ["holdout_valid", "2"]
+    assert lines[3].split()[:2] == ["holdout_ict", "1"]
+    assert lines[4].startswith("halfway between two people: ")
+    assert lines[5].startswith("prior: ")
+    assert (tmp_path / "out" / "summary.txt").read_text().splitlines() == lines
+    heads = sorted((tmp_path / "out").glob("holdout_*.json"))
+    assert len(heads) == 3
+    for path in heads:
+        found = json.loads(path.read_text())
+        assert found["face_mm"] < 0.2  # a cell is 8 mm
+        assert found["head_mm"] < 0.2
+        assert found["mean_head_mm"] > 1.0
+        assert found["head_ratio"] == pytest.approx(found["head_mm"] / found["mean_head_mm"])
+
+    kept = {path: path.stat().st_mtime_ns for path in heads[1:]}
+    heads[0].unlink()
+    assert benchmark([*arguments, "--midpoints", "1"]) == 0
+    assert heads[0].is_file()
+    assert {path: path.stat().st_mtime_ns for path in heads[1:]} == kept
+
+
+def test_results_of_another_prior_and_missing_data_are_refused(
+    benchmark: Callable[[list[str]], int], arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "settings.json").write_text("{}")
+    assert benchmark(arguments) == 2
+    assert "holds results of another prior" in capsys.readouterr().err
+    assert benchmark(["--out", str(tmp_path / "new")]) == 2
+    assert "nothing to measure" in capsys.readouterr().err
+    assert benchmark(["--out", str(tmp_path / "new"), "--scan", str(tmp_path / "head.glb")]) == 2
+    assert "need each other" in capsys.readouterr().err
+    files = ["--scan", str(tmp_path / "head.glb"), "--landmarks", str(tmp_path / "landmarks.json")]
+    assert benchmark(["--out", str(tmp_path / "new"), *files]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'head.glb'} does not exist")
+    assert not (tmp_path / "new").exists()
+
+
+def test_dense_parts_do_not_count_for_more_than_their_area(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    from limits import evenly
+
+    rng = np.random.default_rng(0)
+    # A strip of 4 x 1 with half of all points in its last quarter, as faces have.
+    along = np.concatenate([rng.uniform(0, 3, 8000), rng.uniform(3, 4, 8000)])
+    strip = np.stack([along, rng.random(16_000), np.zeros(16_000)], 1)
+    share = (evenly(strip, 10_000)[:, 0] > 3).mean()
+    assert abs(share - 0.25) < 0.02
