@@ -371,17 +371,18 @@ def test_bound_field_agrees_with_batched_calls() -> None:
 @pytest.mark.parametrize("deformed", [True, False])
 def test_untrained_head_is_about_its_sphere(deformed: bool) -> None:
     config, alike, sides = HeadFieldConfig(deformed=deformed), [], []
-    for seed in range(4):
+    for seed in range(32):
         torch.manual_seed(seed)
+        points, latent = torch.rand(1, 500, 3) * 2 - 1, torch.randn(1, config.latent) / config.latent**0.5
         with torch.no_grad():
-            at = HeadField(config).query(torch.rand(1, 500, 3) * 2 - 1, torch.randn(1, 128) / 128**0.5)
+            at = HeadField(config).query(points, latent)
         assert float(at.displacement.abs().max()) < 0.05
         truth = (at.reference - torch.tensor(config.centre)).norm(dim=-1) - config.radius
         alike.append(torch.corrcoef(torch.stack([at.sdf[0], truth[0]]))[0, 1])
         sides.append(((at.sdf > 0) == (truth > 0)).double().mean())
     # One narrow network is a sphere that is stretched by a sixth or so.
-    assert float(torch.stack(alike).mean()) > 0.83
-    assert float(torch.stack(sides).mean()) > 0.85
+    assert float(torch.stack(alike).mean()) > 0.85
+    assert float(torch.stack(sides).mean()) > 0.89
 
 
 # Fields with known answers

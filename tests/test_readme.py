@@ -129,13 +129,14 @@ def test_the_command_line_takes_it(command: str, monkeypatch: pytest.MonkeyPatch
         calls.append("work")
         return types.SimpleNamespace(save=lambda folder, command: calls.append("save"))
 
-    for module, function in (
+    for module, *functions in (
         ("protome.pipeline", "reconstruct"),
         ("protome.training", "train"),
         ("protome.population.build", "build_population"),
+        ("protome.gallery", "sample_heads", "morph_heads"),
     ):
         stand_in = types.ModuleType(module)
-        setattr(stand_in, function, work)
+        vars(stand_in).update(dict.fromkeys(functions, work))
         monkeypatch.setitem(sys.modules, module, stand_in)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", shlex.split(command))
