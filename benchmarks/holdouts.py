@@ -4,7 +4,7 @@
 
 Weights stay frozen, so the error that remains is the prior's own, with no photo in between. Each head is measured
 beside the prior's mean head; both are aligned rigidly with the truth, face and head each on its own, and distances run
-from the truth's points to the surface. A run that was stopped goes on where it was.
+from the truth's points to the surface. Hair does not count as face. A run that was stopped goes on where it was.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.spatial import cKDTree
 
 from protome.device import choose_device
@@ -49,11 +49,17 @@ class Distances:
     head_mm: float
 
 
-def truth_of(points: Float[np.ndarray, "n 3"], nose_tip: Float[np.ndarray, "3"], floor: float) -> Truth:
-    """Return what is compared of surface points in millimetres: what lies well above the cut at `floor`."""
-    kept = points[points[:, 1] > floor + RIM_MM]
-    near = np.linalg.norm(kept - nose_tip, axis=1) <= FACE_RADIUS_MM
-    return Truth(_some(kept[near], FACE_POINTS), evenly(kept, HEAD_POINTS), floor)
+def truth_of(
+    points: Float[np.ndarray, "n 3"], skin: Bool[np.ndarray, "n"], nose_tip: Float[np.ndarray, "3"], floor: float
+) -> Truth:
+    """Return what is compared of surface points in millimetres: what lies well above the cut at `floor`.
+
+    Of the face only the skin counts: a lock of hair across it is centimetres from every mean head, and next to that no
+    error in the face would show.
+    """
+    kept = points[:, 1] > floor + RIM_MM
+    near = np.linalg.norm(points - nose_tip, axis=1) <= FACE_RADIUS_MM
+    return Truth(_some(points[kept & near & skin], FACE_POINTS), evenly(points[kept], HEAD_POINTS), floor)
 
 
 def evenly(points: Float[np.ndarray, "n 3"], count: int) -> Float[np.ndarray, "k 3"]:
@@ -100,8 +106,8 @@ class Limits:
         given = heads.samples(number)
         samples = ShapeSamples(given.points[0], given.space[0], given.distances[0])
         nose = given.landmarks[0, LANDMARK_NAMES.index("nose_tip")].double().numpy() * UNIT_MM
-        points = given.points[0].double().numpy() * UNIT_MM
-        truth = truth_of(points, nose, float(self.prior.bounds[0, 1]) * UNIT_MM)
+        points, skin = given.points[0].double().numpy() * UNIT_MM, given.registered[0].numpy()
+        truth = truth_of(points, skin, nose, float(self.prior.bounds[0, 1]) * UNIT_MM)
         began = time.perf_counter()
         fit = fit_samples(self.prior, samples)
         took = time.perf_counter() - began

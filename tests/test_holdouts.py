@@ -36,7 +36,7 @@ def _record(prior: Prior, number: int) -> HeadRecord:
     metres = UNIT_MM / 1000
     samples = HeadSamples(
         points=points * metres, normals=at.normals.numpy(), colours=np.full((SAMPLES, 3), 128, np.uint8),
-        views=-at.normals.numpy(), template=points * metres, registered=np.zeros(SAMPLES, bool), space=space * metres,
+        views=-at.normals.numpy(), template=points * metres, registered=np.ones(SAMPLES, bool), space=space * metres,
         distances=np.where(inside, -distances, distances) * metres, landmarks=prior.landmarks.numpy() * metres,
     )  # fmt: skip
     return HeadRecord(f"head {number}", samples, np.zeros(2), np.zeros(2))
