@@ -42,10 +42,10 @@ class Person:
         return float(cKDTree(other.vertices).query(self.face())[0].mean()) * UNIT_MM
 
 
-def draw_person(seed: int, resolution: int = 128) -> Person:
+def draw_person(seed: int, resolution: int = 128, temperature: float = 1.0) -> Person:
     """Return a random person from the shipped prior."""
     prior = Prior.load()
-    code = prior.sample(torch.Generator().manual_seed(seed))
+    code = prior.sample(torch.Generator().manual_seed(seed), temperature)
     field = prior.bind(code)
     return Person(prior, code, field, extract_mesh(field, prior.bounds, resolution))
 
