@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from protome.field.activation import Activation, activated, with_slope
 from protome.field.analytic import box, field_of, smooth_union, sphere
 from protome.field.encoding import Encoding, progressive_weights
 from protome.field.field import surface_by_autograd
@@ -19,6 +20,37 @@ POINT = [0.3, -0.7, 0.2]
 
 def _random(*shape: int, seed: int = 1) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+# Activations
+
+
+def test_activations_are_their_formulas() -> None:
+    points = torch.tensor([-0.5, -0.03, 0.0, 0.02, 0.5], dtype=torch.float64)
+    gap = 0.02 * math.log(2)
+    truth = {
+        "softplus": [math.log1p(math.exp(100 * x)) / 100 for x in points.tolist()],
+        "squareplus": [(x + math.sqrt(x**2 + gap**2)) / 2 for x in points.tolist()],
+    }
+    for kind in ("softplus", "squareplus"):
+        values = torch.tensor(truth[kind], dtype=torch.float64)
+        torch.testing.assert_close(
+            activated(points, kind), values, rtol=0, atol=1e-12 if kind == "squareplus" else 1e-10
+        )
+        torch.testing.assert_close(with_slope(points, kind)[0], activated(points, kind))
+        half = activated(points.bfloat16(), kind)
+        assert half.dtype == torch.float32
+        torch.testing.assert_close(half, activated(points.bfloat16().float(), kind))
+    assert truth["softplus"][2] == pytest.approx(truth["squareplus"][2])
+
+
+@pytest.mark.parametrize("kind", ["squareplus", "softplus"])
+def test_derivatives_of_activations_pass_gradcheck(kind: Activation) -> None:
+    points = torch.linspace(-0.06, 0.06, 9, dtype=torch.float64, requires_grad=True)
+    for output in (0, 1):
+        assert torch.autograd.gradcheck(lambda x, output=output: with_slope(x, kind)[output], points, eps=1e-7)
+    assert torch.autograd.gradcheck(lambda x: activated(x, kind), points, eps=1e-7)
+    assert torch.autograd.gradgradcheck(lambda x: activated(x, kind), points, eps=1e-7)
 
 
 # Encoding
@@ -75,7 +107,9 @@ def _plain(mlp: Mlp, inputs: Tensor, condition: Tensor | None) -> Tensor:
             scales, shifts = mlp.modulation(condition).chunk(2, -1)
             scale, shift = scales.chunk(depth, -1)[layer], shifts.chunk(depth, -1)[layer]
             linear = (1 + scale[:, None]) * linear + shift[:, None]
-        return torch.logaddexp(100 * linear, torch.zeros_like(linear)) / 100
+        if mlp.activation == "softplus":
+            return torch.logaddexp(100 * linear, torch.zeros_like(linear)) / 100
+        return (linear + torch.hypot(linear, torch.tensor(0.02 * math.log(2)).to(linear))) / 2
 
     hidden = activated(0, entering @ weights[0].T + mlp.first.bias)
     for layer, linear in enumerate(mlp.hidden, 1):
@@ -101,13 +135,14 @@ KINDS = {
     "modulated": {"modulated": True, "steered": 0},
     "steered": {"modulated": False, "steered": 2},
     "both": {"modulated": True, "steered": 3},
+    "softplus": {"modulated": False, "steered": 2, "activation": "softplus"},
 }
 
 
 def _mlp(depth: int = 4, condition: int = 5, kind: str = "plain") -> Mlp:
     torch.manual_seed(depth)
     mlp = Mlp(7, 3, 12, depth, condition, **KINDS[kind]).double()
-    with torch.no_grad():  # weights this large bring SoftPlus into its curved part and out of it
+    with torch.no_grad():  # weights this large bring the activation into its curved part and out of it
         for parameter in mlp.parameters():
             parameter.mul_(1.5)
     return mlp
@@ -128,13 +163,13 @@ def test_a_folded_condition_is_the_condition_the_long_way(depth: int, kind: str)
     assert float((_plain(mlp, INPUTS, CONDITION.flip(0)) - truth).detach().abs().max()) > 0.01
     # Zero is no condition.
     torch.testing.assert_close(mlp(INPUTS, 0 * CONDITION), _plain(_without(mlp), INPUTS, None), **CLOSE)
-    without = _mlp(depth, 0)
+    without = _mlp(depth, 0, kind)
     torch.testing.assert_close(without(INPUTS), _plain(without, INPUTS, None), **CLOSE)
 
 
 def _without(mlp: Mlp) -> Mlp:
     """The network without anything that a condition acts through."""
-    own = Mlp(7, 3, 12, len(mlp.hidden) + 1).double()
+    own = Mlp(7, 3, 12, len(mlp.hidden) + 1, activation=mlp.activation).double()
     own.load_state_dict({key: value for key, value in mlp.state_dict().items() if key in own.state_dict()})
     return own
 

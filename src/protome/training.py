@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -47,8 +48,8 @@ class TrainingConfig:
     """Learning rate of the networks at the start."""
     code_rate: float = 1e-2
     """Learning rate of the latents at the start."""
-    halve_every: float = 0.15
-    """Fraction of the run after which the rates are halved (the paper: 15 of 100 epochs)."""
+    last_rate: float = 0.002
+    """What both rates have been multiplied by at the end; they fall along half a cosine."""
     unmask: float = 0.5
     """Fraction of the run in which the reference's encoding mask opens; 0: it is open from the start."""
     distance: float = 1.0
@@ -201,7 +202,7 @@ class Run:
         done = self.number / config.steps
         progressed = min(1.0, done / config.unmask) if config.unmask else 1.0
         self.field.alpha = config.field.reference_frequencies * progressed
-        fall = 0.5 ** int(done / config.halve_every)
+        fall = config.last_rate + (1 - config.last_rate) * 0.5 * (1 + math.cos(math.pi * done))
         self.optimiser.param_groups[0]["lr"] = config.rate * fall
         rng = np.random.default_rng([self.seed, self.number])
         count = min(config.heads, len(self.people)) // ranks.count * ranks.count

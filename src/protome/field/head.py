@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from protome.field.activation import Activation
 from protome.field.encoding import Encoding
 from protome.field.field import Field, SurfacePoints
 from protome.field.mlp import Mlp, initialise_small, initialise_sphere
@@ -27,6 +28,8 @@ class HeadFieldConfig:
     """Latents scale and offset every hidden layer; False: they only offset the two layers where the input enters."""
     steered: bool = True
     """The displacement's output layer depends linearly on the shape latent, as in a linear face model."""
+    activation: Activation = "squareplus"
+    """Of every hidden layer; the paper's is SoftPlus, which costs a processor as much as the product before it."""
     deformation_width: int = 192
     deformation_depth: int = 5
     deformation_frequencies: int = 5
@@ -78,13 +81,17 @@ class HeadField(nn.Module):
         if c.deformed:
             self.deformation = Mlp(
                 Encoding(c.deformation_frequencies).width, 3 + c.feature, c.deformation_width, c.deformation_depth,
-                c.latent, modulated=c.modulated, steered=3 if c.steered else 0,
+                c.latent, modulated=c.modulated, steered=3 if c.steered else 0, activation=c.activation,
             )  # fmt: skip
             initialise_small(self.deformation)
-            self.reference = Mlp(inner, 1, width, depth)
+            self.reference = Mlp(inner, 1, width, depth, activation=c.activation)
         else:
-            self.reference = Mlp(inner, 1 + c.feature, width, depth, c.latent, modulated=c.modulated)
-        self.renderer = Mlp(colour, 3, c.renderer_width, c.renderer_depth, c.latent, modulated=c.modulated)
+            self.reference = Mlp(
+                inner, 1 + c.feature, width, depth, c.latent, modulated=c.modulated, activation=c.activation
+            )
+        self.renderer = Mlp(
+            colour, 3, c.renderer_width, c.renderer_depth, c.latent, modulated=c.modulated, activation=c.activation
+        )
         self.register_buffer("centre", torch.tensor(c.centre))
         initialise_small(self.renderer)
         initialise_sphere(self.reference, c.radius)

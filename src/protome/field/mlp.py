@@ -1,4 +1,4 @@
-"""Multilayer perceptrons with SoftPlus, one skip, a folded condition and a written-out input gradient."""
+"""Multilayer perceptrons with smooth rectifiers, one skip, a folded condition and a written-out input gradient."""
 
 from __future__ import annotations
 
@@ -9,24 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-BETA = 100.0
-"""Sharpness of the SoftPlus activations (IDR)."""
-
-
-class _SoftplusWithSlope(torch.autograd.Function):
-    """SoftPlus and its derivative in one pass; the backward pass reuses the derivative."""
-
-    @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        slope = torch.sigmoid(BETA * inputs)
-        ctx.save_for_backward(slope)
-        return nn.functional.softplus(inputs, BETA), slope
-
-    @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, *gradients: Tensor) -> Tensor:
-        (slope,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        of_value, of_slope = gradients
-        return slope * (of_value + of_slope * (BETA * (1 - slope)))
+from protome.field.activation import Activation, activated, with_slope
 
 
 @dataclass(frozen=True)
@@ -65,7 +48,7 @@ class Mlp(nn.Module):
 
     A condition (a latent code) acts in one of two ways, both computed once for all points that share it. Plain, it
     enters where the input does, as an offset of those two layers. `modulated`, it scales and offsets every hidden
-    layer, h = softplus((1 + scale(z)) (W h + b) + offset(z)), which is folded into weights of each scene's own.
+    layer, h = s((1 + scale(z)) (W h + b) + offset(z)), which is folded into weights of each scene's own.
     The first `steered` outputs may besides have a last layer that depends linearly on the condition: they can then
     be sum_k z_k phi_k(x), which is what a linear face model is.
 
@@ -83,8 +66,10 @@ class Mlp(nn.Module):
         *,
         modulated: bool = False,
         steered: int = 0,
+        activation: Activation = "squareplus",
     ) -> None:
         super().__init__()
+        self.activation: Activation = activation
         self.skip = depth // 2
         self.steered = steered
         self.first = nn.Linear(inputs, width)
@@ -140,9 +125,9 @@ class Mlp(nn.Module):
         weights = self._fold(condition)
         with torch.autocast(inputs.device.type, enabled=False):
             hidden = _affine(inputs, weights.first, weights.offsets[0])
-        hidden = nn.functional.softplus(hidden, BETA)
+        hidden = activated(hidden, self.activation)
         for layer in range(len(self.hidden)):
-            hidden = nn.functional.softplus(self._preactivation(weights, layer, inputs, hidden), BETA)
+            hidden = activated(self._preactivation(weights, layer, inputs, hidden), self.activation)
         with torch.autocast(inputs.device.type, enabled=False):
             return _affine(hidden.to(inputs.dtype), weights.last, weights.last_offset)
 
@@ -151,10 +136,10 @@ class Mlp(nn.Module):
         weights = self._fold(condition)
         with torch.autocast(inputs.device.type, enabled=False):
             hidden = _affine(inputs, weights.first, weights.offsets[0])
-        hidden, slope = _SoftplusWithSlope.apply(hidden)
+        hidden, slope = with_slope(hidden, self.activation)
         slopes = [slope]
         for layer in range(len(self.hidden)):
-            hidden, slope = _SoftplusWithSlope.apply(self._preactivation(weights, layer, inputs, hidden))
+            hidden, slope = with_slope(self._preactivation(weights, layer, inputs, hidden), self.activation)
             slopes.append(slope)
         with torch.autocast(inputs.device.type, enabled=False):
             value = _affine(hidden.to(inputs.dtype), weights.last, weights.last_offset)
@@ -224,5 +209,9 @@ def initialise_sphere(mlp: Mlp, radius: float) -> None:
         mlp.first.weight[:, 3:] = 0
         mlp.last.weight[0].normal_(math.sqrt(math.pi / width), 1e-4)
     nn.init.zeros_(mlp.last.bias)
-    nn.init.constant_(mlp.last.bias[:1], -radius)
     _initialise_condition(mlp, 0.01, 0.0)
+    with torch.no_grad():
+        # Exactly -radius for rectifiers without a bend; measured, it also makes good what the bends add up to.
+        ball = nn.functional.normalize(torch.randn(1, 500, 3), dim=-1) * radius
+        inputs = nn.functional.pad(ball, (0, mlp.first.in_features - 3))
+        mlp.last.bias[0] = -mlp(inputs.to(mlp.first.weight))[..., 0].mean()
