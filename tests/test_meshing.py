@@ -11,9 +11,10 @@ from torch import Tensor
 
 from protome.field.analytic import box, field_of, smooth_union, sphere
 from protome.field.field import Field, SdfFn
+from protome.field.grid import sample_grid
 from protome.geometry.camera import Camera
 from protome.geometry.mesh import Mesh
-from protome.meshing.extract import extract_mesh, sample_grid
+from protome.meshing.extract import extract_mesh
 from protome.preview import BACKGROUND, coloured_view, contact_sheet, preview_sheet, side_camera, square
 from protome.render.cast import cast, interpolate
 from protome.render.render import render

@@ -9,11 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from protome.field.field import Field
+from protome.field.field import CHUNK, Field
 from protome.geometry.camera import Camera
 from protome.geometry.mesh import Mesh
 from protome.render.cast import cast, interpolate
-from protome.render.trace import CHUNK
 
 BACKGROUND = 0.94
 SIDES_DEGREES = (45.0, 90.0, 180.0, 270.0, 315.0)

@@ -9,6 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+CHUNK = 16_384
+"""Points per network call; larger calls fall out of a processor's caches."""
+
 SdfFn = Callable[[Float[Tensor, "n 3"]], Float[Tensor, "n"]]
 """Points to signed distances, negative inside."""
 
@@ -60,3 +63,11 @@ def surface_by_autograd(sdf: SdfFn) -> SurfaceFn:
         return SurfacePoints(values, gradient, points.new_zeros(len(points), 0))
 
     return surface
+
+
+def in_chunks(sdf: SdfFn, points: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b"]:
+    """Evaluate a signed distance piece by piece, without gradients."""
+    flat = points.reshape(-1, 3)
+    with torch.no_grad():
+        values = [sdf(part) for part in flat.split(CHUNK)]
+    return (torch.cat(values) if values else flat.new_zeros(0)).reshape(points.shape[:-1])

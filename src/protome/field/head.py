@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from protome.field.activation import Activation
 from protome.field.encoding import Encoding
 from protome.field.field import Field, SurfacePoints
-from protome.field.mlp import Mlp, initialise_small, initialise_sphere
+from protome.field.mlp import Folded, Mlp, initialise_small, initialise_sphere
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,10 @@ class HeadFieldConfig:
     """Centre of the sphere that the reference starts as, inner units: the middle of a head."""
     radius: float = 0.6
     """Its radius."""
+
+
+Latents = Float[Tensor, "s c"] | Folded
+"""One latent for each scene, or the network's weights with the latents already in them."""
 
 
 @dataclass(frozen=True)
@@ -107,17 +111,17 @@ class HeadField(nn.Module):
     def _inner(self) -> Encoding:
         return Encoding(self.config.reference_frequencies, self.alpha)
 
-    def displacement(self, points: Float[Tensor, "s n 3"], z_shape: Float[Tensor, "s c"]) -> Float[Tensor, "s n 3"]:
+    def displacement(self, points: Float[Tensor, "s n 3"], z_shape: Latents) -> Float[Tensor, "s n 3"]:
         """Return where points have to go to reach their place in the reference head; zero without a deformation."""
         if self.deformation is None:
             return torch.zeros_like(points)
         return self.deformation(self._around()(points).value, z_shape)[..., :3]
 
-    def sdf(self, points: Float[Tensor, "s n 3"], z_shape: Float[Tensor, "s c"]) -> Float[Tensor, "s n"]:
+    def sdf(self, points: Float[Tensor, "s n 3"], z_shape: Latents) -> Float[Tensor, "s n"]:
         """Return signed distances only: the cheap query that tracing and meshing use."""
         return self.values(points, z_shape).sdf
 
-    def values(self, points: Float[Tensor, "s n 3"], z_shape: Float[Tensor, "s c"]) -> HeadValues:
+    def values(self, points: Float[Tensor, "s n 3"], z_shape: Latents) -> HeadValues:
         """Return distances, displacements and features."""
         if self.deformation is None:
             out = self.reference(self._inner()(points - self.centre).value, z_shape)
@@ -128,7 +132,7 @@ class HeadField(nn.Module):
         sdf = self.reference(self._inner()(reference - self.centre).value)[..., 0]
         return HeadValues(sdf, displacement, reference, feature)
 
-    def query(self, points: Float[Tensor, "s n 3"], z_shape: Float[Tensor, "s c"]) -> HeadPoints:
+    def query(self, points: Float[Tensor, "s n 3"], z_shape: Latents) -> HeadPoints:
         """Return distances with their analytic spatial gradient, displacements and features.
 
         The gradient is (I + J_delta)^T grad f_ref, assembled by two transposed-Jacobian products.
@@ -159,7 +163,7 @@ class HeadField(nn.Module):
         normals: Float[Tensor, "s n 3"],
         views: Float[Tensor, "s n 3"],
         feature: Float[Tensor, "s n k"],
-        z_appearance: Float[Tensor, "s c"],
+        z_appearance: Latents,
     ) -> Float[Tensor, "s n 3"]:
         """Return RGB in [0, 1]; normals and view directions are those of real, not of reference space."""
         where = Encoding(self.config.renderer_frequencies)(reference - self.centre).value
@@ -188,7 +192,7 @@ class HeadField(nn.Module):
 
     def bind(self, z_shape: Float[Tensor, "c"], z_appearance: Float[Tensor, "c"]) -> Field:
         """Return the field of one head; gradients flow to the latents and to the weights."""
-        shape, appearance = z_shape[None], z_appearance[None]
+        shape, appearance = self.shape_network.fold(z_shape[None]), self.renderer.fold(z_appearance[None])
 
         def surface(points: Float[Tensor, "n 3"]) -> SurfacePoints:
             at = self.query(points[None], shape)

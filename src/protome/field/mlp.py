@@ -13,7 +13,7 @@ from protome.field.activation import Activation, activated, with_slope
 
 
 @dataclass(frozen=True)
-class _Folded:
+class Folded:
     """All weights of a network after the conditions of s scenes went into them, with s in front where one did."""
 
     first: Float[Tensor, "... width i"]
@@ -25,13 +25,17 @@ class _Folded:
     last_offset: Tensor
 
 
+Condition = Float[Tensor, "s c"] | Folded | None
+"""Latents of s scenes, or weights that they are already in."""
+
+
 @dataclass(frozen=True)
 class Tape:
     """What the transposed Jacobian needs of a forward pass."""
 
     value: Float[Tensor, "*b out"]
     slopes: tuple[Float[Tensor, "*b width"], ...]
-    weights: _Folded
+    weights: Folded
 
 
 def _affine(inputs: Tensor, weight: Tensor, offset: Tensor) -> Tensor:
@@ -80,7 +84,8 @@ class Mlp(nn.Module):
         self.modulation = nn.Linear(condition, 2 * depth * width, bias=False) if condition and modulated else None
         self.steering = nn.Linear(condition, steered * (width + 1), bias=False) if condition and steered else None
 
-    def _fold(self, condition: Float[Tensor, "s c"] | None) -> _Folded:
+    def fold(self, condition: Float[Tensor, "s c"] | None) -> Folded:
+        """Return the weights with the conditions in them; whoever asks the same heads often does it once."""
         hidden: list[nn.Linear] = list(self.hidden)  # type: ignore[arg-type]
         first: Tensor = self.first.weight
         again: Tensor = self.again.weight
@@ -89,7 +94,7 @@ class Mlp(nn.Module):
         offsets: list[Tensor] = [linear.bias for linear in (self.first, *hidden)]
         last_offset: Tensor = self.last.bias
         if condition is None:
-            return _Folded(first, tuple(weights), again, last, tuple(offsets), last_offset)
+            return Folded(first, tuple(weights), again, last, tuple(offsets), last_offset)
         with torch.autocast(condition.device.type, enabled=False):
             if self.condition is not None:
                 entries = self.condition(condition)[:, None].chunk(2, -1)
@@ -109,20 +114,22 @@ class Mlp(nn.Module):
                 rest = last.new_zeros(len(steer), len(last) - self.steered, steer.shape[-1])
                 steer = torch.cat([steer, rest], 1)
                 last, last_offset = last + steer[..., :-1], (last_offset + steer[..., -1])[:, None]
-        return _Folded(first, tuple(weights), again, last, tuple(offsets), last_offset)
+        if len(condition) == 1:  # one scene's weights multiply like anybody's
+            first, again, last = (one[0] if one.ndim == 3 else one for one in (first, again, last))
+            weights = [one[0] if one.ndim == 3 else one for one in weights]
+            *offsets, last_offset = (one[0, 0] if one.ndim == 3 else one for one in (*offsets, last_offset))
+        return Folded(first, tuple(weights), again, last, tuple(offsets), last_offset)
 
-    def _preactivation(self, weights: _Folded, layer: int, inputs: Tensor, hidden: Tensor) -> Tensor:
+    def _preactivation(self, weights: Folded, layer: int, inputs: Tensor, hidden: Tensor) -> Tensor:
         total = _affine(hidden, weights.hidden[layer], weights.offsets[layer + 1])
         if layer + 1 == self.skip:
             with torch.autocast(inputs.device.type, enabled=False):
                 total = total.to(inputs.dtype) + inputs @ weights.again.mT
         return total
 
-    def forward(
-        self, inputs: Float[Tensor, "s n i"], condition: Float[Tensor, "s c"] | None = None
-    ) -> Float[Tensor, "s n o"]:
+    def forward(self, inputs: Float[Tensor, "s n i"], condition: Condition = None) -> Float[Tensor, "s n o"]:
         """Return the outputs for s scenes of n points, each scene with its condition."""
-        weights = self._fold(condition)
+        weights = condition if isinstance(condition, Folded) else self.fold(condition)
         with torch.autocast(inputs.device.type, enabled=False):
             hidden = _affine(inputs, weights.first, weights.offsets[0])
         hidden = activated(hidden, self.activation)
@@ -131,9 +138,9 @@ class Mlp(nn.Module):
         with torch.autocast(inputs.device.type, enabled=False):
             return _affine(hidden.to(inputs.dtype), weights.last, weights.last_offset)
 
-    def record(self, inputs: Float[Tensor, "s n i"], condition: Float[Tensor, "s c"] | None = None) -> Tape:
+    def record(self, inputs: Float[Tensor, "s n i"], condition: Condition = None) -> Tape:
         """Return the outputs and the activations' slopes for `pullback`."""
-        weights = self._fold(condition)
+        weights = condition if isinstance(condition, Folded) else self.fold(condition)
         with torch.autocast(inputs.device.type, enabled=False):
             hidden = _affine(inputs, weights.first, weights.offsets[0])
         hidden, slope = with_slope(hidden, self.activation)

@@ -43,10 +43,14 @@ class PixelTable:
             self.weight[index],
         )  # fmt: skip
 
-    def draw(self, count: int, generator: torch.Generator) -> PixelTable:
-        """Draw pixels by their weights, with replacement."""
+    def draw(self, count: int, generator: torch.Generator, background: float = 1.0) -> PixelTable:
+        """Draw `count` pixels by their weights, with replacement; of the background only the given share stays."""
         index = torch.multinomial(self.weight.cpu(), count, replacement=True, generator=generator)
-        return self[index.to(self.view.device)]
+        drawn = self[index.to(self.view.device)]
+        if background == 1.0:
+            return drawn
+        chance = torch.rand(count, generator=generator).to(drawn.mask)
+        return drawn[(drawn.mask > 0.5) | (chance < background)]
 
     def to(self, device: torch.device) -> PixelTable:
         """Move to a device."""

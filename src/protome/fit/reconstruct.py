@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -15,13 +14,15 @@ from protome.field.head import HeadField
 from protome.fit import losses
 from protome.fit.pixels import PixelTable, pixel_table
 from protome.fit.placement import Placement
-from protome.fit.schedule import mask_sharpness, rate_factor
+from protome.fit.schedule import background_share, mask_sharpness, rate_factor
+from protome.fit.tracing import HeadTracer, TracingConfig
 from protome.geometry.transforms import Similarity
 from protome.prior import HeadCode, LatentStatistics, Prior, save_head
 from protome.progress import progress
 from protome.render.surface import hit_points
-from protome.render.trace import Trace, Tracer, box_span, sphere_tracer
 from protome.scene import Scene
+
+_FAR = 16.0
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,13 @@ class FitConfig:
     renderer_rate: float = 5e-4
     renderer_frequencies: int = 8
     """Frequencies of the reference point that the adapted renderer sees; the prior's has fewer."""
+    tracing: TracingConfig = field(default_factory=TracingConfig)
     mask: float = 100.0
     eikonal: float = 0.1
+    eikonal_points: int = 128
+    """Points all over the volume, and as many near the surface, while the networks move."""
+    drop_background: float = 0.0
+    """Share of the background's rays that is left out from each of four marks on (SIRA++, selective sampling)."""
     latent: float = 1e-2
     """Weight of the mean squared latent in standard deviations (ours: one view leaves most of them open)."""
 
@@ -67,7 +73,7 @@ class FitResult:
     """Lower and upper corner of the modelled volume, inner units."""
     head_from_world: tuple[Similarity, ...]
     """Where the head is: one map for a posed scene, one for each photo otherwise."""
-    curves: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    curves: dict[str, list[float]] = field(default_factory=dict)
     """Each loss term at each step."""
 
     def bind(self) -> Field:
@@ -114,8 +120,10 @@ class _Fit:
     appearance: _LatentBasis
     placement: Placement
     bounds: Tensor
-    tracer: Tracer
+    tracer: HeadTracer
     config: FitConfig
+    networks_move: bool = False
+    """Whether the second phase has begun."""
 
     def bind(self) -> Field:
         return self.head.bind(self.shape.code(), self.appearance.code())
@@ -123,29 +131,54 @@ class _Fit:
 
 def step_losses(fit: _Fit, batch: PixelTable, sharpness: float, generator: torch.Generator) -> dict[str, Tensor]:
     """Return the weighted loss terms of one batch of rays (SIRA++, section 3.3)."""
-    config, rays = fit.config, fit.placement.move(batch.rays, batch.view)
+    config, rays, count = fit.config, fit.placement.move(batch.rays, batch.view), len(batch)
     now = fit.bind()
-    trace: Trace = fit.tracer(now.sdf, rays, box_span(rays, fit.bounds))
+    trace = fit.tracer(now.sdf, rays)
     usable = ~trace.started_inside
-    person = batch.mask > 0.5
-    seen = trace.hit & person & usable
+    seen = trace.hit & (batch.mask > 0.5) & usable
     points = hit_points(now.surface, rays[seen], trace.depth[seen])
     at = now.surface(points)
     colours = now.colour(points, at.normals, rays.directions[seen], at.feature)
-    rest = ~seen & batch.decided & usable
-    lowest = now.sdf(rays[rest].at(trace.depth[rest].detach()))
-
-    anywhere = torch.rand(len(batch) // 2, 3, generator=generator).to(fit.bounds)
-    anywhere = fit.bounds[0] + anywhere * (fit.bounds[1] - fit.bounds[0])
-    jitter = 0.02 * torch.randn(len(points), 3, generator=generator).to(points)
-    around = now.surface(torch.cat([anywhere, points.detach() + jitter]))
-    count = len(batch)
-    return {
+    # Background that is passed at a distance is explained: the loss there is below e^-FAR.
+    explained = (batch.mask < 0.5) & (sharpness * trace.lowest > _FAR)
+    rest = ~seen & batch.decided & usable & ~explained
+    lowest = now.sdf(rays[rest].at(trace.depth[rest]))
+    terms = {
         "colour": losses.photometric(colours, batch.colour[seen], count),
         "mask": config.mask * losses.silhouette(lowest, batch.mask[rest], sharpness, count),
-        "eikonal": config.eikonal * losses.eikonal(around.gradient),
         "latent": config.latent * (fit.shape.amount.square().mean() + fit.appearance.amount.square().mean()),
     }
+    if fit.networks_move:
+        around = now.surface(_eikonal_points(fit, points.detach(), generator))
+        terms["eikonal"] = config.eikonal * losses.eikonal(around.gradient)
+    return terms
+
+
+def _eikonal_points(fit: _Fit, surface: Float[Tensor, "k 3"], generator: torch.Generator) -> Float[Tensor, "n 3"]:
+    """Return points of which half lie anywhere in the volume and half within millimetres of the surface."""
+    count, bounds = fit.config.eikonal_points, fit.bounds
+    anywhere = bounds[0] + torch.rand(count, 3, generator=generator).to(bounds) * (bounds[1] - bounds[0])
+    if len(surface) == 0:
+        return anywhere
+    chosen = torch.randint(len(surface), (count,), generator=generator).to(surface.device)
+    return torch.cat([anywhere, surface[chosen] + 0.02 * torch.randn(count, 3, generator=generator).to(surface)])
+
+
+def new_fit(scene: Scene, prior: Prior, config: FitConfig, *, shared_frame: bool, seed: int = 0) -> _Fit:
+    """Return the state that a fit starts from: the mean head where the scene says that the head is."""
+    torch.manual_seed(seed)
+    device = prior.bounds.device
+    head = prior.field.with_finer_colour(config.renderer_frequencies).requires_grad_(False)
+    frames = 1 if shared_frame else len(scene.views)
+    return _Fit(
+        head,
+        _LatentBasis(prior.shape).to(device),
+        _LatentBasis(prior.appearance).to(device),
+        Placement(frames, head.centre, shared_frame and len(scene.views) > 1).to(device),
+        prior.bounds,
+        HeadTracer(config.tracing, prior.bounds, torch.Generator().manual_seed(seed)),
+        config,
+    )
 
 
 def fit_head(
@@ -158,18 +191,8 @@ def fit_head(
     """
     device = prior.bounds.device
     generator = torch.Generator().manual_seed(seed)
-    torch.manual_seed(seed)
-    head = prior.field.with_finer_colour(config.renderer_frequencies).requires_grad_(False)
-    frames = 1 if shared_frame else len(scene.views)
-    fit = _Fit(
-        head,
-        _LatentBasis(prior.shape).to(device),
-        _LatentBasis(prior.appearance).to(device),
-        Placement(frames, head.centre, shared_frame and len(scene.views) > 1).to(device),
-        prior.bounds,
-        sphere_tracer(),
-        config,
-    )
+    fit = new_fit(scene, prior, config, shared_frame=shared_frame, seed=seed)
+    frames = len(fit.placement.rotation)
     table = pixel_table(scene, prior.bounds.cpu(), config.size).to(device)
     curves: dict[str, list[float]] = {}
     total = config.latent_steps + config.network_steps
@@ -179,9 +202,10 @@ def fit_head(
                 optimiser = _latent_optimiser(fit)
             if number == config.latent_steps:
                 optimiser = _network_optimiser(fit)
+                fit.networks_move = True
             for group in optimiser.param_groups:
                 group["lr"] = group["start"] * rate_factor(number / total)
-            batch = table.draw(config.rays, generator)
+            batch = table.draw(config.rays, generator, background_share(number / total, config.drop_background))
             terms = step_losses(fit, batch, mask_sharpness(number / total), generator)
             optimiser.zero_grad(set_to_none=True)
             torch.stack(list(terms.values())).sum().backward()
@@ -192,7 +216,9 @@ def fit_head(
     code = HeadCode(fit.shape.code().detach(), fit.appearance.code().detach())
     with torch.no_grad():
         placed = [fit.placement.frame(k).compose(scene.head_from_world.to(device)) for k in range(frames)]
-    return FitResult(head.requires_grad_(False), code, prior.bounds, tuple(place.detach() for place in placed), curves)
+    return FitResult(
+        fit.head.requires_grad_(False), code, prior.bounds, tuple(place.detach() for place in placed), curves
+    )
 
 
 def _groups(fit: _Fit) -> list[dict[str, object]]:

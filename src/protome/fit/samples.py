@@ -11,10 +11,10 @@ from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from protome.field.field import CHUNK
 from protome.fit.least_squares import Residuals, minimise
 from protome.geometry.transforms import Similarity, procrustes, rotation_from_vector
 from protome.prior import HeadCode, Prior
-from protome.render.trace import CHUNK
 from protome.units import UNIT_MM
 
 _NOSE_TIP = 2

@@ -9,11 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from protome.field.field import SdfFn
+from protome.field.field import SdfFn, in_chunks
 from protome.geometry.camera import Rays
-
-CHUNK = 16_384
-"""Points per network call; larger calls fall out of a processor's caches."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +36,8 @@ class Trace:
     hit: Bool[Tensor, "n"]
     depth: Float[Tensor, "n"]
     """Distance along the ray to the hit; without a hit, to the lowest signed distance that was met."""
+    lowest: Float[Tensor, "n"]
+    """The signed distance there as far as the tracer knows it: zero for a hit, rough far from the surface."""
     started_inside: Bool[Tensor, "n"]
     """The ray enters the box inside the surface, so nothing can be said about it."""
 
@@ -55,15 +54,7 @@ def box_span(rays: Rays, bounds: Float[Tensor, "2 3"]) -> Span:
     return Span(near, torch.maximum(first, second).amin(-1))
 
 
-def in_chunks(sdf: SdfFn, points: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b"]:
-    """Evaluate a signed distance piece by piece, without gradients."""
-    flat = points.reshape(-1, 3)
-    with torch.no_grad():
-        values = [sdf(part) for part in flat.split(CHUNK)]
-    return (torch.cat(values) if values else flat.new_zeros(0)).reshape(points.shape[:-1])
-
-
-def _refined(sdf: SdfFn, rays: Rays, low: Tensor, high: Tensor, f_low: Tensor, f_high: Tensor, steps: int) -> Tensor:
+def refined(sdf: SdfFn, rays: Rays, low: Tensor, high: Tensor, f_low: Tensor, f_high: Tensor, steps: int) -> Tensor:
     """Close in on the sign change between two depths (regula falsi, the Illinois variant)."""
     for _ in range(steps):
         middle = low + (high - low) * (f_low / (f_low - f_high)).clamp(0.02, 0.98)
@@ -100,7 +91,8 @@ def parallel_tracer(samples: int = 75, subsamples: int = 25) -> Tracer:
             f_low, f_high = at[row, flip], at[row, flip + 1]
             depth[hit] = fine[row, flip] + (fine[row, flip + 1] - fine[row, flip]) * f_low / (f_low - f_high)
         inside = (values[:, 0] <= 0) & span.crosses
-        return Trace(hit & ~inside, depth, inside)
+        hit = hit & ~inside
+        return Trace(hit, depth, values.amin(1).where(~hit, 0.0), inside)
 
     return trace
 
@@ -136,7 +128,7 @@ def sphere_tracer(steps: int = 48, relaxation: float = 0.9, tolerance: float = 2
             if over.any():
                 own = active[over]
                 ends = (last_at[over], at[over], last_value[over], value[over])
-                depth[own] = _refined(sdf, rays[own], *ends, refinements)
+                depth[own] = refined(sdf, rays[own], *ends, refinements)
             close = (value < tolerance) & ~crossed
             hit[active[over | close]] = True
             go = ~crossed & ~close & (following < span.far[active])
@@ -144,7 +136,7 @@ def sphere_tracer(steps: int = 48, relaxation: float = 0.9, tolerance: float = 2
         missed = ~hit & ~inside & span.crosses
         if missed.any():
             depth[missed] = _lowest(sdf, rays[missed], before[missed], after[missed])
-        return Trace(hit, depth, inside)
+        return Trace(hit, depth, lowest.where(~hit, 0.0), inside)
 
     return trace
 

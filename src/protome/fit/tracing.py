@@ -1,0 +1,58 @@
+"""How a fit finds the surface of a head that changes from step to step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from protome.device import bfloat16_pays
+from protome.field.field import SdfFn
+from protome.field.grid import SdfGrid
+from protome.geometry.camera import Rays
+from protome.render.cache import SdfCache
+from protome.render.guide import guided_tracer
+from protome.render.trace import Trace, Tracer, box_span, parallel_tracer, sphere_tracer
+from protome.units import UNIT_MM
+
+
+@dataclass(frozen=True)
+class TracingConfig:
+    """Which tracer, and what spares it work."""
+
+    tracer: Literal["guided", "sphere", "parallel"] = "guided"
+    """By a grid of the head as it was a few steps ago; from the outside inwards; or the paper's equal samples."""
+    grid_mm: float = 12.0
+    """Distance of the grid's points."""
+    renew: int = 10
+    """Steps after which the grid is sampled anew."""
+    cache: bool = False
+    """Whether distances are remembered in the paper's dynamic cache."""
+    bfloat16: bool = True
+    """Whether hidden layers work in bfloat16 while tracing, where the processor multiplies it faster."""
+
+
+class HeadTracer:
+    """Traces rays to a head, one step of a fit after the other."""
+
+    def __init__(self, config: TracingConfig, bounds: Float[Tensor, "2 3"], generator: torch.Generator) -> None:
+        self.config, self.bounds = config, bounds
+        self.cache = SdfCache(bounds, generator) if config.cache else None
+        self.bfloat16 = config.bfloat16 and bfloat16_pays(bounds.device)
+        self.steps = 0
+        self.tracer: Tracer = parallel_tracer() if config.tracer == "parallel" else sphere_tracer()
+
+    def __call__(self, sdf: SdfFn, rays: Rays) -> Trace:
+        """Trace the rays of one step, without gradients."""
+        config = self.config
+        rays = Rays(rays.origins.detach(), rays.directions.detach())
+        with torch.no_grad(), torch.autocast(self.bounds.device.type, torch.bfloat16, enabled=self.bfloat16):
+            if config.tracer == "guided" and self.steps % config.renew == 0:
+                self.tracer = guided_tracer(SdfGrid.of(sdf, self.bounds, config.grid_mm / UNIT_MM))
+            self.steps += 1
+            return self.tracer(
+                sdf if self.cache is None else self.cache.remembering(sdf), rays, box_span(rays, self.bounds)
+            )

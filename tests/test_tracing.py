@@ -1,0 +1,162 @@
+"""Grids, caches and fits that use them: against the fields themselves and against the fit that spares nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from heads import draw_person, photograph, some_world
+from protome.field.analytic import sphere
+from protome.field.field import SdfFn
+from protome.field.grid import SdfGrid
+from protome.fit.pixels import pixel_table
+from protome.fit.reconstruct import FitConfig, new_fit, step_losses
+from protome.fit.schedule import background_share
+from protome.fit.tracing import HeadTracer, TracingConfig
+from protome.geometry.camera import Camera, Rays
+from protome.render.cache import SdfCache
+from protome.render.trace import Trace, box_span, parallel_tracer
+
+BOUNDS = torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])
+BALL = sphere((0.1, 0.0, 0.0), 0.5)
+
+
+def _points(count: int, seed: int = 0) -> Tensor:
+    return 2 * torch.rand(count, 3, generator=torch.Generator().manual_seed(seed)) - 1
+
+
+def test_a_grid_is_exact_for_a_plane_and_close_for_a_sphere_near_its_surface() -> None:
+    points = _points(2000)
+    plane = SdfGrid.of(lambda x: x @ torch.tensor([0.6, 0.0, 0.8]) - 0.1, BOUNDS, 0.1)
+    torch.testing.assert_close(plane.at(points), points @ torch.tensor([0.6, 0.0, 0.8]) - 0.1, atol=1e-5, rtol=0)
+    assert plane.step == pytest.approx(0.1)
+    ball = SdfGrid.of(BALL, BOUNDS, 0.05)
+    near = BALL(points).abs() < 0.05
+    assert near.sum() > 20
+    # Linear interpolation over a cell of width h of a sphere of radius r is off by at most 3 h^2 / (8 r).
+    assert float((ball.at(points) - BALL(points))[near].abs().max()) < 3 * 0.05**2 / (8 * 0.45)
+    # Outside the box the nearest side is what counts.
+    assert float(ball.at(torch.tensor([3.0, 0.0, 0.0]))) == pytest.approx(float(ball.at(torch.tensor([1.0, 0.0, 0.0]))))
+
+
+def test_the_cache_gives_what_it_saw_far_from_the_surface_and_asks_near_it() -> None:
+    points = _points(4000)
+    cache = SdfCache(BOUNDS, torch.Generator().manual_seed(0), size=16, again=0.0)
+    first = cache.remembering(BALL)
+    torch.testing.assert_close(first(points), BALL(points))  # nothing is remembered yet
+    assert cache.asked == cache.given == 4000
+    second = cache.remembering(lambda x: BALL(x) + 10)
+    values = second(points)
+    fresh = (values - BALL(points) - 10).abs() < 1e-5
+    # What is remembered is a value of the same voxel: off by the voxel's diagonal at most.
+    assert float((values - BALL(points))[~fresh].abs().max()) < 2 / 16 * 3**0.5
+    near = BALL(points).abs() < 0.1 - 2 / 16 * 3**0.5 / 2
+    assert bool(fresh[near].all())
+    far = BALL(points).abs() > 0.1 + 2 / 16 * 3**0.5
+    assert bool((~fresh[far]).all())
+
+
+def test_the_cache_asks_again_with_its_probability() -> None:
+    points = 0.02 * _points(20_000) + 0.9  # one voxel, far outside
+    cache = SdfCache(BOUNDS, torch.Generator().manual_seed(1), size=8, again=0.2)
+    cache.remembering(BALL)(points[:1])
+    cache.remembering(BALL)(points)
+    assert (cache.asked - 1) / 20_000 == pytest.approx(0.2, abs=0.015)
+
+
+def test_background_is_dropped_at_the_papers_marks() -> None:
+    # 12 % every 250 of the first 1000 of 2000 epochs.
+    shares = [background_share(epoch / 2000, 0.12) for epoch in (0, 249, 250, 500, 750, 1000, 1999)]
+    assert shares == pytest.approx([1, 1, 0.88, 0.88**2, 0.88**3, 0.88**4, 0.88**4])
+    assert background_share(0.9, 0.0) == 1.0
+
+
+def test_dropped_pixels_are_background_alone() -> None:
+    person = draw_person(seed=5, resolution=64, temperature=0.6)
+    scene = photograph(person, (0.0,), 64, some_world())
+    table = pixel_table(scene, person.prior.bounds, 64)
+    every, few = (table.draw(6000, torch.Generator().manual_seed(0), share) for share in (1.0, 0.25))
+    people, rest = ((batch.mask > 0.5).sum() for batch in (every, few))
+    assert people == rest
+    background = [int((batch.mask < 0.5).sum()) for batch in (every, few)]
+    assert background[1] / background[0] == pytest.approx(0.25, abs=0.04)
+
+
+def _everywhere(sdf: SdfFn, rays: Rays) -> Trace:
+    """The naive way: every ray is sampled every two millimetres."""
+    rays = Rays(rays.origins.detach(), rays.directions.detach())
+    return parallel_tracer(400)(sdf, rays, box_span(rays, MODELLED))
+
+
+PERSON = draw_person(seed=5, resolution=96, temperature=0.6)
+MODELLED = PERSON.prior.bounds
+TRACERS = {
+    "naive": _everywhere,
+    **{
+        name: HeadTracer(config, MODELLED, torch.Generator().manual_seed(0))
+        for name, config in {
+            "sphere": TracingConfig("sphere"),
+            "parallel": TracingConfig("parallel"),
+            "guided": TracingConfig("guided"),
+            "cached": TracingConfig("parallel", cache=True),
+        }.items()
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, tuple[dict[str, float], Tensor]]:
+    """Loss terms and their gradient in the latents and the place, of the same rays, by every tracer."""
+    scene, found = photograph(PERSON, (0.0, 50.0), 96, some_world()), {}
+    for name, tracer in TRACERS.items():
+        fit = new_fit(scene, PERSON.prior, FitConfig(), shared_frame=True, seed=3)
+        fit.tracer = tracer
+        batch = pixel_table(scene, MODELLED, 96).draw(1500, torch.Generator().manual_seed(2))
+        terms = step_losses(fit, batch, 100.0, torch.Generator().manual_seed(0))
+        torch.stack(list(terms.values())).sum().backward()
+        slope = torch.cat([fit.shape.amount.grad, fit.appearance.amount.grad, fit.placement.shift.grad[0]])
+        found[name] = {key: float(value.detach()) for key, value in terms.items()}, slope
+    return found
+
+
+@pytest.mark.parametrize("name", ["sphere", "parallel", "guided", "cached"])
+def test_spared_work_changes_neither_losses_nor_gradients(
+    name: str, found: dict[str, tuple[dict[str, float], Tensor]]
+) -> None:
+    naive, slope = found["naive"]
+    terms, other = found[name]
+    # The sphere tracer gives up on some rays along the outline.
+    allowed, alike = (0.08, 0.98) if name == "sphere" else (0.01, 0.995)
+    for key, value in naive.items():
+        assert terms[key] == pytest.approx(value, rel=allowed, abs=1e-4), key
+    assert float(torch.nn.functional.cosine_similarity(slope, other, dim=0)) > alike
+    # One ray that grazes the surface can hold a twentieth of the gradient.
+    assert float(other.norm() / slope.norm()) == pytest.approx(1, abs=0.08)
+
+
+def test_a_guided_fit_asks_the_field_less_and_renews_its_grid() -> None:
+    rays = Camera.look_at(torch.tensor([0.0, 0.0, 3.0]), torch.zeros(3), 60.0, 64, 64).rays()
+    asked = {}
+    for name in ("sphere", "guided"):
+        points = 0
+
+        def counted(x: Tensor) -> Tensor:
+            nonlocal points
+            points += len(x)
+            return BALL(x)
+
+        tracer = HeadTracer(replace(TracingConfig(), tracer=name), BOUNDS, torch.Generator())
+        for _ in range(10):
+            tracer(counted, rays)
+        asked[name] = points
+    assert asked["guided"] < 0.5 * asked["sphere"]
+    # The eleventh step sees the head where it has gone meanwhile, further than a grid can be wrong.
+    moved = sphere((0.1, 0.4, 0.0), 0.3)
+    clear = (rays.at(torch.full((len(rays),), 3.0)) - torch.tensor([0.1, 0.4, 0.0])).norm(dim=1)
+    hit = tracer(moved, rays).hit
+    assert bool(hit[clear < 0.28].all())
+    assert not bool(hit[clear > 0.45].any())
+    assert hit.sum() > 100
