@@ -61,7 +61,7 @@ def portrait(surface: OuterSurface, azimuth: float, size: int) -> np.ndarray:
     target = torch.tensor(TARGET_MM) / UNIT_MM
     angle = np.radians(azimuth)
     away = torch.tensor([np.sin(angle), 0.05, np.cos(angle)], dtype=torch.float32) * (DISTANCE_MM / UNIT_MM)
-    return photograph(surface, Camera.look_at(target + away, target, 2.7 * size, size, size))
+    return photograph(surface, Camera.look_at(target + away, target, 2.7 * size, size, size)).image
 
 
 def main(options: Options) -> int:

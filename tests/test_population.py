@@ -392,7 +392,8 @@ def test_a_photograph_shows_the_ball_where_it_is(power: float) -> None:
     unit = UNIT_MM / 1000
     target = torch.from_numpy(CENTRE / unit)
     camera = Camera.look_at(target + torch.tensor([0.0, 0.0, 5.0], dtype=target.dtype), target, 800.0, 200, 160)
-    picture = photograph(own, camera, background=0.25)
+    photo = photograph(own, camera, background=0.25)
+    picture = photo.image
     assert picture.shape == (160, 200, 3)
     x, y = np.meshgrid(np.arange(200) + 0.5 - 100, np.arange(160) + 0.5 - 80)
     # The outline is where rays touch the ball: tan(asin(r / d)).
@@ -424,4 +425,4 @@ def test_hidden_and_open_pixels_of_a_photograph(tmp_path: Path) -> None:
     own = OuterSurface(_head(ball, wall, hair=1), np.random.default_rng(0), rounds=1)
     target = torch.from_numpy(CENTRE / UNIT_MM * 1000)
     camera = Camera.look_at(target + torch.tensor([0.0, 0.0, 5.0], dtype=target.dtype), target, 100.0, 20, 20)
-    np.testing.assert_allclose(photograph(own, camera) * 255, np.broadcast_to(HAIR, (20, 20, 3)), atol=1e-9)
+    np.testing.assert_allclose(photograph(own, camera).image * 255, np.broadcast_to(HAIR, (20, 20, 3)), atol=1e-9)

@@ -97,8 +97,11 @@ def _prepare(sources: Sources, cache: Path) -> None:
     _hints = Hints.of(_composer)
 
 
-def head_record(composer: Composer, hints: Hints, split: str, index: int, seed: int, samples: int) -> HeadRecord:
-    """Return head number `index` of a split; it depends on these and the seed alone."""
+def outer_surface(composer: Composer, split: str, index: int, seed: int) -> tuple[OuterSurface, np.random.Generator]:
+    """Return the outside of head number `index` of a split, and where the random numbers of its build stand then.
+
+    Both depend on these arguments alone.
+    """
     names = composer.valid.training_names if split == "train" else composer.valid.holdout_names
     rng = np.random.default_rng([seed, ("train", "holdout_valid", "holdout_ict").index(split), index])
     if split == "holdout_ict":
@@ -107,9 +110,14 @@ def head_record(composer: Composer, hints: Hints, split: str, index: int, seed: 
         head = composer.original(names[index], rng)
     else:
         head = composer.person(rng)
-    surface = OuterSurface(head, rng)
+    return OuterSurface(head, rng), rng
+
+
+def head_record(composer: Composer, hints: Hints, split: str, index: int, seed: int, samples: int) -> HeadRecord:
+    """Return head number `index` of a split; it depends on these and the seed alone."""
+    surface, rng = outer_surface(composer, split, index, seed)
     found = sample_surface(surface, rng, samples)
-    return HeadRecord(head.name, found, hints.shape(surface), hints.appearance(found))
+    return HeadRecord(surface.head.name, found, hints.shape(surface), hints.appearance(found))
 
 
 def _fill(job: tuple[Path, str, range, int, int]) -> int:
