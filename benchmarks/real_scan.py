@@ -25,7 +25,7 @@ from trimesh.ray.ray_pyembree import RayMeshIntersector
 
 from protome.capture.landmarks import load_face_landmarks
 from protome.errors import InputError
-from protome.evaluate.metrics import Comparison, compare
+from protome.evaluate.metrics import FACE_RADIUS_MM, Comparison, compare, sample_surface
 from protome.geometry.align import Dof, align_landmarks
 from protome.geometry.camera import Camera
 from protome.geometry.mesh import Mesh
@@ -187,6 +187,14 @@ def photograph(scan: Scan, count: int, options: Options) -> list[View]:
         image, mask = torch.from_numpy(picture.image).float(), torch.from_numpy(picture.mask).float()
         views.append(View(f"{index:03d}.png", image, mask, posed))
     return views
+
+
+def sample_scan(scan: Scan, face: int = 6000, head: int = 10_000) -> tuple[np.ndarray, np.ndarray]:
+    """Return points spread by area over the scan's face and over all of it, millimetres."""
+    points = sample_surface(scan.truth, 40_000).points
+    near = np.linalg.norm(points - scan.landmarks["nose_tip"], axis=1) <= FACE_RADIUS_MM
+    mixed = np.random.default_rng(0)
+    return mixed.permutation(points[near])[:face], mixed.permutation(points)[:head]
 
 
 def mean_head_start(scan: Scan) -> Similarity:

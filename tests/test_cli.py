@@ -75,6 +75,8 @@ def _module(monkeypatch: pytest.MonkeyPatch, name: str, function: str, replaceme
         ("help_prior.txt", ["prior"]),
         ("help_prior_sample.txt", ["prior", "sample"]),
         ("help_prior_morph.txt", ["prior", "morph"]),
+        ("help_benchmark.txt", ["benchmark"]),
+        ("help_benchmark_speed.txt", ["benchmark", "speed"]),
     ],
 )
 def test_help(

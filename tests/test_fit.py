@@ -45,12 +45,12 @@ def _errors_mm(person: Person, result: FitResult) -> tuple[float, float]:
 def test_latents_recover_a_head_from_its_own_renders(person: Person, fitted: FitResult) -> None:
     fit, mean = _errors_mm(person, fitted)
     # Distances are to vertices of 4 mm cells, which lie on the surface but not everywhere: small errors look larger.
-    assert fit < 0.4 * mean
+    assert fit < 0.5 * mean
     assert fit < 0.8
 
 
 def test_every_loss_term_is_recorded_and_the_picture_gets_closer(fitted: FitResult) -> None:
-    assert set(fitted.curves) == {"colour", "mask", "eikonal", "latent"}
+    assert set(fitted.curves) == {"colour", "mask", "latent"}
     assert {len(curve) for curve in fitted.curves.values()} == {QUICK.latent_steps}
     colour = fitted.curves["colour"]
     assert sum(colour[-10:]) < 0.4 * sum(colour[:10])
@@ -84,6 +84,7 @@ def test_the_same_seed_gives_the_same_head_and_another_seed_another(person: Pers
 def test_the_second_phase_moves_deformation_and_renderer_but_never_the_reference(person: Person, scene: Scene) -> None:
     short = replace(QUICK, latent_steps=2, network_steps=3)
     result = fit_head(scene, person.prior, short, shared_frame=True, seed=1, quiet=True)
+    assert len(result.curves["eikonal"]) == 3  # distances can only go wrong while the networks move
     before, after = person.prior.field.state_dict(), result.field.state_dict()
     for name, value in before.items():
         if name.startswith(("reference.", "centre")):

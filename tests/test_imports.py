@@ -56,11 +56,12 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "fit.pixels": ("geometry", "scene", "render.trace"),
     "fit.placement": ("geometry", "scene", "field", "prior", "render", "fit.losses"),
     "fit.tracing": ("device", "geometry", "field", "render"),
+    "fit.latents": ("prior",),
     "fit.least_squares": (),
     "fit.samples": ("geometry", "field.field", "prior", "fit.least_squares"),
     "fit": (
         "device", "geometry", "scene", "field", "prior", "render",
-        "fit.losses", "fit.schedule", "fit.pixels", "fit.placement", "fit.tracing",
+        "fit.losses", "fit.schedule", "fit.pixels", "fit.placement", "fit.tracing", "fit.latents",
     ),
     "meshing": ("geometry", "scene", "field", "render"),
     "preview": ("geometry", "field", "render"),
@@ -112,8 +113,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "device", "geometry", "field", "prior", "meshing", "preview", "morph", "pipeline",
     ),
     "evaluate.metrics": ("geometry",),
+    "evaluate.speed": (
+        "device", "geometry", "scene", "prior", "render", "fit", "meshing", "evaluate.metrics",
+    ),
     "evaluate": ("geometry", "scene", "scenes", "prior", "pipeline", "evaluate.metrics"),
-    "cli": ("pipeline", "training", "population.build", "gallery"),
+    "cli": ("pipeline", "training", "population.build", "gallery", "evaluate.speed"),
 }  # fmt: skip
 
 

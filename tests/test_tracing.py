@@ -129,12 +129,12 @@ def test_spared_work_changes_neither_losses_nor_gradients(
     naive, slope = found["naive"]
     terms, other = found[name]
     # The sphere tracer gives up on some rays along the outline.
-    allowed, alike = (0.08, 0.98) if name == "sphere" else (0.01, 0.995)
+    allowed = 0.04 if name == "sphere" else 0.01
     for key, value in naive.items():
         assert terms[key] == pytest.approx(value, rel=allowed, abs=1e-4), key
-    assert float(torch.nn.functional.cosine_similarity(slope, other, dim=0)) > alike
-    # One ray that grazes the surface can hold a twentieth of the gradient.
-    assert float(other.norm() / slope.norm()) == pytest.approx(1, abs=0.08)
+    # The direction is the same; a single ray that grazes the surface can hold a tenth of the gradient's length.
+    assert float(torch.nn.functional.cosine_similarity(slope, other, dim=0)) > 0.99
+    assert float(other.norm() / slope.norm()) == pytest.approx(1, abs=0.2)
 
 
 def test_a_guided_fit_asks_the_field_less_and_renews_its_grid() -> None:

@@ -220,6 +220,34 @@ def morph(
     )
 
 
+benchmark_app = SubcommandApp()
+app.command(benchmark_app, name="benchmark", help="Measure this package on this machine.")
+
+
+@benchmark_app.command
+def speed(
+    views: Integer = 3,
+    preset: Literal["draft", "standard", "fine"] = "draft",
+    device: Device = "auto",
+    seed: Integer = 0,
+    out: MaybeFile = None,
+    quiet: Flag = False,
+) -> None:
+    """Fit one head with each acceleration switched on and off, and print seconds, queries and errors.
+
+    Args:
+        views: How many photos: 1, 2 or 3.
+        preset: How long each fit works.
+        device: Where to compute; auto takes the graphics card if there is one.
+        seed: The number of the random person whose head it is.
+        out: A JSON file for the numbers; if left out, the table alone.
+        quiet: Show no progress; warnings and errors are still shown.
+    """
+    from protome.evaluate.speed import report_speed
+
+    report_speed(out=out, views=views, preset=preset, device=device, seed=seed, quiet=quiet)
+
+
 def _show_warning(
     message: Warning | str,
     category: type[Warning],

@@ -7,17 +7,18 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from protome.field.field import Field
 from protome.field.head import HeadField
 from protome.fit import losses
+from protome.fit.latents import LatentBasis
 from protome.fit.pixels import PixelTable, pixel_table
 from protome.fit.placement import Placement
 from protome.fit.schedule import background_share, mask_sharpness, rate_factor
 from protome.fit.tracing import HeadTracer, TracingConfig
 from protome.geometry.transforms import Similarity
-from protome.prior import HeadCode, LatentStatistics, Prior, save_head
+from protome.prior import HeadCode, Prior, save_head
 from protome.progress import progress
 from protome.render.surface import hit_points
 from protome.scene import Scene
@@ -75,6 +76,8 @@ class FitResult:
     """Where the head is: one map for a posed scene, one for each photo otherwise."""
     curves: dict[str, list[float]] = field(default_factory=dict)
     """Each loss term at each step."""
+    queries: int = 0
+    """Points asked of the networks to find the surface."""
 
     def bind(self) -> Field:
         """Return the head as a field."""
@@ -88,6 +91,7 @@ class FitResult:
             self.bounds.to(device),
             tuple(place.to(device) for place in self.head_from_world),
             self.curves,
+            self.queries,
         )
 
     def save(self, path: Path) -> None:
@@ -95,29 +99,13 @@ class FitResult:
         save_head(path, self.field, self.code, self.bounds, [place.matrix() for place in self.head_from_world])
 
 
-class _LatentBasis(nn.Module):
-    """Latents in standard deviations along the principal directions of the training heads'."""
-
-    mean: Tensor
-    axes: Tensor
-
-    def __init__(self, statistics: LatentStatistics) -> None:
-        super().__init__()
-        self.register_buffer("mean", statistics.mean)
-        self.register_buffer("axes", statistics.axes)
-        self.amount = nn.Parameter(torch.zeros(len(statistics.axes)))
-
-    def code(self) -> Float[Tensor, "c"]:
-        return LatentStatistics(self.mean, self.axes).code(self.amount)
-
-
 @dataclass
 class _Fit:
     """Everything a step reads and moves."""
 
     head: HeadField
-    shape: _LatentBasis
-    appearance: _LatentBasis
+    shape: LatentBasis
+    appearance: LatentBasis
     placement: Placement
     bounds: Tensor
     tracer: HeadTracer
@@ -172,8 +160,8 @@ def new_fit(scene: Scene, prior: Prior, config: FitConfig, *, shared_frame: bool
     frames = 1 if shared_frame else len(scene.views)
     return _Fit(
         head,
-        _LatentBasis(prior.shape).to(device),
-        _LatentBasis(prior.appearance).to(device),
+        LatentBasis(prior.shape).to(device),
+        LatentBasis(prior.appearance).to(device),
         Placement(frames, head.centre, shared_frame and len(scene.views) > 1).to(device),
         prior.bounds,
         HeadTracer(config.tracing, prior.bounds, torch.Generator().manual_seed(seed)),
@@ -217,8 +205,9 @@ def fit_head(
     with torch.no_grad():
         placed = [fit.placement.frame(k).compose(scene.head_from_world.to(device)) for k in range(frames)]
     return FitResult(
-        fit.head.requires_grad_(False), code, prior.bounds, tuple(place.detach() for place in placed), curves
-    )
+        fit.head.requires_grad_(False), code, prior.bounds, tuple(place.detach() for place in placed), curves,
+        fit.tracer.queries,
+    )  # fmt: skip
 
 
 def _groups(fit: _Fit) -> list[dict[str, object]]:

@@ -43,16 +43,22 @@ class HeadTracer:
         self.cache = SdfCache(bounds, generator) if config.cache else None
         self.bfloat16 = config.bfloat16 and bfloat16_pays(bounds.device)
         self.steps = 0
+        self.queries = 0
+        """Points asked of the field so far."""
         self.tracer: Tracer = parallel_tracer() if config.tracer == "parallel" else sphere_tracer()
 
     def __call__(self, sdf: SdfFn, rays: Rays) -> Trace:
         """Trace the rays of one step, without gradients."""
         config = self.config
+
+        def counted(points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
+            self.queries += len(points)
+            return sdf(points)
+
         rays = Rays(rays.origins.detach(), rays.directions.detach())
         with torch.no_grad(), torch.autocast(self.bounds.device.type, torch.bfloat16, enabled=self.bfloat16):
             if config.tracer == "guided" and self.steps % config.renew == 0:
-                self.tracer = guided_tracer(SdfGrid.of(sdf, self.bounds, config.grid_mm / UNIT_MM))
+                self.tracer = guided_tracer(SdfGrid.of(counted, self.bounds, config.grid_mm / UNIT_MM))
             self.steps += 1
-            return self.tracer(
-                sdf if self.cache is None else self.cache.remembering(sdf), rays, box_span(rays, self.bounds)
-            )
+            asked = counted if self.cache is None else self.cache.remembering(counted)
+            return self.tracer(asked, rays, box_span(rays, self.bounds))

@@ -1,0 +1,25 @@
+"""The latents that a fit moves."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from protome.prior import LatentStatistics
+
+
+class LatentBasis(nn.Module):
+    """Latents in standard deviations along the principal directions of the training heads'."""
+
+    mean: Tensor
+    axes: Tensor
+
+    def __init__(self, statistics: LatentStatistics) -> None:
+        super().__init__()
+        self.register_buffer("mean", statistics.mean)
+        self.register_buffer("axes", statistics.axes)
+        self.amount = nn.Parameter(torch.zeros(len(statistics.axes)))
+
+    def code(self) -> Float[Tensor, "c"]:
+        return LatentStatistics(self.mean, self.axes).code(self.amount)
