@@ -39,13 +39,15 @@ from real_scan import MARGIN_MM, load_scan, sample_scan, world_from_head
 from scenes import read_truth
 
 STANDARD = FIT_PRESETS["standard"]
-UNHURRIED = replace(STANDARD, tracing=TracingConfig("sphere"), latent_steps=150, network_steps=450)
+UNHURRIED = replace(STANDARD, tracing=TracingConfig("sphere"), single_steps=450, colour_steps=0)
 
 VARIANTS: dict[str, FitConfig] = {
     "unhurried": UNHURRIED,
     "standard": STANDARD,
     **{
-        f"{latent}+{network}": replace(STANDARD, latent_steps=latent, network_steps=network)
+        f"{latent}+{network}": replace(
+            STANDARD, latent_steps=latent, network_steps=network, single_steps=network, colour_steps=0
+        )
         for latent, network in ((150, 200), (150, 100), (100, 100))
     },
     "draft": FIT_PRESETS["draft"],

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from heads import Person, draw_person, photograph, some_world
-from protome.fit.reconstruct import FitConfig, FitResult, fit_head
+from protome.fit.reconstruct import FitConfig, FitResult, fit_head, shape_steps
 from protome.geometry.transforms import Similarity, rotation_from_vector
 from protome.meshing.extract import extract_mesh
 from protome.scene import Scene
 
-QUICK = FitConfig(size=96, rays=320, latent_steps=160, network_steps=0)
+QUICK = FitConfig(size=96, rays=320, latent_steps=160, network_steps=0, colour_steps=0)
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +104,21 @@ def test_finer_colour_frequencies_change_nothing_until_they_learn(person: Person
     old = person.prior.field.colour(points, normals, views, feature, appearance)
     torch.testing.assert_close(finer.colour(points, normals, views, feature, appearance), old)
     assert torch.equal(finer.sdf(points, shape), person.prior.field.sdf(points, shape))
+
+
+def test_the_last_phase_moves_the_renderer_alone_and_brings_the_colours_closer(person: Person, scene: Scene) -> None:
+    short = replace(QUICK, latent_steps=30, colour_steps=60)
+    without = fit_head(scene, person.prior, replace(short, colour_steps=0), shared_frame=True, seed=1, quiet=True)
+    result = fit_head(scene, person.prior, short, shared_frame=True, seed=1, quiet=True)
+    before, after = without.field.state_dict(), result.field.state_dict()
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"renderer"}
+    assert torch.equal(without.code.shape, result.code.shape)
+    curve = result.curves["colour alone"]
+    assert len(curve) == 60
+    assert sum(curve[-10:]) < 0.7 * sum(curve[:10])
+
+
+def test_one_photo_gets_fewer_steps_than_three() -> None:
+    config = FitConfig(network_steps=450, single_steps=100)
+    assert [shape_steps(config, views) for views in (1, 2, 3, 32)] == [100, 275, 450, 450]

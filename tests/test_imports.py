@@ -57,11 +57,15 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "fit.placement": ("geometry", "scene", "field", "prior", "render", "fit.losses"),
     "fit.tracing": ("device", "geometry", "field", "render"),
     "fit.latents": ("prior",),
+    "fit.colours": (
+        "field", "prior", "fit.losses", "fit.pixels", "fit.placement", "fit.schedule", "fit.tracing",
+    ),
     "fit.least_squares": (),
     "fit.samples": ("geometry", "field.field", "prior", "fit.least_squares"),
     "fit": (
         "device", "geometry", "scene", "field", "prior", "render",
         "fit.losses", "fit.schedule", "fit.pixels", "fit.placement", "fit.tracing", "fit.latents",
+        "fit.colours",
     ),
     "meshing": ("geometry", "scene", "field", "render"),
     "preview": ("geometry", "field", "render"),

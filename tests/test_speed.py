@@ -15,7 +15,7 @@ from protome.fit.reconstruct import FitConfig
 
 @pytest.fixture(scope="module")
 def rows() -> dict[str, speed.SpeedRow]:
-    brief = FitConfig(size=64, rays=96, latent_steps=6, network_steps=2)
+    brief = FitConfig(size=64, rays=96, latent_steps=6, network_steps=2, single_steps=2)
     found = speed.benchmark_speed(views=2, preset=brief, device="cpu", size=64, resolution=64, quiet=True)
     return {row.name: row for row in found}
 
@@ -37,7 +37,7 @@ def test_queries_are_those_of_the_tracers(rows: dict[str, speed.SpeedRow]) -> No
     assert 75 <= neither <= 100
     assert rows["SDF cache"].queries < neither
     assert rows["both"].queries <= rows["SDF cache"].queries
-    assert rows["guided by a grid"].queries < 0.3 * neither
+    assert rows["guided by a grid"].queries < 0.5 * neither
 
 
 def test_a_few_steps_leave_the_error_of_the_mean_head_whoever_traces(rows: dict[str, speed.SpeedRow]) -> None:

@@ -13,7 +13,7 @@ from protome.device import choose_device
 from protome.errors import InputError
 from protome.evaluate.metrics import compare
 from protome.files import check_output_file, write_atomically
-from protome.fit.reconstruct import FIT_PRESETS, FitConfig, fit_head
+from protome.fit.reconstruct import FIT_PRESETS, FitConfig, fit_head, shape_steps
 from protome.fit.tracing import TracingConfig
 from protome.geometry.camera import Camera
 from protome.geometry.mesh import Mesh
@@ -90,7 +90,7 @@ def benchmark_speed(
     nose = prior.landmarks[NOSE_TIP].double().cpu().numpy() * UNIT_MM
     scene = _photographed(prior, seed, AZIMUTHS[views], size)
     rows: list[SpeedRow] = []
-    chosen = ways(settings)
+    chosen = ways(replace(settings, colour_steps=0))
     with progress("benchmarking", len(chosen), quiet=quiet) as step:
         for name, config in chosen.items():
             began = time.perf_counter()
@@ -100,7 +100,7 @@ def benchmark_speed(
             seconds = time.perf_counter() - began
             mesh = _in_head_frame(extract_mesh(fit.bind(), fit.bounds, resolution), fit.head_from_world[0])
             found = compare(mesh, truth, nose_tip=nose)
-            steps = config.latent_steps + config.network_steps
+            steps = config.latent_steps + shape_steps(config, views)
             first = rows[0].seconds if rows else seconds
             rows.append(
                 SpeedRow(

@@ -12,6 +12,7 @@ from torch import Tensor
 from protome.field.field import Field
 from protome.field.head import HeadField
 from protome.fit import losses
+from protome.fit.colours import fit_colours
 from protome.fit.latents import LatentBasis
 from protome.fit.pixels import PixelTable, pixel_table
 from protome.fit.placement import Placement
@@ -24,6 +25,8 @@ from protome.render.surface import hit_points
 from protome.scene import Scene
 
 _FAR = 16.0
+COLOUR_STEP = 8
+"""How many steps of the renderer alone take about as long as one that moves everything."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,11 @@ class FitConfig:
     latent_steps: int = 150
     """Steps that move only the latents (and the placement)."""
     network_steps: int = 450
-    """Steps that also move the deformation and the renderer."""
+    """Steps that also move the deformation and the renderer, from three photos on."""
+    single_steps: int = 100
+    """The same with one photo: more of them bend the face to explain its shading."""
+    colour_steps: int = 400
+    """Steps that then move the renderer alone."""
     latent_rate: float = 0.05
     """In standard deviations of the prior's latents per step."""
     placement_rate: float = 1e-3
@@ -57,9 +64,9 @@ class FitConfig:
 
 
 FIT_PRESETS = {
-    "draft": FitConfig(size=128, rays=384, latent_steps=60, network_steps=90),
+    "draft": FitConfig(size=128, rays=384, latent_steps=60, network_steps=90, single_steps=30, colour_steps=120),
     "standard": FitConfig(),
-    "fine": FitConfig(size=384, rays=1536, latent_steps=250, network_steps=1200),
+    "fine": FitConfig(size=384, rays=1536, latent_steps=250, network_steps=1200, single_steps=250, colour_steps=1200),
 }
 
 
@@ -169,6 +176,12 @@ def new_fit(scene: Scene, prior: Prior, config: FitConfig, *, shared_frame: bool
     )
 
 
+def shape_steps(config: FitConfig, views: int) -> int:
+    """Return how many steps move the networks, for a number of photos."""
+    share = min(1.0, (views - 1) / 2)
+    return round(config.single_steps + share * (config.network_steps - config.single_steps))
+
+
 def fit_head(
     scene: Scene, prior: Prior, config: FitConfig, *, shared_frame: bool, seed: int = 0, quiet: bool = False
 ) -> FitResult:
@@ -183,8 +196,8 @@ def fit_head(
     frames = len(fit.placement.rotation)
     table = pixel_table(scene, prior.bounds.cpu(), config.size).to(device)
     curves: dict[str, list[float]] = {}
-    total = config.latent_steps + config.network_steps
-    with progress("fitting", total, quiet=quiet) as step:
+    total = config.latent_steps + shape_steps(config, len(scene.views))
+    with progress("fitting", total + config.colour_steps / COLOUR_STEP, quiet=quiet) as step:
         for number in range(total):
             if number == 0:
                 optimiser = _latent_optimiser(fit)
@@ -201,7 +214,13 @@ def fit_head(
             for key, value in terms.items():
                 curves.setdefault(key, []).append(float(value.detach()))
             step(1, f"colour {curves['colour'][-1]:.3f}  mask {curves['mask'][-1]:.3f}")
-    code = HeadCode(fit.shape.code().detach(), fit.appearance.code().detach())
+        code = HeadCode(fit.shape.code().detach(), fit.appearance.code().detach())
+        fit.head.requires_grad_(False)
+        curves["colour alone"] = fit_colours(
+            fit.head, code, fit.placement, fit.tracer, table,
+            steps=config.colour_steps, rays=config.rays, rate=config.renderer_rate, generator=generator,
+            step=lambda amount=1, detail="": step(amount / COLOUR_STEP, detail),
+        )  # fmt: skip
     with torch.no_grad():
         placed = [fit.placement.frame(k).compose(scene.head_from_world.to(device)) for k in range(frames)]
     return FitResult(
