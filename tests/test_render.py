@@ -102,7 +102,7 @@ def test_a_miss_reports_where_the_ray_came_closest(made: Callable[[SdfFn], Trace
     # A ray parallel to z comes closest at z = 0.
     low = rays.at(trace.depth).norm(dim=1) - 0.5
     torch.testing.assert_close(low, origins[:, :2].norm(dim=1) - 0.5, atol=0, rtol=0.02)
-    assert float((trace.lowest - low).abs().max()) < 0.03  # half a cell of the grid
+    assert float((trace.lowest - low).abs().max()) < 0.06  # a cell of the grid
 
 
 @pytest.mark.parametrize("made", TRACERS.values(), ids=TRACERS.keys())

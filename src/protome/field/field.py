@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-CHUNK = 16_384
-"""Points per network call; larger calls fall out of a processor's caches."""
+CHUNK = 4096
+"""Points per network call on a processor: the values of a layer then stay in its caches."""
+_GPU_CHUNK = 262_144
 
 SdfFn = Callable[[Float[Tensor, "n 3"]], Float[Tensor, "n"]]
 """Points to signed distances, negative inside."""
@@ -69,5 +70,5 @@ def in_chunks(sdf: SdfFn, points: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b"]:
     """Evaluate a signed distance piece by piece, without gradients."""
     flat = points.reshape(-1, 3)
     with torch.no_grad():
-        values = [sdf(part) for part in flat.split(CHUNK)]
+        values = [sdf(part) for part in flat.split(_GPU_CHUNK if flat.is_cuda else CHUNK)]
     return (torch.cat(values) if values else flat.new_zeros(0)).reshape(points.shape[:-1])
