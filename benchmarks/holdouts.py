@@ -165,9 +165,11 @@ def summary(results: dict[str, list[dict[str, object]]], options: Options) -> st
             )
             lines.append(row + "  " + ", ".join(_judged(key, middle[key], goal) for key, goal in TARGETS[name].items()))
     if found := results.get("midpoint"):
-        pieces = [int(row["pieces"]) for row in found]  # type: ignore[call-overload]
         whole = sum(row["pieces"] == row["closed"] == 1 for row in found)
-        lines.append(f"halfway between two people: {whole} of {len(found)} in one closed piece, at most {max(pieces)}")
+        loose = sum(bool(row["loose_faces"]) for row in found)
+        hollow = sum(bool(row["hollows"]) for row in found)
+        lines.append(f"halfway between two people: {whole} of {len(found)} in one closed piece,")
+        lines[-1] += f" {loose} with loose pieces beside it, {hollow} with a hollow inside"
     path = prior_path(options)
     began = time.perf_counter()
     Prior.load(path)

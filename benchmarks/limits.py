@@ -150,13 +150,24 @@ class Limits:
         }
 
     def midpoint(self, pair: int) -> dict[str, object]:
-        """Count the pieces of the zero level halfway between two random people."""
+        """Count the pieces of the zero level halfway between two random people.
+
+        Loose pieces float beside the head; hollows lie inside it, as between closed lips, where nobody sees them.
+        """
         first, second = (self.prior.sample(torch.Generator().manual_seed(2 * pair + side)) for side in (0, 1))
         code = interpolate(first, second, 0.5, 0.5)
         whole = zero_level(self.prior.bind(code).sdf, self.prior.bounds, self.resolution)
-        parts = whole.to_trimesh().split(only_watertight=False)
-        sizes = sorted((len(part.faces) for part in parts), reverse=True)
-        return {"pieces": len(parts), "closed": sum(bool(part.is_watertight) for part in parts), "faces": sizes}
+        head, *others = sorted(
+            whole.to_trimesh().split(only_watertight=False), key=lambda part: len(part.faces), reverse=True
+        )
+        # A hollow's surface is turned the other way round.
+        loose = [part for part in others if part.volume * head.volume > 0]
+        return {
+            "pieces": 1 + len(others),
+            "closed": sum(bool(part.is_watertight) for part in (head, *others)),
+            "loose_faces": [len(part.faces) for part in loose],
+            "hollows": len(others) - len(loose),
+        }
 
 
 def _in_mm(inner: Similarity) -> Similarity:

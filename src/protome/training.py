@@ -32,7 +32,7 @@ class TrainingConfig:
     """The run; fractions are of the whole run, so that the number of steps scales it."""
 
     field: HeadFieldConfig = field(default_factory=HeadFieldConfig)
-    steps: int = 11_000
+    steps: int = 10_000
     heads: int = 16
     """Heads per step, over all devices together."""
     surface: int = 256
