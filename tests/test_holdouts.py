@@ -14,7 +14,7 @@ from heads import small_prior
 from protome.geometry.align import Surface
 from protome.meshing.extract import zero_level
 from protome.population.store import HeadRecord, Manifest, shard_path, write_manifest, write_shard
-from protome.population.surface import BOUNDS_M, HeadSamples
+from protome.population.surface import HeadSamples
 from protome.prior import Prior
 from protome.units import UNIT_MM
 
@@ -24,8 +24,8 @@ SAMPLES = 3000
 def _record(prior: Prior, number: int) -> HeadRecord:
     """A random head of the prior, sampled as a population's heads are."""
     field = prior.bind(prior.sample(torch.Generator().manual_seed(number)))
-    bounds = torch.from_numpy(BOUNDS_M).float() * 1000 / UNIT_MM
-    surface = zero_level(field.sdf, bounds, 64)
+    bounds = prior.bounds
+    surface = zero_level(field.sdf, bounds, 64).largest_component()  # as the benchmark measures
     rng = np.random.default_rng(number)
     points = surface.vertices[rng.permutation(len(surface.vertices))[:SAMPLES]]
     space = rng.uniform(bounds[0], bounds[1], (SAMPLES, 3))

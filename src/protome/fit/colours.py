@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from protome.field.head import HeadField
@@ -15,23 +16,39 @@ from protome.fit.pixels import PixelTable
 from protome.fit.placement import Placement
 from protome.fit.schedule import rate_factor
 from protome.fit.tracing import HeadTracer
+from protome.geometry.camera import Camera, Rays
 from protome.prior import HeadCode
+from protome.units import UNIT_MM
 
 _MOST = 40_000
 """Pixels that are looked at; more do not make the colours better within a few hundred steps."""
 _CHUNK = 4096
+_AROUND = 32
+"""Pixels along each side of the pictures that look for what no photo shows."""
+_HIDDEN = 10.0 / UNIT_MM
+"""Points further than this from all that a photo shows count as hidden."""
+_HOLD = 0.5
+"""Weight of the hidden points' colours."""
 
 
 @dataclass(frozen=True)
 class _Seen:
     """What pixels see of a head whose shape stays as it is."""
 
+    points: Float[Tensor, "n 3"]
     reference: Float[Tensor, "n 3"]
     normals: Float[Tensor, "n 3"]
     directions: Float[Tensor, "n 3"]
     feature: Float[Tensor, "n k"]
     colour: Float[Tensor, "n 3"]
-    """The photo's."""
+    """What is to be seen there."""
+
+    def __getitem__(self, index: Tensor) -> _Seen:
+        return _Seen(*(getattr(self, key)[index] for key in self.__dataclass_fields__))
+
+    def drawn(self, count: int, generator: torch.Generator) -> _Seen:
+        """Draw points with replacement."""
+        return self[torch.randint(len(self.colour), (count,), generator=generator).to(self.colour.device)]
 
 
 def fit_colours(
@@ -50,23 +67,22 @@ def fit_colours(
     """Move the renderer's weights towards the photos' colours and return the loss of each step.
 
     What the pixels see is found once, so that a step costs a tenth of one that moves the shape too. It is for what a
-    photo tells of colour and not of shape: one photo's shading, explained by ever more steps, bends the face.
+    photo tells of colour and not of shape: one photo's shading, explained by ever more steps, bends the face. What no
+    photo shows keeps the colour that it has.
     """
-    if steps == 0:
-        return []
-    seen = _seen(head, code, placement, tracer, table.draw(min(_MOST, 4 * len(table)), generator))
+    batch = table.draw(min(_MOST, 4 * len(table)), generator)
+    seen = _seen(head, code, tracer, placement.move(batch.rays, batch.view), batch.colour, batch.mask > 0.5)
     if len(seen.colour) == 0:
         return []
+    hidden = _hidden(head, code, tracer, seen)
     head.renderer.requires_grad_(True)
     optimiser = torch.optim.Adam(head.renderer.parameters(), rate)
     curve = []
     for number in range(steps):
         optimiser.param_groups[0]["lr"] = rate * rate_factor(number / steps)
-        chosen = torch.randint(len(seen.colour), (rays,), generator=generator).to(seen.colour.device)
-        at = (value[chosen][None] for value in (seen.reference, seen.normals, seen.directions, seen.feature))
-        reference, normals, directions, feature = at
-        found = head.colour(reference, normals, directions, feature, code.appearance[None])[0]
-        loss = losses.photometric(found, seen.colour[chosen], rays)
+        loss = _loss(head, code, seen.drawn(rays, generator))
+        if len(hidden.colour):
+            loss = loss + _HOLD * _loss(head, code, hidden.drawn(rays // 2, generator))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -75,7 +91,20 @@ def fit_colours(
     return curve
 
 
-def _seen(head: HeadField, code: HeadCode, placement: Placement, tracer: HeadTracer, batch: PixelTable) -> _Seen:
+def _loss(head: HeadField, code: HeadCode, at: _Seen) -> Float[Tensor, ""]:
+    return losses.photometric(_colour(head, code, at), at.colour, len(at.colour))
+
+
+def _colour(head: HeadField, code: HeadCode, at: _Seen) -> Float[Tensor, "n 3"]:
+    inputs = (at.reference[None], at.normals[None], at.directions[None], at.feature[None])
+    return head.colour(*inputs, code.appearance[None])[0]
+
+
+def _seen(
+    head: HeadField, code: HeadCode, tracer: HeadTracer, rays: Rays, colour: Float[Tensor, "n 3"],
+    wanted: Bool[Tensor, "n"],
+) -> _Seen:  # fmt: skip
+    """Return where wanted rays meet the head."""
     shape = head.shape_network.fold(code.shape[None])
 
     def sdf(points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
@@ -83,12 +112,34 @@ def _seen(head: HeadField, code: HeadCode, placement: Placement, tracer: HeadTra
 
     parts = []
     with torch.no_grad():
-        for index in torch.arange(len(batch), device=batch.view.device).split(_CHUNK):
-            part = batch[index]
-            rays = placement.move(part.rays, part.view)
-            trace = tracer(sdf, rays)
-            own = trace.hit & (part.mask > 0.5) & ~trace.started_inside
-            at = head.query(rays[own].at(trace.depth[own])[None], shape)
+        for index in torch.arange(len(colour), device=colour.device).split(_CHUNK):
+            part = rays[index]
+            trace = tracer(sdf, part)
+            own = trace.hit & wanted[index] & ~trace.started_inside
+            points = part[own].at(trace.depth[own])
+            at = head.query(points[None], shape)
             normals = torch.nn.functional.normalize(at.gradient[0], dim=-1)
-            parts.append(_Seen(at.reference[0], normals, rays.directions[own], at.feature[0], part.colour[own]))
+            parts.append(
+                _Seen(points, at.reference[0], normals, part.directions[own], at.feature[0], colour[index][own])
+            )
     return _Seen(*(torch.cat([getattr(part, key) for part in parts]) for key in _Seen.__dataclass_fields__))
+
+
+def _hidden(head: HeadField, code: HeadCode, tracer: HeadTracer, seen: _Seen) -> _Seen:
+    """Return points of the head that no photo shows, with the colours that they have, as seen from straight ahead."""
+    rays = []
+    for height in (-0.5, 0.5, 2.5):
+        for turn in range(8):
+            angle = torch.tensor(turn * torch.pi / 4)
+            away = torch.stack([torch.sin(angle), torch.tensor(height), torch.cos(angle)])
+            spot = head.centre.cpu() + 4.5 * torch.nn.functional.normalize(away, dim=0)
+            rays.append(Camera.look_at(spot, head.centre.cpu(), 2.2 * _AROUND, _AROUND, _AROUND).rays())
+    around = Rays(torch.cat([own.origins for own in rays]), torch.cat([own.directions for own in rays]))
+    around = Rays(around.origins.to(seen.points), around.directions.to(seen.points))
+    every = torch.ones(len(around.origins), dtype=torch.bool, device=seen.points.device)
+    found = _seen(head, code, tracer, around, torch.zeros_like(around.origins), every)
+    far = cKDTree(seen.points.cpu().numpy()).query(found.points.cpu().numpy())[0] > _HIDDEN
+    hidden = found[torch.from_numpy(far).to(found.points.device)]
+    hidden = replace(hidden, directions=-hidden.normals)
+    with torch.no_grad():
+        return replace(hidden, colour=_colour(head, code, hidden))

@@ -25,6 +25,7 @@ from protome.render.surface import hit_points
 from protome.scene import Scene
 
 _FAR = 16.0
+"""Sharpness times distance from which on a passed background ray is left out: its loss is below e^-16."""
 COLOUR_STEP = 8
 """How many steps of the renderer alone take about as long as one that moves everything."""
 
@@ -134,7 +135,6 @@ def step_losses(fit: _Fit, batch: PixelTable, sharpness: float, generator: torch
     points = hit_points(now.surface, rays[seen], trace.depth[seen])
     at = now.surface(points)
     colours = now.colour(points, at.normals, rays.directions[seen], at.feature)
-    # Background that is passed at a distance is explained: the loss there is below e^-FAR.
     explained = (batch.mask < 0.5) & (sharpness * trace.lowest > _FAR)
     rest = ~seen & batch.decided & usable & ~explained
     lowest = now.sdf(rays[rest].at(trace.depth[rest]))
@@ -216,11 +216,12 @@ def fit_head(
             step(1, f"colour {curves['colour'][-1]:.3f}  mask {curves['mask'][-1]:.3f}")
         code = HeadCode(fit.shape.code().detach(), fit.appearance.code().detach())
         fit.head.requires_grad_(False)
-        curves["colour alone"] = fit_colours(
-            fit.head, code, fit.placement, fit.tracer, table,
-            steps=config.colour_steps, rays=config.rays, rate=config.renderer_rate, generator=generator,
-            step=lambda amount=1, detail="": step(amount / COLOUR_STEP, detail),
-        )  # fmt: skip
+        if config.colour_steps:
+            curves["colour alone"] = fit_colours(
+                fit.head, code, fit.placement, fit.tracer, table,
+                steps=config.colour_steps, rays=config.rays, rate=config.renderer_rate, generator=generator,
+                step=lambda amount=1, detail="": step(amount / COLOUR_STEP, detail),
+            )  # fmt: skip
     with torch.no_grad():
         placed = [fit.placement.frame(k).compose(scene.head_from_world.to(device)) for k in range(frames)]
     return FitResult(
