@@ -122,3 +122,24 @@ def test_the_last_phase_moves_the_renderer_alone_and_brings_the_colours_closer(p
 def test_one_photo_gets_fewer_steps_than_three() -> None:
     config = FitConfig(network_steps=450, single_steps=100)
     assert [shape_steps(config, views) for views in (1, 2, 3, 32)] == [100, 275, 450, 450]
+
+
+def test_colours_that_no_photo_shows_stay_while_those_it_shows_move(person: Person) -> None:
+    front = photograph(person, (0.0,), 96, some_world())
+    short = replace(QUICK, latent_steps=0, single_steps=0, colour_steps=120)
+    moved = {}
+    for side, sign in (("front", 1.0), ("back", -1.0)):
+        points = person.mesh.vertices[sign * person.mesh.normals[:, 2] > 0.8]  # type: ignore[index]
+        moved[side] = torch.from_numpy(points).float()
+    before, after = (
+        fit_head(front, person.prior, replace(short, colour_steps=steps), shared_frame=True, seed=1, quiet=True).bind()
+        for steps in (0, short.colour_steps)
+    )
+    change = {}
+    for side, points in moved.items():
+        with torch.no_grad():
+            at = before.surface(points)
+            colours = [field.colour(points, at.normals, -at.normals, at.feature) for field in (before, after)]
+        change[side] = float((colours[0] - colours[1]).abs().mean())
+    assert change["front"] > 0.03
+    assert change["back"] < 0.4 * change["front"], change

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -80,19 +80,18 @@ def fit_colours(
     curve = []
     for number in range(steps):
         optimiser.param_groups[0]["lr"] = rate * rate_factor(number / steps)
-        loss = _loss(head, code, seen.drawn(rays, generator))
-        if len(hidden.colour):
-            loss = loss + _HOLD * _loss(head, code, hidden.drawn(rays // 2, generator))
+        some = seen.drawn(rays, generator)
+        both = _joined([some, hidden.drawn(rays // 3, generator)]) if len(hidden.colour) else some
+        found = _colour(head, code, both)
+        loss = losses.photometric(found[:rays], some.colour, rays)
+        if len(both.colour) > rays:
+            loss = loss + _HOLD * losses.photometric(found[rays:], both.colour[rays:], rays // 3)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
         curve.append(float(loss.detach()))
         step(1, f"colour {curve[-1]:.3f}")
     return curve
-
-
-def _loss(head: HeadField, code: HeadCode, at: _Seen) -> Float[Tensor, ""]:
-    return losses.photometric(_colour(head, code, at), at.colour, len(at.colour))
 
 
 def _colour(head: HeadField, code: HeadCode, at: _Seen) -> Float[Tensor, "n 3"]:
@@ -122,6 +121,10 @@ def _seen(
             parts.append(
                 _Seen(points, at.reference[0], normals, part.directions[own], at.feature[0], colour[index][own])
             )
+    return _joined(parts)
+
+
+def _joined(parts: Sequence[_Seen]) -> _Seen:
     return _Seen(*(torch.cat([getattr(part, key) for part in parts]) for key in _Seen.__dataclass_fields__))
 
 

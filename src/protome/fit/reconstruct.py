@@ -44,7 +44,7 @@ class FitConfig:
     """Steps that also move the deformation and the renderer, from three photos on."""
     single_steps: int = 100
     """The same with one photo: more of them bend the face to explain its shading."""
-    colour_steps: int = 400
+    colour_steps: int = 300
     """Steps that then move the renderer alone."""
     latent_rate: float = 0.05
     """In standard deviations of the prior's latents per step."""
