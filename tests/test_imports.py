@@ -58,7 +58,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "fit.tracing": ("device", "geometry", "field", "render"),
     "fit.latents": ("prior",),
     "fit.colours": (
-        "field", "prior", "fit.losses", "fit.pixels", "fit.placement", "fit.schedule", "fit.tracing",
+        "geometry", "field", "prior", "fit.losses", "fit.pixels", "fit.placement", "fit.schedule", "fit.tracing",
     ),
     "fit.least_squares": (),
     "fit.samples": ("geometry", "field.field", "prior", "fit.least_squares"),
