@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-import tyro
 
+from command import command
 from limits import Truth, distances
 from protome.capture.capture import locate_head
 from protome.device import choose_device
@@ -48,7 +48,7 @@ VARIANTS: dict[str, FitConfig] = {
         f"{latent}+{network}": replace(
             STANDARD, latent_steps=latent, network_steps=network, single_steps=network, colour_steps=0
         )
-        for latent, network in ((150, 200), (150, 100), (100, 100))
+        for latent, network in ((150, 450), (150, 200), (150, 100), (100, 100))
     },
     "draft": FIT_PRESETS["draft"],
 }
@@ -199,12 +199,7 @@ def table(results: dict[Job, dict[str, float]], options: Options, heads: list[st
 
 def main() -> int:
     """Run the benchmark of the command line and return its exit code."""
-    try:
-        run(tyro.cli(Options, description=__doc__))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return command(run, Options, __doc__)
 
 
 if __name__ == "__main__":

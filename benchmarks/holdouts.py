@@ -22,8 +22,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-import tyro
-
+from command import command
 from limits import Limits
 from protome.errors import InputError
 from protome.files import check_output_folder, write_atomically
@@ -211,12 +210,7 @@ def run(options: Options) -> None:
 
 def main() -> int:
     """Run the benchmark of the command line and return its exit code."""
-    try:
-        run(tyro.cli(Options, description=__doc__))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return command(run, Options, __doc__)
 
 
 if __name__ == "__main__":

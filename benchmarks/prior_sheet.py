@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tyro
 from jaxtyping import Float
 
+from command import command
 from protome.device import choose_device
-from protome.errors import InputError
 from protome.files import check_output_folder
 from protome.gallery import Meshed, random_head, save_sheet
 from protome.morph import morph
@@ -89,12 +88,7 @@ def run(options: Options) -> None:
 
 def main() -> int:
     """Draw the pictures of the command line and return its exit code."""
-    try:
-        run(tyro.cli(Options, description=__doc__))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return command(run, Options, __doc__)
 
 
 if __name__ == "__main__":

@@ -18,11 +18,11 @@ from typing import Literal
 import numpy as np
 import torch
 import trimesh
-import tyro
 from jaxtyping import Float
 from trimesh.intersections import slice_faces_plane
 from trimesh.ray.ray_pyembree import RayMeshIntersector
 
+from command import command
 from protome.capture.landmarks import load_face_landmarks
 from protome.errors import InputError
 from protome.evaluate.metrics import FACE_RADIUS_MM, Comparison, compare, sample_surface
@@ -278,12 +278,7 @@ def run(options: Options) -> None:
 
 def main() -> int:
     """Run the benchmark of the command line and return its exit code."""
-    try:
-        run(tyro.cli(Options, description=__doc__))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return command(run, Options, __doc__)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import tyro
 
+from command import command
 from limits import Truth, truth_of
-from protome.errors import InputError
 from protome.files import check_output_folder
 from protome.geometry.transforms import Similarity
 from protome.population.build import Sources, outer_surface
@@ -98,12 +97,7 @@ def _write_truth(folder: Path, heads: Population, number: int) -> None:
 
 def main() -> int:
     """Write the scenes of the command line and return the exit code."""
-    try:
-        run(tyro.cli(Options, description=__doc__))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return command(run, Options, __doc__)
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "evaluate.metrics": ("geometry",),
     "evaluate.speed": (
-        "device", "geometry", "scene", "prior", "render", "fit", "meshing", "evaluate.metrics",
+        "device", "geometry", "scene", "field", "prior", "render", "fit", "meshing", "evaluate.metrics",
     ),
     "evaluate": ("geometry", "scene", "scenes", "prior", "pipeline", "evaluate.metrics"),
     "cli": ("pipeline", "training", "population.build", "gallery", "evaluate.speed"),

@@ -8,10 +8,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from protome.device import choose_device
 from protome.errors import InputError
 from protome.evaluate.metrics import compare
+from protome.field.field import Field
 from protome.files import check_output_file, write_atomically
 from protome.fit.reconstruct import FIT_PRESETS, FitConfig, fit_head, shape_steps
 from protome.fit.tracing import TracingConfig
@@ -86,9 +89,10 @@ def benchmark_speed(
     settings = FIT_PRESETS[preset] if isinstance(preset, str) else preset
     prior = Prior.load().to(choose_device(device))
     code = prior.sample(torch.Generator().manual_seed(seed), 0.7)
-    truth = extract_mesh(prior.bind(code), prior.bounds, resolution).scaled(UNIT_MM)
+    person = prior.bind(code)
+    truth = extract_mesh(person, prior.bounds, resolution).scaled(UNIT_MM)
     nose = prior.landmarks[NOSE_TIP].double().cpu().numpy() * UNIT_MM
-    scene = _photographed(prior, seed, AZIMUTHS[views], size)
+    scene = _photographed(person, prior.bounds, AZIMUTHS[views], size)
     rows: list[SpeedRow] = []
     chosen = ways(replace(settings, colour_steps=0))
     with progress("benchmarking", len(chosen), quiet=quiet) as step:
@@ -112,16 +116,15 @@ def benchmark_speed(
     return rows
 
 
-def _photographed(prior: Prior, seed: int, azimuths: tuple[float, ...], size: int) -> Scene:
+def _photographed(person: Field, bounds: Float[Tensor, "2 3"], azimuths: tuple[float, ...], size: int) -> Scene:
     """Return photos of the person, their cameras posed in the head frame."""
-    field = prior.bind(prior.sample(torch.Generator().manual_seed(seed), 0.7))
     views = []
     for number, azimuth in enumerate(azimuths):
         angle = torch.deg2rad(torch.tensor(azimuth))
         target = torch.tensor([0.0, -0.15, -0.3])
         away = 4.5 * torch.stack([torch.sin(angle), torch.tensor(0.05), torch.cos(angle)])
         camera = Camera.look_at(target + away, target, 2.6 * size, size, size)
-        seen = render(field, camera.to(prior.bounds.device), prior.bounds)
+        seen = render(person, camera.to(bounds.device), bounds)
         views.append(View(f"{number:03d}.png", seen.colour.cpu(), seen.mask.float().cpu(), camera))
     # The fit starts where a detector would put the head, a few millimetres off.
     off = Similarity.identity()
