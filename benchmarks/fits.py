@@ -1,9 +1,9 @@
-"""Fit held-out heads and a real scan with several settings: errors and processor time of each, side by side.
+"""Fit heads whose truth is known with several settings: errors and processor time of each, side by side.
 
-    python benchmarks/fits.py --scenes DIR --real DIR --scan head.glb --landmarks landmarks.json --out DIR
+    python benchmarks/fits.py --scenes DIR --out DIR
 
-`--scenes` is what benchmarks/scenes.py wrote, `--real` what benchmarks/real_scan.py did. Every fit runs on one thread,
-so that processor seconds can be compared; a run that was stopped goes on where it was.
+`--scenes` is what benchmarks/scenes.py wrote. Every fit runs on one thread, so that processor seconds can be compared;
+a run that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -21,22 +21,19 @@ from pathlib import Path
 import torch
 
 from command import command
-from limits import Truth, distances
 from protome.capture.capture import locate_head
 from protome.device import choose_device
 from protome.errors import InputError
+from protome.evaluate.accuracy import RESOLUTION, score, subjects_in
+from protome.evaluate.h3ds import read_scene
 from protome.files import check_output_folder, write_atomically
 from protome.fit.reconstruct import FIT_PRESETS, FitConfig, fit_head
 from protome.fit.tracing import TracingConfig
-from protome.geometry.align import align_landmarks
-from protome.geometry.transforms import Similarity
 from protome.meshing.extract import extract_mesh
 from protome.prior import Prior
 from protome.progress import progress
-from protome.scenes.idr import read_idr
+from protome.scenes.h3ds import read_h3ds
 from protome.units import UNIT_MM
-from real_scan import MARGIN_MM, load_scan, sample_scan, world_from_head
-from scenes import read_truth
 
 STANDARD = FIT_PRESETS["standard"]
 UNHURRIED = replace(STANDARD, tracing=TracingConfig("sphere"), single_steps=450, colour_steps=0)
@@ -63,12 +60,6 @@ class Options:
     """Folder that benchmarks/scenes.py wrote."""
     out: Path
     """Folder for a JSON file per fit and the table."""
-    real: Path | None = None
-    """Folder that benchmarks/real_scan.py wrote."""
-    scan: Path | None = None
-    """The real scan in metres."""
-    landmarks: Path | None = None
-    """JSON with the scan's landmarks."""
     variants: tuple[str, ...] = tuple(VARIANTS)
     """Settings to compare; ratios are to the first."""
     views: tuple[int, ...] = (1, 3)
@@ -94,47 +85,28 @@ class Job:
         return f"{self.variant}_{self.head}_{self.views}_{self.seed}"
 
 
-def truth_and_scene(job: Job, options: Options) -> tuple[Truth, Path]:
-    """Return the true surface of a job's head, millimetres in the head frame, and the folder of its photos.
-
-    Raises:
-        InputError: the real scan is asked for without its files.
-    """
-    if job.head != "real_scan":
-        folder = options.scenes / job.head
-        return read_truth(folder)[0], folder / f"scene_{job.views}"
-    if options.real is None or options.scan is None or options.landmarks is None:
-        raise InputError("the real scan needs --real, --scan and --landmarks")
-    scan = load_scan(options.scan, options.landmarks)
-    face, head = sample_scan(scan)
-    return Truth(face, head, scan.floor - MARGIN_MM), options.real / f"scene_{job.views}"
-
-
 def measure(job: Job, options: Options) -> dict[str, object]:
     """Fit one head and return its errors, millimetres, and processor seconds."""
-    truth, folder = truth_and_scene(job, options)
     torch.set_num_threads(1)
     choose_device("cpu")
-    prior = Prior.load()
-    scene = locate_head(read_idr(folder), "mm" if job.views == 1 else None)
+    prior, folder = Prior.load(), options.scenes / job.head
+    scene = locate_head(read_h3ds(folder, [str(job.views)]), "mm" if job.views == 1 else None)
     began = time.process_time()
     fit = fit_head(scene, prior, VARIANTS[job.variant], shared_frame=True, seed=job.seed, quiet=True)
     seconds = time.process_time() - began
-    inner = extract_mesh(fit.bind(), prior.bounds, 200)
-    placed = inner.transformed(fit.head_from_world[0].inverse())
-    mesh = placed.transformed(world_from_head(job.views).inverse())
-    # One view leaves the depth open: the start is where the fit's own head frame puts it.
-    start = align_landmarks(mesh.vertices, inner.scaled(UNIT_MM).vertices).target_from_source
-    found = distances(mesh, truth, start)
-    return {"variant": job.variant, "head": job.head, "views": job.views, "seconds": seconds, **asdict(found)}
+    world_from_head = fit.head_from_world[0].inverse()
+    mesh = extract_mesh(fit.bind(), prior.bounds, RESOLUTION).transformed(world_from_head)
+    landmarks = world_from_head.apply(prior.landmarks).double().numpy()
+    found = score(mesh, read_scene(folder).head, landmarks, seconds)
+    return {"variant": job.variant, "head": job.head, "views": job.views, **asdict(found)}
 
 
 def mean_head(job: Job, options: Options) -> dict[str, float]:
     """Return the errors of the prior's mean head, which saw no photo."""
-    truth, _ = truth_and_scene(job, options)
     prior = Prior.load()
-    mesh = extract_mesh(prior.bind(prior.mean()), prior.bounds, 200).scaled(UNIT_MM)
-    return asdict(distances(mesh, truth, Similarity.identity(torch.float64)))
+    mesh = extract_mesh(prior.bind(prior.mean()), prior.bounds, RESOLUTION).scaled(UNIT_MM)
+    landmarks = prior.landmarks.double().numpy() * UNIT_MM
+    return asdict(score(mesh, read_scene(options.scenes / job.head).head, landmarks, 0.0))
 
 
 def _work(job: Job, options: Options) -> tuple[Job, dict[str, object]]:
@@ -149,8 +121,7 @@ def run(options: Options) -> None:
     if unknown:
         raise InputError(f"no settings are called {unknown[0]}: use {', '.join(VARIANTS)}")
     check_output_folder(options.out)
-    heads = sorted(folder.name for folder in options.scenes.iterdir() if (folder / "truth.npz").is_file())
-    heads += ["real_scan"] if options.real is not None else []
+    heads = subjects_in(options.scenes)
     jobs = [Job("mean", head, 1, 0) for head in heads]
     for views in options.views:
         jobs += [Job(name, head, views, seed) for name in options.variants for head in heads for seed in options.seeds]

@@ -13,12 +13,12 @@ from scipy.spatial import cKDTree
 
 from protome.device import choose_device
 from protome.evaluate.metrics import FACE_RADIUS_MM, sample_surface
+from protome.face import LANDMARK_NAMES
 from protome.fit.samples import SamplesFit, ShapeSamples, fit_samples, fit_scan
 from protome.geometry.align import Surface, icp
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity, procrustes
 from protome.meshing.extract import zero_level
-from protome.population.sources import LANDMARK_NAMES
 from protome.population.store import Population
 from protome.prior import HeadCode, Prior, interpolate
 from protome.units import UNIT_MM

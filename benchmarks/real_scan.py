@@ -56,6 +56,9 @@ MEDIAPIPE = {
 }
 """The scan's landmarks among MediaPipe's face landmarks."""
 
+LOWEST = -0.5
+"""Sine of the lowest elevation of these directions."""
+
 DIRECTIONS = {
     1: ((8.0, 3.0),),
     3: ((4.0, 2.0), (45.0, 7.0), (-45.0, -3.0)),
@@ -131,10 +134,10 @@ def load_scan(scan: Path, landmarks: Path) -> Scan:
     return Scan(subject, above(outside(subject.mesh), floor), floor, named)
 
 
-def outside(mesh: Mesh, directions: int = 200) -> Mesh:
-    """Return the triangles that can be seen from afar.
+def outside(mesh: Mesh, directions: int = 200, seen_share: float = SEEN) -> Mesh:
+    """Return the triangles that can be seen from afar, from a share of the directions in front of them.
 
-    Scans made for animation go on behind lids, lips and nostrils; no photo shows that, and no head should have it.
+    No direction is from far below, where busts are open. Heads made for animation go on behind lids, lips and nostrils; no photo shows that, and no head should have it.
     """
     order = np.arange(directions) + 0.5
     height, turn = 1.0 - 2.0 * order / directions, np.pi * (1.0 + np.sqrt(5.0)) * order
@@ -144,11 +147,12 @@ def outside(mesh: Mesh, directions: int = 200) -> Mesh:
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-300)
     starts = bare.triangles.mean(1) + 1e-4 * float(bare.scale) * normals
     seen, facing = np.zeros(len(mesh.faces)), np.zeros(len(mesh.faces))
-    for way in np.stack([flat * np.cos(turn), height, flat * np.sin(turn)], 1):
+    ways = np.stack([flat * np.cos(turn), height, flat * np.sin(turn)], 1)
+    for way in ways[height > LOWEST]:
         front = np.flatnonzero(normals @ way > 0.05)
         facing[front] += 1
         seen[front] += ~caster.intersects_any(starts[front], np.broadcast_to(way, (len(front), 3)))
-    return replace(mesh, faces=mesh.faces[seen > SEEN * facing])
+    return replace(mesh, faces=mesh.faces[seen > seen_share * facing])
 
 
 def above(mesh: Mesh, height: float) -> Mesh:

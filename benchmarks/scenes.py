@@ -1,9 +1,10 @@
-"""Photograph held-out heads: a scene folder for each number of views, with the true surface beside it.
+"""Photograph held-out heads and a real scan: a folder in H3DS's layout for each, with views all around and the truth.
 
-    python benchmarks/scenes.py --population DIR --valid DIR --ict DIR --mediapipe DIR --out DIR
+    python benchmarks/scenes.py --population DIR --valid DIR --ict DIR --mediapipe DIR --out DIR \
+        --scan head.glb --landmarks landmarks.json
 
 The sources are those that the population was built from; the same heads are composed again and photographed with their
-own light, shadows and clothes. Cameras are posed in an arbitrary world frame, as in anybody's capture.
+own light, shadows and clothes. Each head's world frame is turned and moved at will, in millimetres as H3DS has it.
 """
 
 from __future__ import annotations
@@ -11,23 +12,49 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from trimesh.graph import connected_component_labels, face_adjacency
 
 from command import command
-from limits import Truth, truth_of
-from protome.files import check_output_folder
-from protome.geometry.transforms import Similarity
+from limits import RIM_MM
+from protome.errors import InputError
+from protome.evaluate.metrics import FACE_RADIUS_MM
+from protome.face import LANDMARK_NAMES
+from protome.files import check_output_folder, write_atomically
+from protome.geometry.camera import Camera
+from protome.geometry.mesh import Mesh
+from protome.geometry.transforms import Similarity, rotation_from_vector
 from protome.population.build import Sources, outer_surface
 from protome.population.picture import photograph
-from protome.population.sources import LANDMARK_NAMES
 from protome.population.store import Population, read_manifest
 from protome.progress import progress
 from protome.scene import View
-from protome.scenes.idr import write_idr
+from protome.scenes.h3ds import CONFIG, Truth, write_h3ds
 from protome.units import UNIT_MM
-from real_scan import cameras_around, world_from_head
+from raster import Lighting, render
+from real_scan import DISTANCE_MM, load_scan, outside
+
+REAL = "real_scan"
+TARGET_MM = (0.0, -30.0, -85.0)
+"""What the cameras look at, in the head frame."""
+FRAME_MM = 440.0
+"""Height and width of the picture at the target's distance: room for tall hair and for shoulders."""
+LEAST_FACES = 30
+"""Of a part of the truth; smaller ones are scraps."""
+SEEN = 0.1
+"""Share of the directions before it from which a triangle must be seen: the insides of mouths and nostrils are not."""
+AROUND = {
+    8: {"1": (0,), "3": (0, 1, 7), "4": (0, 1, 7, 4), "8": tuple(range(8))},
+    32: {
+        "1": (0,), "3": (0, 4, 28), "4": (0, 4, 28, 16), "6": (0, 4, 28, 10, 16, 22), "8": tuple(range(0, 32, 4)),
+        "16": tuple(range(0, 32, 2)), "32": tuple(range(32)),
+    },
+}  # fmt: skip
+"""Choices of views, by how many stand around the head: from the front, front and sides, all around."""
 
 
 @dataclass(frozen=True)
@@ -44,55 +71,115 @@ class Options:
     mediapipe: Path | None = None
     makehuman: Path | None = None
     targets: Path | None = None
+    scan: Path | None = None
+    """A real scan in metres, photographed too."""
+    landmarks: Path | None = None
+    """JSON with the scan's landmarks."""
     heads: tuple[str, ...] = ("holdout_valid:1", "holdout_ict:0", "holdout_ict:1")
     """Splits and numbers of the heads."""
-    views: tuple[int, ...] = (1, 3)
-    """Photos of each head, a scene for each number."""
-    size: int = 384
+    around: Literal[8, 32] = 32
+    """Photos of each head."""
+    size: int = 512
     """Pixels along each side of a photo."""
 
 
-def read_truth(folder: Path) -> tuple[Truth, np.ndarray]:
-    """Return the true surface of a head's scenes and its six landmarks, millimetres in the head frame."""
-    with np.load(folder / "truth.npz") as saved:
-        return Truth(saved["face"], saved["head"], float(saved["floor"])), saved["landmarks"]
+def cameras(around: int, size: int) -> list[Camera]:
+    """Return cameras around a head (head frame, millimetres) at unequal heights and distances, the first in front."""
+    target = torch.tensor(TARGET_MM, dtype=torch.float64)
+    found = []
+    for number in range(around):
+        across = 2 * np.pi * number / around + 0.06
+        up = np.radians(2.0 + 7.0 * np.sin(2.4 * number))
+        away = torch.tensor([np.sin(across) * np.cos(up), np.sin(up), np.cos(across) * np.cos(up)])
+        distance = DISTANCE_MM + 15.0 * (number % 3 - 1)
+        found.append(Camera.look_at(target + distance * away, target, size * DISTANCE_MM / FRAME_MM, size, size))
+    return found
+
+
+def world_from_head(name: str) -> Similarity:
+    """Return a head's own world frame."""
+    random = np.random.default_rng(list(name.encode()))
+    turn, shift = torch.from_numpy(random.normal(size=3)), torch.from_numpy(200.0 * random.normal(size=3))
+    return Similarity(rotation_from_vector(turn), shift, torch.ones(()).double())
+
+
+def write_subject(folder: Path, views: list[View], truth: Mesh, landmarks: dict[str, Float[np.ndarray, "3"]]) -> None:
+    """Write a head's scene; views, truth and landmarks are in the head frame, millimetres."""
+    world = world_from_head(folder.name)
+    posed = [View(view.name, view.image, view.mask, view.camera.transformed(world).to(torch.float32)) for view in views]
+    named = {key: int(np.linalg.norm(truth.vertices - landmarks[key], axis=1).argmin()) for key in LANDMARK_NAMES}
+    sphere = np.linalg.norm(truth.vertices - landmarks["nose_tip"], axis=1) <= FACE_RADIUS_MM
+    write_h3ds(folder, posed, Truth(truth.transformed(world), named, {"face_sphere": np.flatnonzero(sphere)}))
+
+
+def outer(mesh: Mesh) -> Mesh:
+    """Return what can be seen of a mesh from afar, from either side: locks of hair have two, and mouths an inside."""
+    both = Mesh(mesh.vertices, np.concatenate([mesh.faces, mesh.faces[:, ::-1]]))
+    kept = outside(both, seen_share=SEEN).faces
+    _, first = np.unique(np.sort(kept, axis=1), axis=0, return_index=True)
+    faces = kept[np.sort(first)]
+    # What is left of a throat, seen through the neck, hangs together with nothing.
+    _, alike = np.unique(np.rint(1e4 * mesh.vertices), axis=0, return_inverse=True)
+    alike = alike.reshape(-1)
+    part = connected_component_labels(face_adjacency(alike[faces]), node_count=len(faces))
+    return Mesh(mesh.vertices, faces[np.bincount(part)[part] >= LEAST_FACES])
+
+
+def above(mesh: Mesh, height: float) -> Mesh:
+    """Return the triangles that lie above a height, without what is cut off arbitrarily."""
+    kept = mesh.faces[(mesh.vertices[:, 1] > height)[mesh.faces].all(1)]
+    used, faces = np.unique(kept, return_inverse=True)
+    return Mesh(mesh.vertices[used], faces.reshape(-1, 3))
 
 
 def run(options: Options) -> None:
-    """Write the scenes."""
+    """Write the scenes that are not there yet."""
     check_output_folder(options.out)
+    if (options.scan is None) != (options.landmarks is None):
+        raise InputError("the real scan needs both --scan and --landmarks")
     sources = Sources(options.valid, options.ict, options.mediapipe, options.makehuman, options.targets)
     sources.check()
     composer = sources.composer(options.population / "makehuman.npz")
     seed = read_manifest(options.population).seed
-    with progress("photographing", len(options.heads) * len(options.views)) as step:
-        for name in options.heads:
-            split, _, number = name.partition(":")
-            heads = Population(options.population, split)
-            surface, _ = outer_surface(composer, split, int(number), seed)
-            folder = options.out / f"{split}_{number}"
-            folder.mkdir(exist_ok=True)
-            _write_truth(folder, heads, int(number))
-            for count in options.views:
-                scene = folder / f"scene_{count}"
-                scene.mkdir(exist_ok=True)
-                views = []
-                for index, camera in enumerate(cameras_around(count, options.size)):
-                    photo = photograph(surface, camera.transformed(Similarity.scaling(1 / UNIT_MM, torch.float64)))
-                    image, mask = torch.from_numpy(photo.image).float(), torch.from_numpy(photo.mask).float()
-                    posed = camera.transformed(world_from_head(count)).to(torch.float32)
-                    views.append(View(f"{index:03d}.png", image, mask, posed))
-                write_idr(scene, views)
-                step(1)
-
-
-def _write_truth(folder: Path, heads: Population, number: int) -> None:
-    given = heads.samples(number)
-    landmarks = given.landmarks[0].double().numpy() * UNIT_MM
-    points, skin = given.points[0].double().numpy() * UNIT_MM, given.registered[0].numpy()
-    floor = float(heads.bounds[0, 1]) * UNIT_MM
-    truth = truth_of(points, skin, landmarks[LANDMARK_NAMES.index("nose_tip")], floor)
-    np.savez(folder / "truth.npz", face=truth.face, head=truth.head, floor=truth.floor, landmarks=landmarks)
+    names = [head.replace(":", "_") for head in options.heads] + ([REAL] if options.scan else [])
+    sets = "".join(
+        f"[scenes.{name}.default_views_configs]\n"
+        + "".join(f'"{count}" = {list(views)}\n' for count, views in AROUND[options.around].items())
+        for name in names
+    )
+    write_atomically(options.out / CONFIG, lambda part: part.write_text(sets))
+    with progress("photographing", len(names) * options.around) as step:
+        for head, name in zip((*options.heads, REAL), names, strict=False):
+            folder = options.out / name
+            if (folder / "full_head.obj").is_file():
+                step(options.around)
+                continue
+            views = []
+            if name == REAL:
+                assert options.scan is not None
+                assert options.landmarks is not None
+                scan = load_scan(options.scan, options.landmarks)
+                truth, landmarks = scan.truth, scan.landmarks
+            else:
+                split, _, number = head.partition(":")
+                heads = Population(options.population, split)
+                surface, _ = outer_surface(composer, split, int(number), seed)
+                given = heads.samples(int(number)).landmarks[0].double().numpy() * UNIT_MM
+                landmarks = dict(zip(LANDMARK_NAMES, given, strict=True))
+                whole = Mesh(1000.0 * np.asarray(surface.soup.vertices), np.asarray(surface.outer, np.int64))
+                truth = above(outer(whole), float(heads.bounds[0, 1]) * UNIT_MM + RIM_MM)
+            for number, camera in enumerate(cameras(options.around, options.size)):
+                if name == REAL:
+                    picture = render(scan.subject, camera, Lighting(), seed=number)
+                    image, mask = picture.image, picture.mask
+                else:
+                    inner = camera.transformed(Similarity.scaling(1 / UNIT_MM, torch.float64))
+                    photo = photograph(surface, inner)
+                    image, mask = photo.image, photo.mask
+                image, mask = (torch.from_numpy(np.ascontiguousarray(array)).float() for array in (image, mask))
+                views.append(View(f"{number:04d}", image, mask, camera))
+                step(1, name)
+            write_subject(folder, views, truth, landmarks)
 
 
 def main() -> int:

@@ -10,8 +10,9 @@ import skimage.data
 import torch
 from PIL import Image
 
-from protome.capture.photo import LARGEST_SIDE, load_photo
+from protome.capture.photo import load_photo
 from protome.errors import InputError
+from protome.scene import LARGEST_SIDE
 
 EXIF, ORIENTATION, WIDTH_TAG, HEIGHT_TAG = 0x8769, 0x0112, 0xA002, 0xA003
 FILM, FOCAL, PLANE_X, PLANE_UNIT = 0xA405, 0x920A, 0xA20E, 0xA210

@@ -21,6 +21,8 @@ from PIL import Image
 
 from protome.cli import main
 from protome.errors import InputError, ProtomeWarning
+from protome.fit.choice import Fitting
+from shots import random_shots, write_transforms
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -72,6 +74,7 @@ def _module(monkeypatch: pytest.MonkeyPatch, name: str, function: str, replaceme
         ("help_train.txt", ["train"]),
         ("help_population.txt", ["population"]),
         ("help_population_build.txt", ["population", "build"]),
+        ("help_evaluate.txt", ["evaluate"]),
         ("help_prior.txt", ["prior"]),
         ("help_prior_sample.txt", ["prior", "sample"]),
         ("help_prior_morph.txt", ["prior", "morph"]),
@@ -131,14 +134,16 @@ def test_reconstruct_hands_every_option_on(
     _module(monkeypatch, "protome.pipeline", "reconstruct", reconstruct)
     arguments = ["reconstruct", "a.png", "b.png", "--out", str(tmp_path / "out")]
     assert run(arguments) == 0
-    defaults = {"preset": "standard", "device": "auto", "seed": 0, "units": None, "resolution": None}
-    switches = {"strict": False, "quiet": False}
+    defaults = {"preset": "standard", "device": "auto", "seed": 0, "units": None, "resolution": None, "views": None}
+    switches = {"fitting": Fitting(), "strict": False, "quiet": False}
     assert seen == {"inputs": (Path("a.png"), Path("b.png")), **defaults, **switches}
     assert head.saved == [(tmp_path / "out", ("protome", *arguments))]
 
     chosen = ["--preset", "draft", "--device", "cpu", "--seed", "7", "--units", "m", "--resolution", "96"]
-    assert run([*arguments, *chosen, "--strict", "--quiet"]) == 0
+    fitting = ["--method", "deform", "--budget", "60s", "--refine-cameras"]
+    assert run([*arguments, *chosen, "--views", "front", "img_3", *fitting, "--strict", "--quiet"]) == 0
     others = {"preset": "draft", "device": "cpu", "seed": 7, "units": "m", "resolution": 96}
+    others |= {"views": ("front", "img_3"), "fitting": Fitting("deform", "60s", True)}
     assert seen == {"inputs": (Path("a.png"), Path("b.png")), **others, "strict": True, "quiet": True}
 
 
@@ -329,6 +334,11 @@ def _with_infinite_camera(folder: Path) -> Path:
     return folder
 
 
+def _with_fisheye(folder: Path) -> Path:
+    write_transforms(folder, random_shots(("a.png", "b.png")), camera_model="OPENCV_FISHEYE")
+    return folder
+
+
 def _empty(folder: Path) -> Path:
     folder.mkdir()
     return folder
@@ -342,6 +352,7 @@ BAD_INPUTS: dict[str, Callable[[Path], list[Path]]] = {
     "no_face": lambda folder: [_picture(folder / "noise.png")],
     "too_many_photos": lambda folder: [_picture(folder / f"{index}.png", 64, 64) for index in range(33)],
     "empty_folder": lambda folder: [_empty(folder / "scene")],
+    "fisheye_camera": lambda folder: [_with_fisheye(folder / "scene")],
     "mask_of_other_size": lambda folder: [_with_small_mask(_scene(folder / "scene"))],
     "cameras_missing": lambda folder: [_without_cameras(_scene(folder / "scene"))],
     "cameras_not_finite": lambda folder: [_with_infinite_camera(_scene(folder / "scene"))],

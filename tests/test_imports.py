@@ -10,7 +10,7 @@ import protome
 
 ROOT = Path(protome.__file__).parent
 
-EVERYWHERE = frozenset({"errors", "files", "progress", "units"})
+EVERYWHERE = frozenset({"errors", "face", "files", "progress", "units"})
 """What every module may import."""
 
 ALLOWED: dict[str, tuple[str, ...]] = {
@@ -18,6 +18,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     # before its folder's, and a folder stands for everything in it.
     "units": (),
     "errors": (),
+    "face": (),
     "files": (),
     "progress": (),
     "device": (),
@@ -27,9 +28,16 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "geometry.mesh": ("geometry.transforms",),
     "geometry.align": ("geometry.transforms", "geometry.mesh"),
     "scene": ("geometry",),
-    "scenes": ("geometry", "scene"),
+    "scenes.pictures": (),
+    "scenes.lens": ("geometry",),
+    "scenes.posed_file": ("scene", "scenes.pictures", "scenes.lens"),
+    "scenes.idr": ("geometry", "scene", "scenes.pictures"),
+    "scenes.h3ds": ("geometry", "scene", "scenes.pictures", "scenes.idr"),
+    "scenes.nerfstudio": ("scene", "scenes.pictures", "scenes.lens", "scenes.posed_file"),
+    "scenes.colmap": ("scene", "scenes.pictures", "scenes.lens", "scenes.posed_file"),
+    "scenes.scene_folder": ("scene", "scenes.idr", "scenes.h3ds", "scenes.nerfstudio", "scenes.colmap"),
     "capture.detector": (),  # runs in a process of its own
-    "capture.photo": (),
+    "capture.photo": ("scene",),
     "capture.landmarks": ("capture.photo",),
     "capture.mask": (),
     "capture.cameras": ("geometry", "capture.landmarks"),
@@ -57,16 +65,21 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "fit.placement": ("geometry", "scene", "field", "prior", "render", "fit.losses"),
     "fit.tracing": ("device", "geometry", "field", "render"),
     "fit.latents": ("prior",),
+    "fit.cameras": ("geometry", "scene"),
+    "fit.exposure": (),
+    "fit.pace": (),
+    "fit.choice": (),
     "fit.colours": (
-        "geometry", "field", "prior", "fit.losses", "fit.pixels", "fit.placement", "fit.schedule", "fit.tracing",
+        "geometry", "field", "prior", "fit.losses", "fit.pace", "fit.pixels", "fit.schedule", "fit.tracing",
     ),
     "fit.least_squares": (),
     "fit.samples": ("geometry", "field.field", "prior", "fit.least_squares"),
-    "fit": (
+    "fit.reconstruct": (
         "device", "geometry", "scene", "field", "prior", "render",
         "fit.losses", "fit.schedule", "fit.pixels", "fit.placement", "fit.tracing", "fit.latents",
-        "fit.colours",
+        "fit.colours", "fit.cameras", "fit.exposure", "fit.pace",
     ),
+    "fit.methods": ("field", "prior", "fit.tracing", "fit.reconstruct"),
     "meshing": ("geometry", "scene", "field", "render"),
     "preview": ("geometry", "field", "render"),
     "population.sources": (),
@@ -120,8 +133,21 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "evaluate.speed": (
         "device", "geometry", "scene", "field", "prior", "render", "fit", "meshing", "evaluate.metrics",
     ),
-    "evaluate": ("geometry", "scene", "scenes", "prior", "pipeline", "evaluate.metrics"),
-    "cli": ("pipeline", "training", "population.build", "gallery", "evaluate.speed"),
+    "evaluate.landmarks": ("geometry",),
+    "evaluate.h3ds": ("geometry", "evaluate.metrics", "evaluate.landmarks"),
+    "evaluate.now": ("geometry", "evaluate.metrics", "evaluate.landmarks"),
+    "evaluate.figures": ("geometry", "preview", "evaluate.landmarks", "evaluate.now"),
+    "evaluate.report": (
+        "geometry", "evaluate.metrics", "evaluate.landmarks", "evaluate.h3ds", "evaluate.now", "evaluate.figures",
+    ),
+    "evaluate.accuracy": (
+        "device", "geometry", "scene", "scenes", "capture", "prior", "fit", "meshing", "evaluate.metrics",
+        "evaluate.landmarks", "evaluate.h3ds",
+    ),
+    "evaluate.accuracy_report": (
+        "geometry", "scenes", "preview", "evaluate.h3ds", "evaluate.figures", "evaluate.accuracy",
+    ),
+    "cli": ("fit.choice", "pipeline", "training", "population.build", "gallery", "evaluate"),
 }  # fmt: skip
 
 

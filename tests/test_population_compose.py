@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from busts import BODY, BUSTS, LANDMARKS, WIG_VERTICES, beard, scalp, write_ict, write_mediapipe, write_valid
+from protome.face import LANDMARK_NAMES
 from protome.population.compose import ComposedHead, Composer, _draw_sliders
 from protome.population.faces import FaceModes
 from protome.population.hair import HairMasks, draw_hair_colour, recoloured, texels, vertex_colours
 from protome.population.makehuman import MakeHuman
 from protome.population.makehuman_skins import Skin
 from protome.population.shells import HairShell
-from protome.population.sources import EYE_CORNERS, LANDMARK_NAMES, ValidHeads
+from protome.population.sources import EYE_CORNERS, ValidHeads
 
 BY_NAME = {bust.name: bust for bust in BUSTS}
 NEIGHBOURS = [(0, 1), (1, 2), (2, 0)]

@@ -135,6 +135,7 @@ def test_the_command_line_takes_it(command: str, monkeypatch: pytest.MonkeyPatch
         ("protome.population.build", "build_population"),
         ("protome.gallery", "sample_heads", "morph_heads"),
         ("protome.evaluate.speed", "report_speed"),
+        ("protome.evaluate.report", "report_evaluation"),
     ):
         stand_in = types.ModuleType(module)
         vars(stand_in).update(dict.fromkeys(functions, work))

@@ -13,7 +13,8 @@ from protome.errors import InputError
 from protome.geometry.camera import Camera
 from protome.geometry.transforms import Similarity, rotation_from_vector
 from protome.scene import View
-from protome.scenes.idr import decompose, is_scene, read_idr, write_idr
+from protome.scenes.idr import decompose, read_idr, write_idr
+from protome.scenes.scene_folder import is_scene
 
 
 def random_view(name: str, seed: int, width: int = 40, height: int = 30) -> View:

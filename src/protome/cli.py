@@ -26,6 +26,7 @@ Number = Annotated[float, arg(metavar="X")]
 MaybeFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint=""), DisallowNone]
 MaybeFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint=""), DisallowNone]
 MaybeUnits = Annotated[Literal["mm", "cm", "m"] | None, arg(help_behavior_hint=""), DisallowNone]
+MaybeNames = Annotated[tuple[str, ...] | None, arg(metavar="NAME ...", help_behavior_hint=""), DisallowNone]
 MaybeInteger = Annotated[int | None, arg(metavar="N", help_behavior_hint=""), DisallowNone]
 
 app = SubcommandApp()
@@ -40,23 +41,32 @@ def reconstruct(
     seed: Integer = 0,
     resolution: MaybeInteger = None,
     units: MaybeUnits = None,
+    views: MaybeNames = None,
+    method: Annotated[str, arg(metavar="NAME")] = "sira++",
+    budget: Annotated[str | None, arg(metavar="N|Ns", help_behavior_hint=""), DisallowNone] = None,
+    refine_cameras: Flag = False,
     strict: Flag = False,
     quiet: Flag = False,
 ) -> None:
     """Turn 1 to 32 photos of one person into a full, coloured 3D head.
 
     Args:
-        inputs: The photos, or one folder that holds a scene: image/, mask/ and cameras.npz.
+        inputs: The photos, or one folder of photos with known cameras, as IDR, H3DS, nerfstudio or COLMAP has it.
         out: The folder to write: head.ply, head.glb, preview.png, field.safetensors and result.json.
         preset: How long to work: draft is a quick look, fine takes the longest and keeps the most detail.
         device: Where to compute; auto takes the graphics card if there is one.
         seed: The number that every random choice follows from; the same seed gives the same head.
         resolution: Cells of the mesh along 52 cm; if left out, the preset's.
         units: The unit of length of a scene folder's cameras; if left out, mm where one view alone needs one.
+        views: The images of a scene folder to use, or the name of an H3DS view set; if left out, all (of many, 32).
+        method: What to fit: sira++, its slow form sira, or what papers compare with: deform, h3d-net-pm, h3d-net, idr.
+        budget: Steps of the fit (300) or its seconds (60s), instead of the preset's; seconds give no repeatable head.
+        refine_cameras: Correct each camera's rotation, position and focal length during the fit, as far as is likely.
         strict: Stop at a photo with several faces, instead of taking the largest face with a warning.
         quiet: Show no progress; warnings and errors are still shown.
     """
     check_output_folder(out)
+    from protome.fit.choice import Fitting
     from protome.pipeline import reconstruct as run
 
     head = run(
@@ -66,6 +76,8 @@ def reconstruct(
         seed=seed,
         units=units,
         resolution=resolution,
+        views=views,
+        fitting=Fitting(method, budget, refine_cameras),
         strict=strict,
         quiet=quiet,
     )
@@ -220,6 +232,55 @@ def morph(
     )
 
 
+@app.command
+def evaluate(
+    prediction: Positional[Annotated[Path, arg(metavar="PRED", help_behavior_hint="(required)")]],
+    truth: Positional[Annotated[Path, arg(metavar="GT", help_behavior_hint="(required)")]],
+    protocol: Literal["surface", "h3ds", "now"] = "surface",
+    landmarks: MaybeFile = None,
+    pred_landmarks: MaybeFile = None,
+    units: MaybeUnits = None,
+    dof: Annotated[Literal["rigid", "similarity"] | None, arg(help_behavior_hint=""), DisallowNone] = None,
+    radius: Annotated[float | None, arg(metavar="MM", help_behavior_hint=""), DisallowNone] = None,
+    json: MaybeFile = None,
+    heatmap: MaybeFile = None,
+    curve: MaybeFile = None,
+    quiet: Flag = False,
+) -> None:
+    """Measure how far a predicted head is from a scan, and print the distances.
+
+    Args:
+        prediction: The predicted mesh; for now also a folder of predictions in NoW's layout.
+        truth: The scan; for surface and h3ds also a folder of H3DS, for now also the folder of the NoW data.
+        protocol: What to measure: surface (aligned rigidly, point to surface), h3ds or now (as those benchmarks do).
+        landmarks: The scan's landmarks, by name (.txt, .json, .pp or .npy); if left out, those in its folder.
+        pred_landmarks: The prediction's landmarks; if left out, surface and h3ds take it to lie near the scan.
+        units: The prediction's unit of length; if left out, m for a GLB and mm for other files.
+        dof: What the alignment may change; if left out, rigid for surface and similarity for now.
+        radius: Of the face around the tip of the nose (surface; if left out, 95) or around its middle (now).
+        json: A file for the numbers; if left out, the table alone.
+        heatmap: A file for the distances as colours on the scan: a mesh (.ply) or a picture (.png).
+        curve: A picture (.png) of the cumulative distances of now.
+        quiet: Show no progress; warnings and errors are still shown.
+    """
+    from protome.evaluate.report import report_evaluation
+
+    report_evaluation(
+        prediction,
+        truth,
+        protocol=protocol,
+        landmarks=landmarks,
+        pred_landmarks=pred_landmarks,
+        units=units,
+        dof=dof,
+        radius=radius,
+        out=json,
+        heatmap=heatmap,
+        curve=curve,
+        quiet=quiet,
+    )
+
+
 benchmark_app = SubcommandApp()
 app.command(benchmark_app, name="benchmark", help="Measure this package on this machine.")
 
@@ -246,6 +307,35 @@ def speed(
     from protome.evaluate.speed import report_speed
 
     report_speed(out=out, views=views, preset=preset, device=device, seed=seed, quiet=quiet)
+
+
+@benchmark_app.command
+def accuracy(
+    scenes: Folder,
+    out: Folder,
+    quick: Flag = False,
+    preset: Literal["draft", "standard", "fine"] = "standard",
+    meshes: Annotated[tuple[str, ...], arg(metavar="NAME=DIR ...", help_behavior_hint="")] = (),
+    jobs: MaybeInteger = None,
+    quiet: Flag = False,
+) -> None:
+    """Reconstruct heads whose truth is known with every method, and write tables, a figure and a page.
+
+    A stopped run goes on where it was.
+
+    Args:
+        scenes: A folder of scenes in H3DS's layout: H3DS itself, or what benchmarks/scenes.py writes.
+        out: The folder for meshes, numbers, accuracy.png, subjects.jpg and benchmark.md.
+        quick: Four subjects, 1, 3 and 8 views, and the other methods on two of the subjects.
+        preset: How long each fit works.
+        meshes: Other methods' meshes to measure as well: folders of SUBJECT_VIEWS.ply in the scene's frame.
+        jobs: How many processes of one thread to use; if left out, one for each processor core.
+        quiet: Show no progress; warnings and errors are still shown.
+    """
+    check_output_folder(out)
+    from protome.evaluate.accuracy_report import benchmark_accuracy
+
+    benchmark_accuracy(scenes, out, quick=quick, preset=preset, meshes=meshes, jobs=jobs, quiet=quiet)
 
 
 def _show_warning(

@@ -7,30 +7,36 @@ import platform
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 from PIL import Image
 
 from protome.capture.capture import capture_photos, locate_head
 from protome.capture.head import UNIT_IN_MM, Units
 from protome.device import choose_device
 from protome.errors import InputError
+from protome.face import LANDMARK_NAMES
 from protome.files import check_output_folder, write_atomically
+from protome.fit.choice import Fitting
+from protome.fit.methods import method
+from protome.fit.pace import Budget
 from protome.fit.pixels import head_window
 from protome.fit.reconstruct import FIT_PRESETS, FitResult, fit_head
 from protome.geometry.camera import Camera
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity
 from protome.meshing.extract import extract_mesh
+from protome.meshing.seen import seen_by
 from protome.preview import preview_sheet
 from protome.prior import Prior
 from protome.progress import progress
 from protome.render.render import Rendering, render
 from protome.scene import Scene
-from protome.scenes.idr import is_scene, read_idr
+from protome.scenes.scene_folder import is_scene, read_scene
 from protome.units import UNIT_MM
 
 MAX_PHOTOS = 32
@@ -43,9 +49,11 @@ class Head:
     """A reconstructed head."""
 
     mesh: Mesh
-    """Head frame, millimetres; vertex colours and normals."""
+    """Head frame, millimetres; vertex colours and normals, and how well the photos show each vertex."""
     mesh_world: Mesh
     """The same in the scene's own world frame and units (for photos: equal to `mesh`)."""
+    landmarks: dict[str, Float[np.ndarray, "3"]]
+    """Six landmarks of the face by name (those of H3DS), where `mesh_world` is."""
     fit: FitResult
     scene: Scene
     posed: bool
@@ -113,6 +121,8 @@ class Head:
             "head_mm_from_world": to_mm.compose(world.to("cpu")).matrix().tolist() if self.posed else None,
             "cameras": cameras,
             "mesh": {"vertices": len(self.mesh.vertices), "faces": len(self.mesh.faces)},
+            "landmarks": {name: point.tolist() for name, point in self.landmarks.items()},
+            "gains": None if self.fit.gains is None else self.fit.gains.tolist(),
             "curves": self.fit.curves,
         }
 
@@ -136,14 +146,18 @@ def reconstruct(
     seed: int = 0,
     units: Units | None = None,
     resolution: int | None = None,
+    views: Sequence[str] | None = None,
+    fitting: Fitting | None = None,
     strict: bool = False,
     quiet: bool = False,
 ) -> Head:
-    """Reconstruct one person's head from 1 to 32 photos, or from one posed scene folder in IDR's format.
+    """Reconstruct one person's head from 1 to 32 photos, or from one posed scene folder.
 
+    `protome.scenes.scene_folder.read_scene` says which folders those are, and what `views` of them can be named.
     `units` is the length unit of a posed scene's world. One view alone cannot tell the scale and takes it as
     millimetres if nothing is given; several views find it by themselves and check it against a given unit.
-    `resolution` is the number of mesh cells along the modelled volume's longest side.
+    `resolution` is the number of mesh cells along the modelled volume's longest side. With a budget in seconds the
+    result depends on the machine; otherwise on a processor the same seed gives the same head.
 
     Raises:
         InputError: an input is missing or unusable, or an option has no such value.
@@ -154,30 +168,46 @@ def reconstruct(
         raise InputError(f"{units} is no unit of length here: use one of {', '.join(UNIT_IN_MM)}")
     if resolution is not None and not 16 <= resolution <= 1024:
         raise InputError(f"a resolution of {resolution} makes no usable mesh: give 16 to 1024")
+    fitting = fitting or Fitting()
+    chosen = method(fitting.method)
+    budget = None if fitting.budget is None else Budget.parse(fitting.budget)
     paths = [Path(item) for item in inputs]
     if not 1 <= len(paths) <= MAX_PHOTOS:
         raise InputError(f"{len(paths)} inputs were given: give 1 to {MAX_PHOTOS} photos, or one scene folder")
     seconds: dict[str, float] = {}
 
     posed = len(paths) == 1 and is_scene(paths[0])
+    if views is not None and not posed:
+        raise InputError("views were named but no scene folder was given: give just the photos that you want")
     with _timed(seconds, "capture", quiet):
-        scene = _posed_scene(paths[0], units) if posed else capture_photos(paths, strict=strict)
+        scene = _posed_scene(paths[0], views, units) if posed else capture_photos(paths, strict=strict)
     with _timed(seconds, "prior", quiet=True):
         where = choose_device(device)
-        prior = Prior.load().to(where)
+        prior = chosen.prior().to(where)
     started = time.perf_counter()
-    fit = fit_head(scene, prior, FIT_PRESETS[preset], shared_frame=posed, seed=seed, quiet=quiet)
+    config = replace(chosen.settings(FIT_PRESETS[preset]), refine_cameras=fitting.refine_cameras)
+    fit = fit_head(scene, prior, config, shared_frame=posed, seed=seed, budget=budget, quiet=quiet)
     seconds["fit"] = time.perf_counter() - started
+    if fit.cameras is not None:
+        pairs = zip(scene.views, fit.cameras, strict=True)
+        scene = replace(scene, views=tuple(replace(view, camera=camera) for view, camera in pairs))
     with _timed(seconds, "mesh", quiet):
         inner = extract_mesh(fit.bind(), prior.bounds, resolution or RESOLUTIONS[preset])
-    fit = fit.to("cpu")
-    mesh = inner.scaled(UNIT_MM)
-    world = inner.transformed(fit.head_from_world[0].inverse()) if posed else mesh
-    return Head(mesh, world, fit, scene, posed, preset, seed, str(where), seconds)
+        fit = fit.to("cpu")
+        placed = [fit.head_from_world[0 if posed else number] for number in range(len(scene.views))]
+        cameras = [view.camera.transformed(place) for view, place in zip(scene.views, placed, strict=True)]
+        inner = replace(inner, seen=seen_by(inner, cameras))
+    out_of_inner = fit.head_from_world[0].inverse() if posed else Similarity.scaling(UNIT_MM)
+    points = out_of_inner.apply(prior.to("cpu").landmarks_of(fit.field, fit.code)).double().numpy()
+    landmarks = dict(zip(LANDMARK_NAMES, points, strict=True))
+    return Head(
+        inner.scaled(UNIT_MM), inner.transformed(out_of_inner), landmarks, fit, scene, posed, preset, seed, str(where),
+        seconds,
+    )  # fmt: skip
 
 
-def _posed_scene(folder: Path, units: Units | None) -> Scene:
-    views = read_idr(folder)
+def _posed_scene(folder: Path, names: Sequence[str] | None, units: Units | None) -> Scene:
+    views = read_scene(folder, names)
     # Several views tell the head's size in whatever unit the scene has; one view alone cannot.
     return locate_head(views, units or ("mm" if len(views) == 1 else None))
 

@@ -69,7 +69,7 @@ class Prior:
     shape: LatentStatistics
     appearance: LatentStatistics
     landmarks: Float[Tensor, "6 3"]
-    """Mean facial landmarks (`protome.population.sources.LANDMARK_NAMES`), inner units."""
+    """Mean facial landmarks (`protome.face.LANDMARK_NAMES`), inner units."""
     bounds: Float[Tensor, "2 3"]
     """Lower and upper corner of the modelled volume, inner units."""
 
@@ -112,6 +112,17 @@ class Prior:
     def sample(self, generator: torch.Generator, temperature: float = 1.0) -> HeadCode:
         """Draw a person from the Gaussians fitted to the training latents."""
         return HeadCode(*(own.sample(generator, temperature) for own in (self.shape, self.appearance)))
+
+    def landmarks_of(self, field: HeadField, code: HeadCode, rounds: int = 30) -> Float[Tensor, "6 3"]:
+        """Return the landmarks of a head whose field started as this prior's: the points that come to lie in the
+        reference where the mean head's landmarks lie. Without a deformation they are the mean head's.
+        """
+        mean = self.landmarks[None]
+        reference = mean + self.field.displacement(mean, self.shape.mean[None])
+        points = mean
+        for _ in range(rounds):  # a fixed point, because displacements change slowly from place to place
+            points = reference - field.displacement(points, code.shape[None])
+        return points[0]
 
     def bind(self, code: HeadCode) -> Field:
         """Return the field of one head."""

@@ -11,6 +11,9 @@ from torch import Tensor
 from protome.geometry.camera import Camera
 from protome.geometry.transforms import Similarity
 
+LARGEST_SIDE = 2048
+"""Pixels of a photo's longer side that are kept; more only costs memory."""
+
 
 @dataclass(frozen=True)
 class View:
@@ -56,6 +59,24 @@ class View:
             self.camera.resized(size[1], size[0]),
             None if self.landmarks is None else self.landmarks * scale,
         )
+
+
+@dataclass(frozen=True)
+class Unmasked:
+    """One posed photo in which nobody has outlined the person yet; with a mask it becomes a view."""
+
+    name: str
+    image: Float[Tensor, "h w 3"]
+    camera: Camera
+
+    def with_mask(self, mask: Float[Tensor, "h w"]) -> View:
+        """Return the view with this mask."""
+        return View(self.name, self.image, mask, self.camera)
+
+    def resized(self, longest: int) -> Unmasked:
+        """Return the photo resampled as `View.resized` does."""
+        small = self.with_mask(torch.zeros(self.image.shape[:2])).resized(longest)
+        return Unmasked(self.name, small.image, small.camera)
 
 
 @dataclass(frozen=True)

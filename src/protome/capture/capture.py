@@ -8,19 +8,24 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from protome.capture.cameras import camera_from_landmarks, turned_degrees
 from protome.capture.head import Units, head_from_landmarks
-from protome.capture.landmarks import Detection, choose_face, detect, load_face_landmarks
+from protome.capture.landmarks import Detection, FaceLandmarks, choose_face, detect, load_face_landmarks
 from protome.capture.mask import person_mask
 from protome.capture.photo import load_photo
 from protome.errors import InputError, ProtomeWarning
 from protome.geometry.transforms import Similarity
-from protome.scene import Scene, View
+from protome.scene import Scene, Unmasked, View
 from protome.units import UNIT_MM
 
 UNSURE_TURNED = 60.0
 """Degrees from the front beyond which face landmarks, and so the camera, are off by more than about 5 degrees."""
+
+LEAST_SEEN = 0.25
+"""Share of the face that must lie inside an image for its person to be outlined."""
 
 
 def capture_photos(paths: Sequence[str | Path], strict: bool = False) -> Scene:
@@ -52,21 +57,53 @@ def capture_photos(paths: Sequence[str | Path], strict: bool = False) -> Scene:
     return Scene(tuple(views), Similarity.scaling(1 / UNIT_MM))
 
 
-def locate_head(views: Sequence[View], units: Units | None) -> Scene:
+def locate_head(views: Sequence[View | Unmasked], units: Units | None) -> Scene:
     """Find the head in posed views; the scene keeps their world frame, and landmarks where they agree with the head.
 
-    Landmarks that views already have are kept; `units` is the length unit of the cameras, None where it is unknown.
+    Landmarks that views already have are kept, and masks are made where they are missing, also of views from behind;
+    `units` is the length unit of the cameras, None where it is unknown.
 
     Raises:
         InputError: as `head_from_landmarks`.
     """
-    blank = [i for i, view in enumerate(views) if view.landmarks is None]
-    found = list(views)
-    for i, detection in zip(blank, detect([views[i].image for i in blank], with_masks=False), strict=True):
-        found[i] = replace(views[i], landmarks=_face_on_person(views[i], detection))
-    placement = head_from_landmarks(found, units, load_face_landmarks())
-    kept = (view if used else replace(view, landmarks=None) for view, used in zip(found, placement.used, strict=True))
-    return Scene(tuple(kept), placement.head_from_world)
+    unmasked = [i for i, view in enumerate(views) if isinstance(view, Unmasked)]
+    persons = dict(zip(unmasked, detect([views[i].image for i in unmasked], with_masks=True), strict=True))
+    # Until the head is found, the person is what the segmentation says.
+    found = [
+        view.with_mask(persons[i].person_mask) if isinstance(view, Unmasked) else view for i, view in enumerate(views)
+    ]
+    blank = [i for i, view in enumerate(found) if view.landmarks is None and i not in persons]
+    faces = persons | dict(zip(blank, detect([found[i].image for i in blank], with_masks=False), strict=True))
+    for i, detection in faces.items():
+        found[i] = replace(found[i], landmarks=_face_on_person(found[i], detection))
+    face = load_face_landmarks()
+    placement = head_from_landmarks(found, units, face)
+    for i, used in enumerate(placement.used):
+        if not used:
+            found[i] = replace(found[i], landmarks=None)
+    for i, detection in persons.items():
+        mask = _mask_of_head(found[i], detection, placement.head_from_world, face)
+        found[i] = replace(found[i], mask=mask)
+    return Scene(tuple(found), placement.head_from_world)
+
+
+def _mask_of_head(
+    view: View, detection: Detection, head_from_world: Similarity, face: FaceLandmarks
+) -> Float[Tensor, "h w"]:
+    """Return the mask of the person whose head is known; empty where the camera does not see its face's place.
+
+    From behind, the face is hidden by the head and so lies within the person's outline all the same.
+    """
+    points = view.landmarks
+    if points is None:
+        world = head_from_world.inverse().apply(face.positions / UNIT_MM)
+        if float(view.camera.to_camera(world)[:, 2].min()) <= 0:
+            return torch.zeros_like(view.mask)
+        points = view.camera.project(world)
+        points = points[((points > 0) & (points < torch.tensor([*view.mask.shape[::-1]]))).all(1)]
+        if len(points) < LEAST_SEEN * len(world):
+            return torch.zeros_like(view.mask)
+    return person_mask(view.image, detection.person_mask, points)
 
 
 def _face_on_person(view: View, detection: Detection) -> torch.Tensor | None:

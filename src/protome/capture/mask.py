@@ -23,9 +23,9 @@ FLAT = 1e-4
 
 
 def person_mask(
-    image: Float[Tensor, "h w 3"], probability: Float[Tensor, "h w"], face: Float[Tensor, "478 2"]
+    image: Float[Tensor, "h w 3"], probability: Float[Tensor, "h w"], face: Float[Tensor, "n 2"]
 ) -> Float[Tensor, "h w"]:
-    """Return the mask in [0, 1] of the person whose face is given, hair and clothes included.
+    """Return the mask in [0, 1] of the person whose face is given by points on it, hair and clothes included.
 
     The connected part of the probable person that holds the face is kept. Its outline then moves to the image's own
     edges: colours decide within a band (GrabCut: Rother, Kolmogorov and Blake, 2004), and a guided filter (He, Sun and

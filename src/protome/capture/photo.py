@@ -13,11 +13,10 @@ from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
 from protome.errors import InputError
+from protome.scene import LARGEST_SIDE
 
 SMALLEST_SIDE = 64
 """Pixels; a face in anything smaller carries no shape."""
-LARGEST_SIDE = 2048
-"""Pixels of the longer side that are kept; more only costs memory."""
 FILM_DIAGONAL_MM = math.hypot(36.0, 24.0)
 """The frame that "35 mm equivalent" focal lengths refer to (CIPA DCG-001: equal diagonal angles of view)."""
 INCH_MM = 25.4

@@ -13,6 +13,8 @@ import igl
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from protome.errors import InputError
 from protome.geometry.align import Dof, Foot, Surface, icp
@@ -28,20 +30,22 @@ ALIGNMENT_SAMPLES = 6000
 
 @dataclass(frozen=True)
 class Spread:
-    """A distribution in three numbers, in millimetres or degrees; NaN where it is empty."""
+    """A distribution in a few numbers, in millimetres or degrees; NaN where it is empty."""
 
     mean: float
     median: float
     p90: float
     """The value that 90 % of the samples stay below."""
+    std: float
     count: int
 
     @staticmethod
     def of(values: Float[np.ndarray, "n"]) -> Spread:
         """Return the summary of some values."""
         if len(values) == 0:
-            return Spread(np.nan, np.nan, np.nan, 0)
-        return Spread(float(values.mean()), float(np.median(values)), float(np.percentile(values, 90)), len(values))
+            return Spread(np.nan, np.nan, np.nan, np.nan, 0)
+        mean, median, p90 = float(values.mean()), float(np.median(values)), float(np.percentile(values, 90))
+        return Spread(mean, median, p90, float(values.std()), len(values))
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ def compare(
     """
     if dof == "rigid" and start is not None and abs(float(start.scale) - 1.0) > 1e-6:
         raise ValueError(f"a rigid comparison needs a start of scale 1, got {float(start.scale):.6g}")
-    truth, prediction = _welded(truth), _welded(prediction)
+    truth, prediction = welded(truth), welded(prediction)
     near = _reaching(truth, nose_tip, face_radius)
     if len(near) == 0:
         raise InputError(
@@ -166,7 +170,7 @@ def compare(
     )
 
 
-def _welded(mesh: Mesh) -> Mesh:
+def welded(mesh: Mesh) -> Mesh:
     """Return the mesh with one vertex per position: texture seams would look like borders and creases."""
     extent = float(np.ptp(mesh.vertices, axis=0).max()) if len(mesh.vertices) else 1.0
     keys = np.rint(mesh.vertices / (1e-7 * max(extent, 1e-300))).astype(np.int64)
@@ -201,12 +205,7 @@ class _Back:
     def __init__(self, truth: Mesh, samples: SurfaceSamples) -> None:
         self.samples = samples
         self.truth = Surface(truth)
-        self.borders = _border_edges(truth)
-        self.border_vertices = np.zeros(len(truth.vertices), bool)
-        for edge in range(3):
-            rows = truth.faces[self.borders[:, edge]]
-            self.border_vertices[rows[:, (edge + 1) % 3]] = True
-            self.border_vertices[rows[:, (edge + 2) % 3]] = True
+        self.border = OpenBorder(truth)
 
     def distances(
         self, truth_from_prediction: Similarity, nose_tip: Float[np.ndarray, "3"], radius: float
@@ -214,15 +213,31 @@ class _Back:
         """Return the distances of the samples whose nearest truth point lies in the region and off the borders."""
         foot = self.truth.closest(_moved(self.samples.points, truth_from_prediction))
         near = np.linalg.norm(foot.points - nose_tip, axis=1) <= radius
-        return foot.distances[near & ~self.on_border(foot)]
+        return foot.distances[near & ~self.border.holds(foot)]
 
-    def on_border(self, foot: Foot) -> Bool[np.ndarray, "n"]:
-        """Return which nearest points lie on an open border of the truth."""
-        faces = self.truth.faces[foot.faces]
-        zero = _barycentric(self.truth.vertices[faces], foot.points) < 1e-5
-        on_edge = (zero & self.borders[foot.faces]).any(1)
+
+class OpenBorder:
+    """Where a mesh ends: the edges of a single face. Weld the mesh before, or its texture seams count too."""
+
+    def __init__(self, mesh: Mesh, *, rim_only: bool = False) -> None:
+        """Find the border of a mesh, or only its rim: the longest connected part, without holes as of eyes."""
+        self.mesh = mesh
+        self.edges = _border_edges(mesh)
+        if rim_only:
+            self.edges = _longest(mesh, self.edges)
+        self.vertices = np.zeros(len(mesh.vertices), bool)
+        for edge in range(3):
+            rows = mesh.faces[self.edges[:, edge]]
+            self.vertices[rows[:, (edge + 1) % 3]] = True
+            self.vertices[rows[:, (edge + 2) % 3]] = True
+
+    def holds(self, foot: Foot) -> Bool[np.ndarray, "n"]:
+        """Return which nearest points of this mesh lie on its open border."""
+        faces = self.mesh.faces[foot.faces]
+        zero = _barycentric(self.mesh.vertices[faces], foot.points) < 1e-5
+        on_edge = (zero & self.edges[foot.faces]).any(1)
         corner = np.take_along_axis(faces, np.argmin(zero, 1)[:, None], 1)[:, 0]
-        return on_edge | ((zero.sum(1) == 2) & self.border_vertices[corner])
+        return on_edge | ((zero.sum(1) == 2) & self.vertices[corner])
 
 
 def _border_edges(mesh: Mesh) -> Bool[np.ndarray, "f 3"]:
@@ -230,6 +245,18 @@ def _border_edges(mesh: Mesh) -> Bool[np.ndarray, "f 3"]:
     edges = np.sort(np.stack([mesh.faces[:, [1, 2]], mesh.faces[:, [2, 0]], mesh.faces[:, [0, 1]]], 1), 2)
     _, inverse, counts = np.unique(edges.reshape(-1, 2), axis=0, return_inverse=True, return_counts=True)
     return (counts[inverse.reshape(-1)] == 1).reshape(-1, 3)
+
+
+def _longest(mesh: Mesh, border: Bool[np.ndarray, "f 3"]) -> Bool[np.ndarray, "f 3"]:
+    """Return the edges of the longest connected border."""
+    face, corner = np.nonzero(border)
+    a, b = mesh.faces[face, (corner + 1) % 3], mesh.faces[face, (corner + 2) % 3]
+    count = len(mesh.vertices)
+    labels = connected_components(coo_array((np.ones(len(a)), (a, b)), (count, count)), directed=False)[1]
+    lengths = np.bincount(labels[a], np.linalg.norm(mesh.vertices[a] - mesh.vertices[b], axis=1), count)
+    kept = np.zeros_like(border)
+    kept[face, corner] = labels[a] == lengths.argmax()
+    return kept
 
 
 def _barycentric(triangles: Float[np.ndarray, "n 3 3"], points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from protome.device import choose_device
 from protome.errors import InputError
 from protome.evaluate.metrics import compare
+from protome.face import NOSE_TIP
 from protome.field.field import Field
 from protome.files import check_output_file, write_atomically
 from protome.fit.reconstruct import FIT_PRESETS, FitConfig, fit_head, shape_steps
@@ -28,8 +29,6 @@ from protome.render.render import render
 from protome.scene import Scene, View
 from protome.units import UNIT_MM
 
-NOSE_TIP = 2
-"""Its place among a prior's landmarks."""
 SELECTIVE = 0.12
 """Share of the background's rays that SIRA++ leaves out from each mark on."""
 AZIMUTHS = {1: (8.0,), 2: (-25.0, 25.0), 3: (4.0, 45.0, -45.0)}

@@ -12,15 +12,15 @@ from torch import Tensor
 
 from protome.field.head import HeadField
 from protome.fit import losses
+from protome.fit.pace import Pace
 from protome.fit.pixels import PixelTable
-from protome.fit.placement import Placement
 from protome.fit.schedule import rate_factor
 from protome.fit.tracing import HeadTracer
 from protome.geometry.camera import Camera, Rays
 from protome.prior import HeadCode
 from protome.units import UNIT_MM
 
-_MOST = 40_000
+MOST_PIXELS = 40_000
 """Pixels that are looked at; more do not make the colours better within a few hundred steps."""
 _CHUNK = 4096
 _AROUND = 32
@@ -54,32 +54,31 @@ class _Seen:
 def fit_colours(
     head: HeadField,
     code: HeadCode,
-    placement: Placement,
     tracer: HeadTracer,
-    table: PixelTable,
+    pixels: PixelTable,
     *,
-    steps: int,
     rays: int,
     rate: float,
+    pace: Pace,
     generator: torch.Generator,
-    step: Callable[..., None],
+    step: Callable[[float, str], None],
 ) -> list[float]:
-    """Move the renderer's weights towards the photos' colours and return the loss of each step.
+    """Move the renderer's weights towards the pixels' colours and return the loss of each step.
 
     What the pixels see is found once, so that a step costs a tenth of one that moves the shape too. It is for what a
     photo tells of colour and not of shape: one photo's shading, explained by ever more steps, bends the face. What no
-    photo shows keeps the colour that it has.
+    photo shows keeps the colour that it has. The pixels' rays are in the head frame as fitted.
     """
-    batch = table.draw(min(_MOST, 4 * len(table)), generator)
-    seen = _seen(head, code, tracer, placement.move(batch.rays, batch.view), batch.colour, batch.mask > 0.5)
+    seen = _seen(head, code, tracer, pixels.rays, pixels.colour, pixels.mask > 0.5)
     if len(seen.colour) == 0:
         return []
     hidden = _hidden(head, code, tracer, seen)
     head.renderer.requires_grad_(True)
     optimiser = torch.optim.Adam(head.renderer.parameters(), rate)
-    curve = []
-    for number in range(steps):
-        optimiser.param_groups[0]["lr"] = rate * rate_factor(number / steps)
+    curve: list[float] = []
+    done = pace.done(0)
+    while done < 1:
+        optimiser.param_groups[0]["lr"] = rate * rate_factor(done)
         some = seen.drawn(rays, generator)
         both = _joined([some, hidden.drawn(rays // 3, generator)]) if len(hidden.colour) else some
         found = _colour(head, code, both)
@@ -90,7 +89,8 @@ def fit_colours(
         loss.backward()
         optimiser.step()
         curve.append(float(loss.detach()))
-        step(1, f"colour {curve[-1]:.3f}")
+        before, done = done, pace.done(len(curve))
+        step(done - before, f"colour {curve[-1]:.3f}")
     return curve
 
 

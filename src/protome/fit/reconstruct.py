@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -12,12 +12,16 @@ from torch import Tensor
 from protome.field.field import Field
 from protome.field.head import HeadField
 from protome.fit import losses
-from protome.fit.colours import fit_colours
+from protome.fit.cameras import CameraCorrections
+from protome.fit.colours import MOST_PIXELS, fit_colours
+from protome.fit.exposure import Exposure
 from protome.fit.latents import LatentBasis
+from protome.fit.pace import Budget, Pace
 from protome.fit.pixels import PixelTable, pixel_table
 from protome.fit.placement import Placement
 from protome.fit.schedule import background_share, mask_sharpness, rate_factor
 from protome.fit.tracing import HeadTracer, TracingConfig
+from protome.geometry.camera import Camera, Rays
 from protome.geometry.transforms import Similarity
 from protome.prior import HeadCode, Prior, save_head
 from protome.progress import progress
@@ -46,11 +50,19 @@ class FitConfig:
     """The same with one photo: more of them bend the face to explain its shading."""
     colour_steps: int = 300
     """Steps that then move the renderer alone."""
+    renderer_first: bool = False
+    """The renderer moves from the first step on: its prior knows no colours."""
+    refine_cameras: bool = False
+    """Whether each view's rotation, position and focal length move too."""
+    match_exposures: bool = True
+    """Whether each of several photos has gains of its own."""
     latent_rate: float = 0.05
     """In standard deviations of the prior's latents per step."""
     placement_rate: float = 1e-3
     deformation_rate: float = 1e-4
     renderer_rate: float = 5e-4
+    nuisance_rate: float = 0.02
+    """Of cameras and exposures, in their standard deviations per step."""
     renderer_frequencies: int = 8
     """Frequencies of the reference point that the adapted renderer sees; the prior's has fewer."""
     tracing: TracingConfig = field(default_factory=TracingConfig)
@@ -62,6 +74,8 @@ class FitConfig:
     """Share of the background's rays that is left out from each of four marks on (SIRA++, selective sampling)."""
     latent: float = 1e-2
     """Weight of the mean squared latent in standard deviations (ours: one view leaves most of them open)."""
+    nuisance: float = 1e-2
+    """The same of cameras' and exposures' corrections."""
 
 
 FIT_PRESETS = {
@@ -86,6 +100,10 @@ class FitResult:
     """Each loss term at each step."""
     queries: int = 0
     """Points asked of the networks to find the surface."""
+    cameras: tuple[Camera, ...] | None = None
+    """The views' cameras as refined, in the scene's world frame; None where they were taken as given."""
+    gains: Float[Tensor, "v 3"] | None = None
+    """How much brighter each photo shows each colour than the photos' mean; None where that was not asked."""
 
     def bind(self) -> Field:
         """Return the head as a field."""
@@ -100,6 +118,8 @@ class FitResult:
             tuple(place.to(device) for place in self.head_from_world),
             self.curves,
             self.queries,
+            self.cameras,
+            self.gains,
         )
 
     def save(self, path: Path) -> None:
@@ -115,6 +135,8 @@ class _Fit:
     shape: LatentBasis
     appearance: LatentBasis
     placement: Placement
+    cameras: CameraCorrections | None
+    exposure: Exposure | None
     bounds: Tensor
     tracer: HeadTracer
     config: FitConfig
@@ -124,10 +146,15 @@ class _Fit:
     def bind(self) -> Field:
         return self.head.bind(self.shape.code(), self.appearance.code())
 
+    def rays(self, batch: PixelTable) -> Rays:
+        """Return the rays of pixels, in the head frame as the fit now sees it."""
+        rays = batch.rays if self.cameras is None else self.cameras.move(batch.rays, batch.view)
+        return self.placement.move(rays, batch.view)
+
 
 def step_losses(fit: _Fit, batch: PixelTable, sharpness: float, generator: torch.Generator) -> dict[str, Tensor]:
     """Return the weighted loss terms of one batch of rays (SIRA++, section 3.3)."""
-    config, rays, count = fit.config, fit.placement.move(batch.rays, batch.view), len(batch)
+    config, rays, count = fit.config, fit.rays(batch), len(batch)
     now = fit.bind()
     trace = fit.tracer(now.sdf, rays)
     usable = ~trace.started_inside
@@ -135,6 +162,8 @@ def step_losses(fit: _Fit, batch: PixelTable, sharpness: float, generator: torch
     points = hit_points(now.surface, rays[seen], trace.depth[seen])
     at = now.surface(points)
     colours = now.colour(points, at.normals, rays.directions[seen], at.feature)
+    if fit.exposure is not None:
+        colours = fit.exposure.seen(colours, batch.view[seen])
     explained = (batch.mask < 0.5) & (sharpness * trace.lowest > _FAR)
     rest = ~seen & batch.decided & usable & ~explained
     lowest = now.sdf(rays[rest].at(trace.depth[rest]))
@@ -143,6 +172,9 @@ def step_losses(fit: _Fit, batch: PixelTable, sharpness: float, generator: torch
         "mask": config.mask * losses.silhouette(lowest, batch.mask[rest], sharpness, count),
         "latent": config.latent * (fit.shape.amount.square().mean() + fit.appearance.amount.square().mean()),
     }
+    for name, corrections in (("cameras", fit.cameras), ("exposure", fit.exposure)):
+        if corrections is not None:
+            terms[name] = config.nuisance * corrections.penalty()
     if fit.networks_move:
         around = now.surface(_eikonal_points(fit, points.detach(), generator))
         terms["eikonal"] = config.eikonal * losses.eikonal(around.gradient)
@@ -164,12 +196,14 @@ def new_fit(scene: Scene, prior: Prior, config: FitConfig, *, shared_frame: bool
     torch.manual_seed(seed)
     device = prior.bounds.device
     head = prior.field.with_finer_colour(config.renderer_frequencies).requires_grad_(False)
-    frames = 1 if shared_frame else len(scene.views)
+    views = len(scene.views)
     return _Fit(
         head,
         LatentBasis(prior.shape).to(device),
         LatentBasis(prior.appearance).to(device),
-        Placement(frames, head.centre, shared_frame and len(scene.views) > 1).to(device),
+        Placement(1 if shared_frame else views, head.centre, shared_frame and views > 1).to(device),
+        CameraCorrections(scene.views, scene.head_from_world).to(device) if config.refine_cameras else None,
+        Exposure(views).to(device) if config.match_exposures and views > 1 else None,
         prior.bounds,
         HeadTracer(config.tracing, prior.bounds, torch.Generator().manual_seed(seed)),
         config,
@@ -182,70 +216,130 @@ def shape_steps(config: FitConfig, views: int) -> int:
     return round(config.single_steps + share * (config.network_steps - config.single_steps))
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """How a fit's budget is shared out."""
+
+    steps: int
+    """Of the phases that move the shape."""
+    colour_steps: int
+    latents: float
+    """Share of `steps` in which the latents alone move."""
+    shape: float
+    """Share of the time that goes into `steps`."""
+    seconds: float | None
+
+    @staticmethod
+    def of(config: FitConfig, views: int, budget: Budget) -> _Plan:
+        """Return the configuration's own plan, scaled to a budget."""
+        steps, colours = config.latent_steps + shape_steps(config, views), config.colour_steps
+        total = steps + colours / COLOUR_STEP
+        scale = 1.0 if budget.steps is None else budget.steps / total
+        return _Plan(
+            round(scale * steps), round(scale * colours), config.latent_steps / max(1, steps), steps / max(total, 1),
+            budget.seconds,
+        )  # fmt: skip
+
+    def pace(self) -> Pace:
+        """Start the clock of the shape's phases."""
+        return Pace(self.steps, None if self.seconds is None else self.seconds * self.shape)
+
+    def colour_pace(self) -> Pace:
+        """Start the clock of the colours' phase."""
+        return Pace(self.colour_steps, None if self.seconds is None else self.seconds * (1 - self.shape))
+
+
 def fit_head(
-    scene: Scene, prior: Prior, config: FitConfig, *, shared_frame: bool, seed: int = 0, quiet: bool = False
+    scene: Scene,
+    prior: Prior,
+    config: FitConfig,
+    *,
+    shared_frame: bool,
+    seed: int = 0,
+    budget: Budget | None = None,
+    quiet: bool = False,
 ) -> FitResult:
     """Fit a prior to a scene.
 
     `shared_frame` says that the views' cameras are known in one frame (a posed scene): then one correction
-    moves the head in that frame, with its scale from two views up. Otherwise each photo has its own.
+    moves the head in that frame, with its scale from two views up. Otherwise each photo has its own. The schedule is
+    made of shares of the run, so that a budget scales all of it; one in seconds is not reproducible from the seed.
     """
     device = prior.bounds.device
     generator = torch.Generator().manual_seed(seed)
     fit = new_fit(scene, prior, config, shared_frame=shared_frame, seed=seed)
-    frames = len(fit.placement.rotation)
     table = pixel_table(scene, prior.bounds.cpu(), config.size).to(device)
     curves: dict[str, list[float]] = {}
-    total = config.latent_steps + shape_steps(config, len(scene.views))
-    with progress("fitting", total + config.colour_steps / COLOUR_STEP, quiet=quiet) as step:
-        for number in range(total):
-            if number == 0:
-                optimiser = _latent_optimiser(fit)
-            if number == config.latent_steps:
-                optimiser = _network_optimiser(fit)
-                fit.networks_move = True
+    plan = _Plan.of(config, len(scene.views), budget or Budget())
+    with progress("fitting", 1.0, quiet=quiet) as step:
+        pace, number, optimiser = plan.pace(), 0, None
+        done = pace.done(number)
+        while done < 1:
+            moves = done >= plan.latents
+            if optimiser is None or moves != fit.networks_move:
+                fit.networks_move = moves
+                optimiser = _optimiser(fit)
             for group in optimiser.param_groups:
-                group["lr"] = group["start"] * rate_factor(number / total)
-            batch = table.draw(config.rays, generator, background_share(number / total, config.drop_background))
-            terms = step_losses(fit, batch, mask_sharpness(number / total), generator)
+                group["lr"] = group["start"] * rate_factor(done)
+            batch = table.draw(config.rays, generator, background_share(done, config.drop_background))
+            terms = step_losses(fit, batch, mask_sharpness(done), generator)
             optimiser.zero_grad(set_to_none=True)
             torch.stack(list(terms.values())).sum().backward()
             optimiser.step()
             for key, value in terms.items():
                 curves.setdefault(key, []).append(float(value.detach()))
-            step(1, f"colour {curves['colour'][-1]:.3f}  mask {curves['mask'][-1]:.3f}")
+            number += 1
+            before, done = done, pace.done(number)
+            step(plan.shape * (done - before), f"colour {curves['colour'][-1]:.3f}  mask {curves['mask'][-1]:.3f}")
         code = HeadCode(fit.shape.code().detach(), fit.appearance.code().detach())
         fit.head.requires_grad_(False)
-        if config.colour_steps:
+        if plan.colour_steps:
             curves["colour alone"] = fit_colours(
-                fit.head, code, fit.placement, fit.tracer, table,
-                steps=config.colour_steps, rays=config.rays, rate=config.renderer_rate, generator=generator,
-                step=lambda amount=1, detail="": step(amount / COLOUR_STEP, detail),
+                fit.head, code, fit.tracer, _as_seen(fit, table, generator), rays=config.rays,
+                rate=config.renderer_rate, pace=plan.colour_pace(), generator=generator,
+                step=lambda share, detail: step((1 - plan.shape) * share, detail),
             )  # fmt: skip
+    return _result(fit, scene, code, curves)
+
+
+def _as_seen(fit: _Fit, table: PixelTable, generator: torch.Generator) -> PixelTable:
+    """Return many pixels with their rays where the fit has moved them and the head's own colours in them."""
+    drawn = table.draw(min(MOST_PIXELS, 4 * len(table)), generator)
     with torch.no_grad():
-        placed = [fit.placement.frame(k).compose(scene.head_from_world.to(device)) for k in range(frames)]
+        colour = drawn.colour if fit.exposure is None else drawn.colour / fit.exposure.gains()[drawn.view]
+        return replace(drawn, rays=fit.rays(drawn), colour=colour)
+
+
+def _result(fit: _Fit, scene: Scene, code: HeadCode, curves: dict[str, list[float]]) -> FitResult:
+    world_from_head = scene.head_from_world.inverse()
+    cameras = None
+    with torch.no_grad():
+        frames = range(len(fit.placement.rotation))
+        placed = [fit.placement.frame(k).compose(scene.head_from_world.to(fit.bounds.device)) for k in frames]
+        if fit.cameras is not None:
+            given = [view.camera.transformed(scene.head_from_world) for view in scene.views]
+            moved = [fit.cameras.corrected(k, camera) for k, camera in enumerate(given)]
+            cameras = tuple(camera.transformed(world_from_head) for camera in moved)
+        gains = None if fit.exposure is None else fit.exposure.gains()
     return FitResult(
-        fit.head.requires_grad_(False), code, prior.bounds, tuple(place.detach() for place in placed), curves,
-        fit.tracer.queries,
+        fit.head.requires_grad_(False), code, fit.bounds, tuple(place.detach() for place in placed), curves,
+        fit.tracer.queries, cameras, gains,
     )  # fmt: skip
 
 
-def _groups(fit: _Fit) -> list[dict[str, object]]:
-    placed = [value for value in fit.placement.parameters() if value.requires_grad]
-    return [
-        {"params": [fit.shape.amount, fit.appearance.amount], "start": fit.config.latent_rate},
-        {"params": placed, "start": fit.config.placement_rate},
-    ]
-
-
-def _latent_optimiser(fit: _Fit) -> torch.optim.Adam:
-    return torch.optim.Adam(_groups(fit))
-
-
-def _network_optimiser(fit: _Fit) -> torch.optim.Adam:
-    networks = ((fit.head.shape_network, fit.config.deformation_rate), (fit.head.renderer, fit.config.renderer_rate))
-    groups = _groups(fit)
-    for network, rate in networks:
-        network.requires_grad_(True)
-        groups.append({"params": list(network.parameters()), "start": rate})
-    return torch.optim.Adam(groups)
+def _optimiser(fit: _Fit) -> torch.optim.Adam:
+    """Return a fresh optimiser of all that moves in the current phase."""
+    config, head = fit.config, fit.head
+    moved = [([fit.shape.amount, fit.appearance.amount], config.latent_rate)]
+    moved.append(([value for value in fit.placement.parameters() if value.requires_grad], config.placement_rate))
+    for corrections in (fit.cameras, fit.exposure):
+        if corrections is not None:
+            moved.append((list(corrections.parameters()), config.nuisance_rate))
+    if fit.networks_move:
+        moved.append((list(head.shape_network.parameters()), config.deformation_rate))
+    if fit.networks_move or config.renderer_first:
+        moved.append((list(head.renderer.parameters()), config.renderer_rate))
+    for values, _ in moved:
+        for value in values:
+            value.requires_grad_(True)
+    return torch.optim.Adam([{"params": values, "start": rate} for values, rate in moved])

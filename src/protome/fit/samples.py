@@ -11,14 +11,13 @@ from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from protome.face import NOSE_TIP
 from protome.field.field import CHUNK
 from protome.fit.least_squares import Residuals, minimise
 from protome.geometry.transforms import Similarity, procrustes, rotation_from_vector
 from protome.prior import HeadCode, Prior
 from protome.units import UNIT_MM
 
-_NOSE_TIP = 2
-"""Its place among the prior's landmarks."""
 FACE = 95.0 / UNIT_MM
 """The face is what lies within this distance of the mean head's nose tip (the rule of H3DS)."""
 _SLANT = 0.1
@@ -107,7 +106,7 @@ def fit_samples(
     """
     config = config or SamplesFitConfig()
     rng = np.random.default_rng(seed)
-    nose = prior.landmarks[_NOSE_TIP]
+    nose = prior.landmarks[NOSE_TIP]
     on = _some((samples.points - nose).norm(dim=1) < FACE, config.surface, config.face, rng)
     around = _some((samples.space - nose).norm(dim=1) < FACE, config.space, config.face, rng)
     shape = _Shape(

@@ -14,8 +14,6 @@ from jaxtyping import Float, Int, UInt8
 
 from protome.errors import InputError
 
-LANDMARK_NAMES = ("right_eye", "left_eye", "nose_tip", "nose_base", "right_lips", "left_lips")
-"""The six facial landmarks of the landmark loss (inner eye corners, nose, mouth corners)."""
 EYE_CORNERS = ("right_eye", "left_eye", "right_eye_outer", "left_eye_outer")
 HOLDOUT_VALID = ("White_M_2", "Black_F_1", "Hispanic_M_2", "Asian_M_3", "X_AIAN_F_1", "Hispanic_F_3")
 """VALID people that no prior is trained on: every other face is at least 1.2 mm away from each of them (mean over

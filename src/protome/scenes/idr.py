@@ -15,37 +15,32 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image
-from torch import Tensor
 
 from protome.errors import InputError
+from protome.files import write_atomically
 from protome.geometry.camera import Camera
 from protome.geometry.transforms import Similarity
-from protome.scene import View
+from protome.scene import LARGEST_SIDE, View
+from protome.scenes.pictures import choose, pictures_in, read_mask, read_picture, write_picture
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
-
-
-def is_scene(path: str | Path) -> bool:
-    """Return whether a path is a folder, and so a posed scene, rather than a photo."""
-    return Path(path).is_dir()
+CAMERAS = "cameras.npz"
 
 
 def read_idr(folder: str | Path, names: Sequence[str] | None = None) -> tuple[View, ...]:
-    """Read the views of a scene, all or the named ones (file names of images, with or without suffix), by name.
+    """Read the views of a scene by name, as `protome.scenes.pictures.choose` chooses them.
 
     Raises:
         InputError: no images; a named one, its mask or its camera is missing; a mask of another size than its image;
             or a camera that is not finite or singular.
     """
     folder = Path(folder)
-    images = _images_in(folder / "image")
+    images = pictures_in(folder / "image")
     if not images:
         raise InputError(f"{folder} holds no images: put PNG or JPEG files into {folder / 'image'}")
-    wanted = range(len(images)) if names is None else sorted({_find(images, name) for name in names})
-    cameras = _load_cameras(folder / "cameras.npz")
+    wanted = choose([path.name for path in images], names, folder / "image")
+    cameras = _load_cameras(folder / CAMERAS)
     indices = _camera_indices(images, cameras)
-    masks = _images_in(folder / "mask")
+    masks = pictures_in(folder / "mask")
     return tuple(_read_view(folder, images, masks, i, cameras, indices[i]) for i in wanted)
 
 
@@ -65,16 +60,19 @@ def write_idr(folder: str | Path, views: Sequence[View], world_from_normalised: 
         twice = next(stem for stem in stems if stems.count(stem) > 1)
         raise InputError(f"two views named {twice} cannot be written to {folder}: give each its own name")
     folder = Path(folder)
-    for part in ("image", "mask"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
+    ordered = sorted(zip(stems, views, strict=True), key=lambda pair: f"{pair[0]}.png")
+    for stem, view in ordered:
+        write_picture(folder / "image" / f"{stem}.png", view.image)
+        write_picture(folder / "mask" / f"{stem}.png", view.mask)
+    write_cameras(folder, [view.camera for _, view in ordered], world_from_normalised)
+
+
+def write_cameras(folder: Path, cameras: Sequence[Camera], world_from_normalised: Similarity | None) -> None:
+    """Write a scene's `cameras.npz`; `world_from_normalised` as in `write_idr`."""
     scale_mat = np.eye(4) if world_from_normalised is None else world_from_normalised.matrix().double().cpu().numpy()
-    entries = {}
-    for index, (stem, view) in enumerate(sorted(zip(stems, views, strict=True), key=lambda pair: f"{pair[0]}.png")):
-        Image.fromarray(_bytes(view.image)).save(folder / "image" / f"{stem}.png")
-        Image.fromarray(_bytes(view.mask)).save(folder / "mask" / f"{stem}.png")
-        entries[f"world_mat_{index}"] = _world_mat(view.camera)
-        entries[f"scale_mat_{index}"] = scale_mat
-    np.savez(folder / "cameras.npz", **entries)  # type: ignore[arg-type]
+    entries = {f"world_mat_{index}": _world_mat(camera) for index, camera in enumerate(cameras)}
+    entries |= {f"scale_mat_{index}": scale_mat for index in range(len(cameras))}
+    write_atomically(folder / CAMERAS, lambda part: np.savez(part, **entries))  # type: ignore[arg-type]
 
 
 def decompose(P: Float[np.ndarray, "3 4"]) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "4 4"]]:
@@ -105,19 +103,14 @@ def _read_view(
     folder: Path, images: list[Path], masks: list[Path], index: int, cameras: dict[str, np.ndarray], entry: int
 ) -> View:
     path = images[index]
-    image = _read(path, "RGB")
+    image = read_picture(path).colours
     mask_path = _mask_of(path, index, images, masks)
     if mask_path is None:
         raise InputError(f"the mask of {path} is missing: put {path.stem}.png into {folder / 'mask'}")
-    mask = _read(mask_path, "L")
     height, width = image.shape[:2]
-    if mask.shape != (height, width):
-        raise InputError(
-            f"{mask_path} has {mask.shape[1]} x {mask.shape[0]} pixels but its image {path.name} has "
-            f"{width} x {height}: give a mask of the image's size"
-        )
+    mask = read_mask(mask_path, path, width, height)
     key = f"world_mat_{entry}"
-    source = folder / "cameras.npz"
+    source = folder / CAMERAS
     if key not in cameras:
         raise InputError(f"{source} has no entry {key} for image {path.name}: add the 4 x 4 matrix K [R | t]")
     matrix = cameras[key]
@@ -128,23 +121,7 @@ def _read_view(
     except ValueError as error:
         raise InputError(f"{key} in {source} is {error}: store K [R | t] of image {path.name} in its rows") from error
     camera = Camera(torch.from_numpy(K).float(), torch.from_numpy(pose).float(), width, height)
-    return View(path.name, image, mask, camera)
-
-
-def _images_in(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(
-        (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")),
-        key=lambda path: path.name,
-    )
-
-
-def _find(images: list[Path], name: str) -> int:
-    for index, path in enumerate(images):
-        if name in (path.name, path.stem):
-            return index
-    raise InputError(f"{images[0].parent} holds no image named {name}: its first is {images[0].name}")
+    return View(path.name, image, mask, camera).resized(LARGEST_SIDE)
 
 
 def _mask_of(path: Path, index: int, images: list[Path], masks: list[Path]) -> Path | None:
@@ -186,18 +163,6 @@ def _camera_indices(images: list[Path], cameras: dict[str, np.ndarray]) -> list[
     if stored == set(order) or None in numbers or len(set(numbers)) < len(numbers):
         return order
     return [number for number in numbers if number is not None]
-
-
-def _read(path: Path, mode: str) -> Float[Tensor, "..."]:
-    try:
-        with Image.open(path) as opened:
-            return torch.from_numpy(np.array(opened.convert(mode), np.float32) / 255.0)
-    except Exception as error:  # image decoders raise all kinds of errors on broken files
-        raise InputError(f"{path} cannot be read as an image: give a PNG or JPEG file") from error
-
-
-def _bytes(values: Float[Tensor, "..."]) -> np.ndarray:
-    return (values.detach().cpu().clamp(0, 1) * 255.0).round().to(torch.uint8).numpy()
 
 
 def _world_mat(camera: Camera) -> Float[np.ndarray, "4 4"]:

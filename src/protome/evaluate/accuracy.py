@@ -1,0 +1,180 @@
+"""How exact reconstructions are: methods, numbers of views and camera noise, on scenes whose truth is known."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from protome.capture.capture import locate_head
+from protome.device import choose_device
+from protome.errors import InputError
+from protome.evaluate.h3ds import read_scene
+from protome.evaluate.landmarks import MarkedMesh
+from protome.evaluate.metrics import compare
+from protome.face import LANDMARK_NAMES
+from protome.files import write_atomically
+from protome.fit.methods import method
+from protome.fit.reconstruct import FIT_PRESETS, fit_head
+from protome.geometry.align import align_landmarks
+from protome.geometry.mesh import Mesh
+from protome.geometry.transforms import rotation_from_vector
+from protome.meshing.extract import extract_mesh
+from protome.prior import Prior
+from protome.progress import progress
+from protome.scene import View
+from protome.scenes.h3ds import read_h3ds, view_sets
+from protome.units import UNIT_MM
+
+NOISES = ((0.0, 0.0), (0.25, 1.0), (0.5, 2.0), (1.0, 4.0))
+"""Levels of camera noise: standard deviations of rotations in degrees and of positions in millimetres."""
+MEAN = "mean head"
+RESOLUTION = 200
+SAMPLES = 12_000
+
+
+@dataclass(frozen=True)
+class Case:
+    """One reconstruction."""
+
+    subject: str
+    """Name of the scene's folder."""
+    views: int
+    method: str
+    """One of `METHODS`, or the mean head, or the name of somebody else's meshes."""
+    noise: int = 0
+    """Level of `NOISES`."""
+    refine: bool = False
+    """Whether cameras are refined during the fit."""
+    preset: str = "standard"
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """Name of its result's file."""
+        extra = f"_noise{self.noise}{'_refined' if self.refine else ''}" if self.noise or self.refine else ""
+        return f"{self.subject}_{self.views}_{self.method.replace(' ', '-')}{extra}_{self.preset}_{self.seed}"
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """What one reconstruction reached; truth to prediction, rigid, point to surface, millimetres."""
+
+    face_mm: float
+    face_median_mm: float
+    head_mm: float
+    head_median_mm: float
+    normals_deg: float
+    """Mean angle between the faces' normals."""
+    seconds: float
+    """Processor time of the fit."""
+
+
+def measure(case: Case, scenes: Path, out: Path, meshes: dict[str, Path]) -> Accuracy:
+    """Reconstruct one case on one thread, write its mesh beside its numbers and return them.
+
+    Raises:
+        InputError: the scene lacks something.
+    """
+    torch.set_num_threads(1)
+    choose_device("cpu")
+    folder = scenes / case.subject
+    truth = read_scene(folder).head
+    if case.method in meshes:
+        path = meshes[case.method] / f"{case.subject}_{case.views}.ply"
+        return score(MarkedMesh.load(path).mesh, truth, None, 0.0)
+    if case.method == MEAN:
+        prior = Prior.load()
+        mesh = extract_mesh(prior.bind(prior.mean()), prior.bounds, RESOLUTION).scaled(UNIT_MM)
+        return score(mesh, truth, prior.landmarks.double().numpy() * UNIT_MM, 0.0)
+    views = read_h3ds(folder, [str(case.views)])
+    scene = locate_head(noisy(views, case.noise, case.seed), "mm" if len(views) == 1 else None)
+    chosen = method(case.method)
+    prior = chosen.prior()
+    config = replace(chosen.settings(FIT_PRESETS[case.preset]), refine_cameras=case.refine)
+    began = time.process_time()
+    fit = fit_head(scene, prior, config, shared_frame=True, seed=case.seed, quiet=True)
+    seconds = time.process_time() - began
+    world_from_head = fit.head_from_world[0].inverse()
+    mesh = extract_mesh(fit.bind(), prior.bounds, RESOLUTION).transformed(world_from_head)
+    mesh.save(out / f"{case.name}.ply")
+    # Where the views leave something open, as one view does the depth, the start is where the fit has put the face.
+    landmarks = world_from_head.apply(prior.landmarks).double().numpy()
+    return score(mesh, truth, landmarks, seconds)
+
+
+def score(mesh: Mesh, truth: MarkedMesh, landmarks: Float[np.ndarray, "6 3"] | None, seconds: float) -> Accuracy:
+    """Measure a mesh against the truth, both in millimetres; without landmarks it lies where the truth lies."""
+    wanted = truth.points(LANDMARK_NAMES, "--landmarks")
+    start = None if landmarks is None else align_landmarks(landmarks, wanted).target_from_source
+    found = compare(mesh, truth.mesh, nose_tip=wanted[2], start=start, samples=SAMPLES)
+    face, head = found.face.to_prediction, found.head.to_prediction
+    return Accuracy(face.mean, face.median, head.mean, head.median, found.face_normals.mean, seconds)
+
+
+def noisy(views: Sequence[View], level: int, seed: int) -> tuple[View, ...]:
+    """Return views whose cameras are turned and moved at random; the world is in millimetres."""
+    degrees, millimetres = NOISES[level]
+    generator = torch.Generator().manual_seed(1000 * level + seed)
+    moved = []
+    for view in views:
+        pose = view.camera.T_world_camera.clone()
+        turn = rotation_from_vector(torch.deg2rad(degrees * torch.randn(3, generator=generator)))
+        pose[:3, :3] = pose[:3, :3] @ turn.to(pose)
+        pose[:3, 3] += millimetres * torch.randn(3, generator=generator).to(pose)
+        moved.append(replace(view, camera=replace(view.camera, T_world_camera=pose)))
+    return tuple(moved)
+
+
+def measure_all(
+    cases: Iterable[Case], scenes: Path, out: Path, *, meshes: dict[str, Path], jobs: int, quiet: bool
+) -> dict[Case, Accuracy]:
+    """Measure what has no result yet, in processes of one thread each, and return all results."""
+    wanted = list(dict.fromkeys(cases))
+    paths = {case: out / f"{case.name}.json" for case in wanted}
+    # What shows most comes first, so that a run that is stopped has complete rows for few views.
+    todo = [case for case in wanted if not paths[case].is_file()]
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, fresh) as pool, progress("measuring", max(len(todo), 1), quiet=quiet) as step:
+        futures = {pool.submit(measure, case, scenes, out, meshes): case for case in todo}
+        for future, case in futures.items():
+            text = json.dumps(asdict(case) | asdict(future.result()), indent=1) + "\n"
+            write_atomically(paths[case], lambda part, text=text: part.write_text(text))  # type: ignore[misc]
+            step(1, case.name)
+    keys = Accuracy.__dataclass_fields__
+    stored = {case: json.loads(path.read_text()) for case, path in paths.items()}
+    return {case: Accuracy(**{key: row[key] for key in keys}) for case, row in stored.items()}
+
+
+def subjects_in(scenes: Path) -> list[str]:
+    """Return the scenes of a folder, by name.
+
+    Raises:
+        InputError: it holds none.
+    """
+    found = sorted(path.parent.name for path in scenes.glob("*/full_head.obj")) if scenes.is_dir() else []
+    if not found:
+        raise InputError(
+            f"{scenes} holds no scenes in H3DS's layout: write some with benchmarks/scenes.py, or get H3DS"
+        )
+    return found
+
+
+def common_views(scenes: Path, subjects: Sequence[str], wanted: Sequence[int]) -> list[int]:
+    """Return the numbers of views of which every subject has a choice.
+
+    Raises:
+        InputError: there is none.
+    """
+    shared = [count for count in wanted if all(str(count) in view_sets(scenes / subject) for subject in subjects)]
+    if not shared:
+        raise InputError(f"{scenes / 'config.toml'} has no choice of {', '.join(map(str, wanted))} views: add one")
+    return shared

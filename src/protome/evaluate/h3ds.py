@@ -1,0 +1,173 @@
+"""The protocol of the H3DS heads, number by number as the dataset's own toolkit counts (package h3ds 0.4.0).
+
+It is kept so that results can stand beside published ones; what it cannot see is said here. Distances end at the
+nearest *vertex*, so a denser prediction scores better. The alignment scales, so an error of scale is hidden; it may
+even mirror. `protome.evaluate.metrics.compare` is the stricter measure.
+
+Source: the public toolkit of Ramon et al. (2021) and Caselles et al. (2023), described in words and written anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.spatial import cKDTree
+
+from protome.errors import InputError
+from protome.evaluate.landmarks import MarkedMesh
+from protome.evaluate.metrics import FACE_RADIUS_MM, Spread
+from protome.face import LANDMARK_NAMES
+
+ICP_STEPS = 20
+ICP_GAIN = 1e-5
+"""The alignment ends when the mean squared distance sinks by less than this, mm^2."""
+
+SPHERE, WIDE_FACE = "face_sphere", "face"
+"""Regions of a scene: 95 mm around the nose tip, which the face's number is for; and face, ears and neck, which the
+whole head is aligned with."""
+
+
+@dataclass(frozen=True)
+class H3dsScene:
+    """A scan as H3DS gives it."""
+
+    head: MarkedMesh
+    regions: dict[str, Int[np.ndarray, "k"]]
+    """Vertices of the named parts; `face_sphere` is always there."""
+
+
+@dataclass(frozen=True)
+class H3dsScore:
+    """The distances of one region, under the alignment found for it; millimetres."""
+
+    to_prediction: Spread
+    """From the truth's vertices in the region; its mean is the number that H3DS tables show."""
+    to_truth: Spread
+    """From all vertices of the prediction to the region's: large for the face, because the rest of the head counts."""
+    distances: Float[np.ndarray, "n"]
+    """Of the region's vertices."""
+    vertices: Int[np.ndarray, "n"]
+    T_truth_prediction: Float[np.ndarray, "4 4"]
+    """The alignment; it may scale and mirror."""
+    aligned_with: str
+    """The region that it was found with."""
+
+
+def read_scene(path: Path, landmarks: Path | None = None) -> H3dsScene:
+    """Read a scan: a folder of H3DS (full_head.obj, landmarks.txt, regions/), or a mesh file with landmarks.
+
+    Where there is no file of it, the region `face_sphere` is made from the landmark nose_tip.
+
+    Raises:
+        InputError: a file is missing or broken, or the nose tip is not known.
+    """
+    if not path.is_dir():
+        head = MarkedMesh.load(path, landmarks)
+        return H3dsScene(head, {SPHERE: _sphere(head)})
+    own = path / "landmarks.txt"
+    head = MarkedMesh.load(path / "full_head.obj", landmarks or (own if own.is_file() else None))
+    files = sorted((path / "regions").glob("*.txt"))
+    regions = {file.stem: _read_region(file, len(head.mesh.vertices)) for file in files}
+    return H3dsScene(head, regions if SPHERE in regions else {**regions, SPHERE: _sphere(head)})
+
+
+def evaluate_h3ds(prediction: MarkedMesh, scene: H3dsScene) -> dict[str, H3dsScore]:
+    """Return the scores of `face` (the sphere at the nose tip), `full_head`, and of the scene's nose if it has one.
+
+    Landmarks of the prediction are optional: without them it has to lie near the truth already.
+
+    Raises:
+        InputError: the prediction has some landmarks but not all six, or a region is too small to align with.
+    """
+    truth = scene.head.mesh.vertices
+    T_coarse = np.eye(4)
+    if prediction.landmarks:
+        wanted = scene.head.points(LANDMARK_NAMES, "--landmarks")
+        T_coarse = _similarity(prediction.points(LANDMARK_NAMES, "--pred-landmarks"), wanted, mirror=False)
+    points = _moved(T_coarse, prediction.mesh.vertices)
+    scores = {"face": _score(points, truth, scene, SPHERE, T_coarse)}
+    scores["full_head"] = _score(points, truth, scene, None, T_coarse)
+    if "nose" in scene.regions:
+        scores["nose"] = _score(points, truth, scene, "nose", T_coarse)
+    return scores
+
+
+def _score(
+    prediction: Float[np.ndarray, "p 3"],
+    truth: Float[np.ndarray, "v 3"],
+    scene: H3dsScene,
+    region: str | None,
+    T_coarse: Float[np.ndarray, "4 4"],
+) -> H3dsScore:
+    """Align with a region, or for the whole head with the wide face, and measure there."""
+    aligned_with = region or (WIDE_FACE if WIDE_FACE in scene.regions else SPHERE)
+    source = scene.regions[aligned_with]
+    if len(source) < 3:
+        raise InputError(
+            f"{scene.head.path} has {len(source)} vertices in the region {aligned_with}: "
+            "check that scan and landmarks are in millimetres and in one frame"
+        )
+    T_fine = np.linalg.inv(_icp(truth[source], prediction))
+    moved = _moved(T_fine, prediction)
+    vertices = np.arange(len(truth)) if region is None else source
+    distances = cKDTree(moved).query(truth[vertices])[0]
+    back = cKDTree(truth[vertices]).query(moved)[0]
+    T_truth_prediction = T_fine @ T_coarse
+    return H3dsScore(Spread.of(distances), Spread.of(back), distances, vertices, T_truth_prediction, aligned_with)
+
+
+def _icp(points: Float[np.ndarray, "n 3"], targets: Float[np.ndarray, "p 3"]) -> Float[np.ndarray, "4 4"]:
+    """Return the alignment of points with the nearest of the targets, as trimesh finds it with its defaults."""
+    tree = cKDTree(targets)
+    total, before = np.eye(4), np.inf
+    for _ in range(ICP_STEPS):
+        nearest = targets[tree.query(points)[1]]
+        step = _similarity(points, nearest, mirror=True)
+        points, total = _moved(step, points), step @ total
+        cost = float(((points - nearest) ** 2).sum(1).mean())
+        if before - cost < ICP_GAIN:
+            break
+        before = cost
+    return total
+
+
+def _similarity(
+    source: Float[np.ndarray, "n 3"], target: Float[np.ndarray, "n 3"], *, mirror: bool
+) -> Float[np.ndarray, "4 4"]:
+    """Return the map between corresponding points, its scale the ratio of the two spreads.
+
+    The least-squares scale is smaller than that whenever the points do not fit exactly, so
+    `protome.geometry.transforms.procrustes` would give other numbers.
+    """
+    a, b = source - source.mean(0), target - target.mean(0)
+    u, _, vt = np.linalg.svd(b.T @ a)
+    turn = u @ vt
+    if np.linalg.det(turn) < 0 and not mirror:
+        turn = (u * [1.0, 1.0, -1.0]) @ vt
+    scale = np.sqrt((b**2).sum() / max(float((a**2).sum()), 1e-300))
+    matrix = np.eye(4)
+    matrix[:3, :3] = scale * turn
+    matrix[:3, 3] = target.mean(0) - matrix[:3, :3] @ source.mean(0)
+    return matrix
+
+
+def _moved(T_b_a: Float[np.ndarray, "4 4"], points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+    return points @ T_b_a[:3, :3].T + T_b_a[:3, 3]
+
+
+def _sphere(head: MarkedMesh) -> Int[np.ndarray, "k"]:
+    (tip,) = head.points(("nose_tip",), "--landmarks")
+    return np.flatnonzero(np.linalg.norm(head.mesh.vertices - tip, axis=1) <= FACE_RADIUS_MM)
+
+
+def _read_region(path: Path, count: int) -> Int[np.ndarray, "k"]:
+    try:
+        vertices = np.array([int(line) for line in path.read_text().split()], np.int64)
+    except ValueError as error:
+        raise InputError(f"{path} is not a region: give the number of a vertex on each line") from error
+    if len(vertices) and (vertices.min() < 0 or vertices.max() >= count):
+        raise InputError(f"{path} names vertices that the scan does not have: give the regions of this scan")
+    return vertices

@@ -1,0 +1,17 @@
+"""What a user chooses of a fit beyond its preset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """What is fitted and for how long, beyond the preset."""
+
+    method: str = "sira++"
+    """One of `protome.fit.methods.METHODS`: SIRA++, its ancestors or its ablations."""
+    budget: str | None = None
+    """Steps ("300") or seconds ("60s") of the fit, instead of the preset's."""
+    refine_cameras: bool = False
+    """Whether each view's rotation, position and focal length are corrected, too."""

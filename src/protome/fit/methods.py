@@ -1,0 +1,108 @@
+"""The methods that can be compared: SIRA++, its ancestors and its ablations, all as settings of the same parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+
+import torch
+
+from protome.errors import InputError
+from protome.field.head import HeadField, HeadFieldConfig
+from protome.fit.reconstruct import FitConfig
+from protome.fit.tracing import TracingConfig
+from protome.prior import LatentStatistics, Prior
+
+
+@dataclass(frozen=True)
+class Method:
+    """What a fit starts from and what it moves."""
+
+    told: str
+    """One line about it."""
+    prior: Callable[[], Prior]
+    """Reads or makes the prior."""
+    settings: Callable[[FitConfig], FitConfig] = lambda config: config
+    """Changes a preset of SIRA++ into one of this method."""
+
+
+def _ablation(name: str) -> Path:
+    return Path(str(resources.files("protome") / "assets" / "ablations" / f"{name}.safetensors"))
+
+
+def untrained_prior(seed: int = 0) -> Prior:
+    """Return a prior that knows nothing: a sphere of the size of a head, whose latents have no effect."""
+    shipped = Prior.load()
+    torch.manual_seed(seed)
+    field = HeadField(HeadFieldConfig(deformed=False, reference_width=192, reference_depth=8))
+    field.requires_grad_(False)
+    return _without_latents(Prior(field, shipped.shape, shipped.appearance, shipped.landmarks, shipped.bounds))
+
+
+def _without_latents(prior: Prior) -> Prior:
+    """Return the prior with its mean head alone."""
+    nothing = torch.zeros(1, prior.field.config.latent)
+    still = [LatentStatistics(own.mean[: nothing.shape[1]], nothing) for own in (prior.shape, prior.appearance)]
+    return replace(prior, shape=still[0], appearance=still[1])
+
+
+def _unlatent(config: FitConfig) -> FitConfig:
+    """Return settings whose latent steps move the networks, too."""
+    return replace(
+        config, latent_steps=0, network_steps=config.latent_steps + config.network_steps,
+        single_steps=config.latent_steps + config.network_steps, renderer_first=True,
+    )  # fmt: skip
+
+
+def _colourless(config: FitConfig) -> FitConfig:
+    return replace(config, renderer_first=True)
+
+
+def _unhurried(config: FitConfig) -> FitConfig:
+    """Return settings without what makes SIRA++ faster than SIRA."""
+    return replace(config, tracing=TracingConfig("sphere"), single_steps=config.network_steps)
+
+
+METHODS = {
+    "idr": Method("no prior: a sphere becomes the head", untrained_prior, _unlatent),
+    "idr-one-head": Method(
+        "no prior but a first guess: one mean head becomes the head",
+        lambda: _without_latents(Prior.load(_ablation("h3d-net"))),
+        _unlatent,
+    ),
+    "h3d-net": Method(
+        "a prior of shapes alone in one network",
+        lambda: Prior.load(_ablation("h3d-net")),
+        _colourless,
+    ),
+    "h3d-net-pm": Method(
+        "the same, its encoding unmasked little by little in training",
+        lambda: Prior.load(_ablation("h3d-net-pm")),
+        _colourless,
+    ),
+    "deform": Method(
+        "a prior of shapes alone, as deformations of one reference head",
+        lambda: Prior.load(_ablation("deform")),
+        _colourless,
+    ),
+    "sira-short": Method(
+        "the prior of shapes and appearances, trained as long as those of the ablations",
+        lambda: Prior.load(_ablation("sira++")),
+    ),
+    "sira": Method("the full prior, without the accelerations", Prior.load, _unhurried),
+    "sira++": Method("the full prior", Prior.load),
+}
+"""Methods by name, as in the paper's tables."""
+
+
+def method(name: str) -> Method:
+    """Return a method.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if name not in METHODS:
+        raise InputError(f"no method is called {name}: use one of {', '.join(METHODS)}")
+    return METHODS[name]

@@ -1,0 +1,91 @@
+"""One image file of a scene with its lens, its pose and, where it has one, its mask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from protome.errors import InputError
+from protome.scene import LARGEST_SIDE, Unmasked, View
+from protome.scenes.lens import Lens
+from protome.scenes.pictures import IMAGE_SUFFIXES, read_mask, read_picture
+
+MASK_FOLDERS = ("masks", "mask")
+NO_ROTATION = 1e-3
+"""Largest error of a rotation matrix's products that rounding in a file explains."""
+
+
+@dataclass(frozen=True)
+class PosedFile:
+    """A posed image that has not been read yet."""
+
+    name: str
+    """What messages, results and choices of views call it."""
+    image: Path
+    mask: Path | None
+    """Its mask file; without one the image's own opacity is the mask, if it has any."""
+    lens: Lens
+    T_world_camera: Float[np.ndarray, "4 4"]
+
+    def read(self) -> View | Unmasked:
+        """Read the image and its mask and take the lens's distortion out of both.
+
+        Raises:
+            InputError: a file cannot be read; sizes do not fit each other; or the distortion cannot be undone.
+        """
+        picture = read_picture(self.image)
+        height, width = picture.colours.shape[:2]
+        lens = self.lens.resized(width, height, str(self.image))
+        image = picture.colours
+        mask = picture.alpha if self.mask is None else read_mask(self.mask, self.image, width, height)
+        if lens.distortion.any():
+            straight = lens.straight(str(self.image))
+            image = lens.undistorted(image, straight)
+            mask = None if mask is None else lens.undistorted(mask, straight)
+            lens = straight
+        posed = Unmasked(self.name, image, lens.camera(self.T_world_camera))
+        return (posed if mask is None else posed.with_mask(mask)).resized(LARGEST_SIDE)
+
+
+def mask_beside(folder: Path, name: Path) -> Path | None:
+    """Return the mask of the image called `name` (folders included) in a scene's folder of masks, or None.
+
+    It has the image's name, with the suffix .png in its place or, as COLMAP has it, after it.
+    """
+    for place in MASK_FOLDERS:
+        for candidate in (name.with_name(f"{name.name}.png"), *(name.with_suffix(end) for end in IMAGE_SUFFIXES)):
+            if (folder / place / candidate).is_file():
+                return folder / place / candidate
+    return None
+
+
+def rigid(matrix: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "4 4"]:
+    """Return a pose with an exact rotation, from one that is rounded or whose axes are scaled alike.
+
+    Raises:
+        ValueError: it is not finite, or no such pose.
+    """
+    if not np.isfinite(matrix).all():
+        raise ValueError("not finite")
+    scale = np.cbrt(np.linalg.det(matrix[:3, :3]))
+    turn = matrix[:3, :3] / (scale if scale > 0 else 1.0)
+    if not np.abs(turn @ turn.T - np.eye(3)).max() < NO_ROTATION or scale <= 0:
+        raise ValueError("no rotation")
+    u, _, vt = np.linalg.svd(turn)
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = u @ vt, matrix[:3, 3]
+    return pose
+
+
+def existing(path: Path, source: Path) -> Path:
+    """Return the path of a file that another names.
+
+    Raises:
+        InputError: there is none.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is missing, but {source} names it: put it there")
+    return path

@@ -1,0 +1,155 @@
+"""The benchmark of accuracy: its measure, its cases, and that a stopped run goes on where it was."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from heads import Person, draw_person, photograph
+from protome.errors import InputError
+from protome.evaluate import accuracy
+from protome.evaluate.accuracy import MEAN, NOISES, Accuracy, Case, common_views, measure, noisy, score, subjects_in
+from protome.evaluate.accuracy_report import ANCESTORS, FULL, OURS, QUICK, Plan, benchmark_accuracy, cell, page
+from protome.evaluate.h3ds import read_scene
+from protome.face import LANDMARK_NAMES
+from protome.fit.methods import METHODS
+from protome.fit.reconstruct import FitConfig
+from protome.geometry.mesh import Mesh
+from protome.geometry.transforms import Similarity
+from protome.scenes.h3ds import Truth, read_h3ds, write_h3ds
+from protome.units import UNIT_MM
+
+BRIEF = FitConfig(size=64, rays=96, latent_steps=8, network_steps=4, single_steps=4, colour_steps=8)
+SETS = '[scenes.somebody.default_views_configs]\n"1" = [0]\n"3" = [0, 1, 2]\n'
+
+
+@pytest.fixture(scope="module")
+def person() -> Person:
+    return draw_person(seed=5, temperature=0.6)
+
+
+@pytest.fixture(scope="module")
+def scenes(person: Person, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scenes")
+    views = photograph(person, (0.0, 50.0, -50.0), 128, Similarity.scaling(UNIT_MM)).views
+    mesh = Mesh(person.mesh.vertices * UNIT_MM, person.mesh.faces)
+    points = person.prior.landmarks_of(person.prior.field, person.code).double().numpy() * UNIT_MM
+    named = {
+        name: int(np.linalg.norm(mesh.vertices - point, axis=1).argmin())
+        for name, point in zip(LANDMARK_NAMES, points, strict=True)
+    }
+    write_h3ds(folder / "somebody", views, Truth(mesh, named, {}))
+    (folder / "config.toml").write_text(SETS)
+    return folder
+
+
+def test_the_truth_itself_has_no_error_and_a_larger_one_has(scenes: Path) -> None:
+    truth = read_scene(scenes / "somebody").head
+    found = score(truth.mesh, truth, None, 3.0)
+    assert found.face_mm < 1e-3
+    assert found.head_mm < 1e-3
+    assert found.seconds == 3.0
+    grown = score(truth.mesh.scaled(1.05), truth, None, 0.0)
+    assert grown.face_mm > 0.5  # rigid: size counts
+
+
+def test_a_moved_head_is_found_by_its_landmarks(scenes: Path) -> None:
+    truth = read_scene(scenes / "somebody").head
+    away = Similarity(torch.eye(3).double(), torch.tensor([300.0, -100.0, 50.0]).double(), torch.tensor(1.0).double())
+    landmarks = truth.points(LANDMARK_NAMES, "") + np.array([300.0, -100.0, 50.0])
+    assert score(truth.mesh.transformed(away), truth, landmarks, 0.0).head_mm < 1e-2
+
+
+@pytest.mark.parametrize("level", [1, 3])
+def test_noise_has_the_deviations_of_its_level(scenes: Path, level: int) -> None:
+    views = read_h3ds(scenes / "somebody")
+    turns, moves = [], []
+    for seed in range(60):
+        for given, moved in zip(views, noisy(views, level, seed), strict=True):
+            turn = given.camera.T_world_camera[:3, :3].T @ moved.camera.T_world_camera[:3, :3]
+            turns.append(torch.stack([turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0], turn[1, 0] - turn[0, 1]]) / 2)
+            moves.append(moved.camera.centre - given.camera.centre)
+    degrees, millimetres = NOISES[level]
+    assert float(torch.rad2deg(torch.stack(turns)).std()) == pytest.approx(degrees, rel=0.12)
+    assert float(torch.stack(moves).std()) == pytest.approx(millimetres, rel=0.12)
+    again = noisy(views, level, 0)[0].camera.T_world_camera
+    assert torch.equal(again, noisy(views, level, 0)[0].camera.T_world_camera)
+    assert torch.equal(noisy(views, 0, 0)[0].camera.T_world_camera, views[0].camera.T_world_camera)
+
+
+def test_a_case_is_reconstructed_measured_and_kept(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(accuracy.FIT_PRESETS, "standard", BRIEF)
+    case = Case("somebody", 3, "sira++")
+    found = measure(case, scenes, tmp_path, {})
+    still = measure(Case("somebody", 1, MEAN), scenes, tmp_path, {})
+    # A few steps only: but three photos' worth of place and size are there, and the head is where it was.
+    assert found.head_mm < 1.1 * still.head_mm
+    mesh = Mesh.load(tmp_path / f"{case.name}.ply")
+    assert score(mesh, read_scene(scenes / "somebody").head, None, 0.0).head_mm == pytest.approx(found.head_mm, rel=0.1)
+    (tmp_path / "theirs").mkdir()
+    mesh.save(tmp_path / "theirs" / "somebody_3.ply")
+    theirs = measure(Case("somebody", 3, "theirs"), scenes, tmp_path, {"theirs": tmp_path / "theirs"})
+    assert theirs.head_mm == pytest.approx(found.head_mm, rel=0.1)
+
+
+def _numbers(case: Case) -> Accuracy:
+    """Made-up results: of the mean head 2 and 8 mm, of a method by its number of views."""
+    if case.method == MEAN:
+        return Accuracy(2.0, 1.5, 8.0, 6.0, 10.0, 0.0)
+    return Accuracy(1.0 / case.views + (case.subject == "b"), 0.5, 4.0 / case.views, 2.0, 5.0, 10.0)
+
+
+def test_the_page_has_means_and_their_ratios_to_the_mean_head() -> None:
+    plan = Plan(("a", "b"), ("a",), (1, 3), replace(QUICK, views=(1, 3)), "standard", ())
+    results = {case: _numbers(case) for case in plan.cases()}
+    cases = [case for case in plan.main() if case.method == OURS and case.views == 1]
+    assert cell(results, cases) == "1.50 / 4.00 (0.75 / 0.50)"
+    text = page(plan, results, quick=True)
+    assert "| sira++ | 1.50 / 4.00 (0.75 / 0.50) | 0.83 / 1.33 (0.42 / 0.17) |" in text
+    assert "the quick extent" in text
+    for name in (*ANCESTORS, "sira++, cameras refined", "0.5°, 2 mm", "targets"):
+        assert f"| {name} |" in text or f"| {name}" in text
+
+
+def test_the_full_extent_has_every_view_noise_and_method() -> None:
+    plan = Plan(("a",), ("a",), FULL.views, FULL, "standard", ("theirs",))
+    cases = set(plan.cases())
+    assert {case.views for case in cases if case.method == "idr"} == {1, 3, 4, 6, 8, 16, 32}
+    assert {case.noise for case in cases if case.refine} == {0, 1, 2, 3}
+    assert set(METHODS) == {case.method for case in cases} - {MEAN, "theirs"}
+    assert len({case.name for case in cases}) == len(cases)
+
+
+def test_what_has_a_result_is_not_measured_again(
+    scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = Plan(("somebody",), ("somebody",), (1, 3), replace(QUICK, views=(1, 3)), "standard", ())
+    for case in plan.cases():
+        (tmp_path / f"{case.name}.json").write_text(json.dumps(asdict(case) | asdict(_numbers(case))))
+        if case.method == OURS:
+            read_scene(scenes / "somebody").head.mesh.save(tmp_path / f"{case.name}.ply")
+    benchmark_accuracy(scenes, tmp_path, quick=True, quiet=True)  # with a fit in it this would take minutes
+    text = (tmp_path / "benchmark.md").read_text()
+    assert capsys.readouterr().out.strip() == text.strip()
+    assert "| sira++ | 1.00 / 4.00 (0.50 / 0.50) |" in text
+    for name in ("accuracy.png", "subjects.jpg", "accuracy.json"):
+        assert (tmp_path / name).stat().st_size > 1000
+    assert len(json.loads((tmp_path / "accuracy.json").read_text())["rows"]) == len(set(plan.cases()))
+
+
+def test_folders_without_scenes_or_choices_are_refused(scenes: Path, tmp_path: Path) -> None:
+    assert subjects_in(scenes) == ["somebody"]
+    assert common_views(scenes, ["somebody"], (1, 3, 8)) == [1, 3]
+    with pytest.raises(InputError, match="holds no scenes in H3DS's layout"):
+        subjects_in(tmp_path)
+    with pytest.raises(InputError, match="has no choice of 16 views"):
+        common_views(scenes, ["somebody"], (16,))
+    with pytest.raises(InputError, match="names no folder of meshes"):
+        benchmark_accuracy(scenes, tmp_path, meshes=["theirs"], quiet=True)
