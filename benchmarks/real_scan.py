@@ -137,7 +137,8 @@ def load_scan(scan: Path, landmarks: Path) -> Scan:
 def outside(mesh: Mesh, directions: int = 200, seen_share: float = SEEN) -> Mesh:
     """Return the triangles that can be seen from afar, from a share of the directions in front of them.
 
-    No direction is from far below, where busts are open. Heads made for animation go on behind lids, lips and nostrils; no photo shows that, and no head should have it.
+    No direction is from far below, where busts are open. Heads made for animation go on behind lids, lips and nostrils;
+    no photo shows that, and no head should have it.
     """
     order = np.arange(directions) + 0.5
     height, turn = 1.0 - 2.0 * order / directions, np.pi * (1.0 + np.sqrt(5.0)) * order

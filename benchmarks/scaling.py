@@ -28,13 +28,12 @@ from protome.geometry.camera import Camera
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity
 from protome.meshing.extract import extract_mesh
-from protome.pipeline import Head
+from protome.pipeline import head_from_fit
 from protome.preview import coloured_view
 from protome.prior import Prior
 from protome.progress import progress
 from protome.render.cast import cast
 from protome.scene import Scene, View
-from protome.units import UNIT_MM
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -129,15 +128,12 @@ def measure(case: Case, person: Mesh, folder: Path, device: str) -> Cost:
         config = replace(FIT_PRESETS["draft"], size=64, latent_steps=20, single_steps=0, colour_steps=0)
     fit = fit_head(scene, prior, config, shared_frame=True, quiet=True)
     fitted = time.perf_counter()
-    inner = extract_mesh(fit.bind(), prior.bounds, case.resolution)
+    head = head_from_fit(fit, scene, prior, posed=True, resolution=case.resolution, quiet=True)
     meshed = time.perf_counter()
-    fit = fit.to("cpu")
-    head = Head(inner.scaled(UNIT_MM), inner.transformed(fit.head_from_world[0].inverse()), fit, scene, True,
-                "standard", 0, str(where), {})  # fmt: skip
     head.save(folder)
     written = time.perf_counter()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Cost(drawn - began, fitted - ready, meshed - fitted, written - meshed, peak, len(inner.vertices))
+    return Cost(drawn - began, fitted - ready, meshed - fitted, written - meshed, peak, len(head.mesh.vertices))
 
 
 def table(results: dict[Case, Cost]) -> str:

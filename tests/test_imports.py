@@ -67,6 +67,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "fit.latents": ("prior",),
     "fit.cameras": ("geometry", "scene"),
     "fit.exposure": (),
+    "fit.landmarks": ("geometry", "scene", "field.field", "prior"),
     "fit.pace": (),
     "fit.choice": (),
     "fit.colours": (
@@ -77,7 +78,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "fit.reconstruct": (
         "device", "geometry", "scene", "field", "prior", "render",
         "fit.losses", "fit.schedule", "fit.pixels", "fit.placement", "fit.tracing", "fit.latents",
-        "fit.colours", "fit.cameras", "fit.exposure", "fit.pace",
+        "fit.colours", "fit.cameras", "fit.exposure", "fit.landmarks", "fit.pace",
     ),
     "fit.methods": ("field", "prior", "fit.tracing", "fit.reconstruct"),
     "meshing": ("geometry", "scene", "field", "render"),
@@ -117,6 +118,27 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "population.build": (
         "population.sources", "population.faces", "population.makehuman", "population.compose", "population.surface",
         "population.hints", "population.store",
+    ),
+    "morphable.holes": (),
+    "morphable.model": ("geometry",),
+    "morphable.linear": ("morphable.model",),
+    "morphable.unpickle": (),
+    "morphable.ibug": ("capture.landmarks",),
+    "morphable.flame": ("morphable.model", "morphable.unpickle", "morphable.ibug"),
+    "morphable.ict": ("population.sources", "morphable.holes", "morphable.model", "morphable.ibug"),
+    "morphable.fit": ("geometry", "capture.cameras", "fit.least_squares", "morphable.model", "morphable.ibug"),
+    "population.head_topology": ("population.sources", "morphable.holes"),
+    "population.head_shapes": (
+        "population.sources", "population.faces", "population.people", "population.makehuman_shapes",
+    ),
+    "population.head_chart": ("population.registration", "morphable.holes"),
+    "population.head_landmarks": (
+        "geometry", "capture.landmarks", "population.face_landmarks", "population.registration", "population.surface",
+        "population.compose", "population.picture",
+    ),
+    "population.head_model": (
+        "geometry", "capture.landmarks", "population.faces", "population.build", "morphable.model",
+        "population.head_topology", "population.head_shapes", "population.head_chart", "population.head_landmarks",
     ),
     "codes": (),
     "ranks": (),

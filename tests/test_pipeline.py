@@ -11,6 +11,10 @@ import torch
 from PIL import Image
 
 from heads import Person, draw_person, photograph, some_world
+from protome.errors import InputError
+from protome.face import LANDMARK_NAMES
+from protome.fit.choice import Fitting
+from protome.geometry.align import Surface
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity
 from protome.pipeline import Head, reconstruct
@@ -97,3 +101,38 @@ def test_the_preview_shows_something_in_every_tile(head: Head, out: Path) -> Non
         for column in range(columns):
             tile = sheet[row * size : (row + 1) * size, column * size : (column + 1) * size]
             assert tile.std() > 15, (row, column)
+
+
+def test_vertices_say_how_well_the_photos_show_them(head: Head, out: Path) -> None:
+    seen = Mesh.load(out / "result" / "head.ply").seen
+    assert seen is not None
+    assert head.mesh.normals is not None
+    front, back = head.mesh.normals[:, 2] > 0.9, head.mesh.normals[:, 2] < -0.9
+    face = front & (np.abs(head.mesh.vertices) < [60, 90, 200]).all(1)  # not the chest, which the photos cut off
+    assert np.median(seen[face]) > 0.9
+    assert np.median(seen[back]) == 0
+
+
+def test_landmarks_lie_where_the_mesh_is_and_where_the_person_has_them(person: Person, head: Head, out: Path) -> None:
+    given = json.loads((out / "result" / "result.json").read_text())["landmarks"]
+    assert tuple(given) == LANDMARK_NAMES
+    found = torch.tensor(list(given.values()))
+    truth = some_world().apply(person.prior.landmarks_of(person.prior.field, person.code))
+    away = (found - truth).norm(dim=1) * UNIT_MM / float(some_world().scale)
+    assert float(away.max()) < 12
+    assert float(away.mean()) < 6
+    surface = Surface(Mesh.load(out / "result" / "head.ply"))
+    assert surface.closest(found.double().numpy()).distances.max() * UNIT_MM / float(some_world().scale) < 4
+
+
+def test_another_method_a_budget_and_refined_cameras(out: Path) -> None:
+    fitting = Fitting("deform", "12", refine_cameras=True)
+    head = reconstruct([out / "scene"], preset="draft", resolution=48, seed=2, fitting=fitting, quiet=True)
+    assert 8 <= len(head.fit.curves["colour"]) <= 12
+    assert head.fit.cameras is not None
+    for view, given in zip(head.scene.views, head.fit.cameras, strict=True):
+        assert torch.equal(view.camera.T_world_camera, given.T_world_camera)
+    with pytest.raises(InputError, match="no method is called best: use one of"):
+        reconstruct([out / "scene"], fitting=Fitting("best"))
+    with pytest.raises(InputError, match="a budget of soon means nothing"):
+        reconstruct([out / "scene"], fitting=Fitting(budget="soon"))

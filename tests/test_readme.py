@@ -136,6 +136,7 @@ def test_the_command_line_takes_it(command: str, monkeypatch: pytest.MonkeyPatch
         ("protome.gallery", "sample_heads", "morph_heads"),
         ("protome.evaluate.speed", "report_speed"),
         ("protome.evaluate.report", "report_evaluation"),
+        ("protome.evaluate.accuracy_report", "benchmark_accuracy"),
     ):
         stand_in = types.ModuleType(module)
         vars(stand_in).update(dict.fromkeys(functions, work))

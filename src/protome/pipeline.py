@@ -188,11 +188,32 @@ def reconstruct(
     config = replace(chosen.settings(FIT_PRESETS[preset]), refine_cameras=fitting.refine_cameras)
     fit = fit_head(scene, prior, config, shared_frame=posed, seed=seed, budget=budget, quiet=quiet)
     seconds["fit"] = time.perf_counter() - started
+    return head_from_fit(
+        fit, scene, prior, posed=posed, resolution=resolution or RESOLUTIONS[preset], preset=preset, seed=seed,
+        seconds=seconds, quiet=quiet,
+    )  # fmt: skip
+
+
+def head_from_fit(
+    fit: FitResult,
+    scene: Scene,
+    prior: Prior,
+    *,
+    posed: bool,
+    resolution: int,
+    preset: str = "standard",
+    seed: int = 0,
+    seconds: dict[str, float] | None = None,
+    quiet: bool = False,
+) -> Head:
+    """Mesh a fitted head and say what the photos show of it; the time it takes is added to `seconds`."""
+    seconds = {} if seconds is None else seconds
+    device = str(fit.bounds.device)
     if fit.cameras is not None:
         pairs = zip(scene.views, fit.cameras, strict=True)
         scene = replace(scene, views=tuple(replace(view, camera=camera) for view, camera in pairs))
     with _timed(seconds, "mesh", quiet):
-        inner = extract_mesh(fit.bind(), prior.bounds, resolution or RESOLUTIONS[preset])
+        inner = extract_mesh(fit.bind(), fit.bounds, resolution)
         fit = fit.to("cpu")
         placed = [fit.head_from_world[0 if posed else number] for number in range(len(scene.views))]
         cameras = [view.camera.transformed(place) for view, place in zip(scene.views, placed, strict=True)]
@@ -201,7 +222,7 @@ def reconstruct(
     points = out_of_inner.apply(prior.to("cpu").landmarks_of(fit.field, fit.code)).double().numpy()
     landmarks = dict(zip(LANDMARK_NAMES, points, strict=True))
     return Head(
-        inner.scaled(UNIT_MM), inner.transformed(out_of_inner), landmarks, fit, scene, posed, preset, seed, str(where),
+        inner.scaled(UNIT_MM), inner.transformed(out_of_inner), landmarks, fit, scene, posed, preset, seed, device,
         seconds,
     )  # fmt: skip
 

@@ -15,6 +15,7 @@ from protome.fit import losses
 from protome.fit.cameras import CameraCorrections
 from protome.fit.colours import MOST_PIXELS, fit_colours
 from protome.fit.exposure import Exposure
+from protome.fit.landmarks import LandmarkRays
 from protome.fit.latents import LatentBasis
 from protome.fit.pace import Budget, Pace
 from protome.fit.pixels import PixelTable, pixel_table
@@ -74,6 +75,9 @@ class FitConfig:
     """Share of the background's rays that is left out from each of four marks on (SIRA++, selective sampling)."""
     latent: float = 1e-2
     """Weight of the mean squared latent in standard deviations (ours: one view leaves most of them open)."""
+    landmark: float = 0.0
+    """Weight of the landmarks' distances at the start; it falls to nothing within `landmarks_end` of the run."""
+    landmarks_end: float = 0.25
     nuisance: float = 1e-2
     """The same of cameras' and exposures' corrections."""
 
@@ -137,19 +141,26 @@ class _Fit:
     placement: Placement
     cameras: CameraCorrections | None
     exposure: Exposure | None
+    landmarks: LandmarkRays | None
     bounds: Tensor
     tracer: HeadTracer
     config: FitConfig
     networks_move: bool = False
     """Whether the second phase has begun."""
+    done: float = 0.0
+    """Share of the run."""
 
     def bind(self) -> Field:
         return self.head.bind(self.shape.code(), self.appearance.code())
 
-    def rays(self, batch: PixelTable) -> Rays:
+    def rays(self, batch: PixelTable | LandmarkRays) -> Rays:
         """Return the rays of pixels, in the head frame as the fit now sees it."""
         rays = batch.rays if self.cameras is None else self.cameras.move(batch.rays, batch.view)
         return self.placement.move(rays, batch.view)
+
+    def landmark_weight(self) -> float:
+        """Return the weight of the landmarks at this moment."""
+        return self.config.landmark * max(0.0, 1 - self.done / self.config.landmarks_end)
 
 
 def step_losses(fit: _Fit, batch: PixelTable, sharpness: float, generator: torch.Generator) -> dict[str, Tensor]:
@@ -172,6 +183,8 @@ def step_losses(fit: _Fit, batch: PixelTable, sharpness: float, generator: torch
         "mask": config.mask * losses.silhouette(lowest, batch.mask[rest], sharpness, count),
         "latent": config.latent * (fit.shape.amount.square().mean() + fit.appearance.amount.square().mean()),
     }
+    if fit.landmarks is not None and fit.landmark_weight() > 0:
+        terms["landmark"] = fit.landmark_weight() * fit.landmarks.loss(now, fit.rays(fit.landmarks))
     for name, corrections in (("cameras", fit.cameras), ("exposure", fit.exposure)):
         if corrections is not None:
             terms[name] = config.nuisance * corrections.penalty()
@@ -204,6 +217,7 @@ def new_fit(scene: Scene, prior: Prior, config: FitConfig, *, shared_frame: bool
         Placement(1 if shared_frame else views, head.centre, shared_frame and views > 1).to(device),
         CameraCorrections(scene.views, scene.head_from_world).to(device) if config.refine_cameras else None,
         Exposure(views).to(device) if config.match_exposures and views > 1 else None,
+        LandmarkRays.of(scene, prior) if config.landmark else None,
         prior.bounds,
         HeadTracer(config.tracing, prior.bounds, torch.Generator().manual_seed(seed)),
         config,
@@ -282,6 +296,7 @@ def fit_head(
             for group in optimiser.param_groups:
                 group["lr"] = group["start"] * rate_factor(done)
             batch = table.draw(config.rays, generator, background_share(done, config.drop_background))
+            fit.done = done
             terms = step_losses(fit, batch, mask_sharpness(done), generator)
             optimiser.zero_grad(set_to_none=True)
             torch.stack(list(terms.values())).sum().backward()
