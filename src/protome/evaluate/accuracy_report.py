@@ -56,14 +56,16 @@ class Extent:
     views: tuple[int, ...]
     ablated: int
     """How many subjects the other methods are run on."""
+    ablated_views: tuple[int, ...]
+    """And with how many views."""
     noises: tuple[int, ...]
     """Levels of camera noise."""
     architecture: tuple[int, ...]
     """Numbers of views of the architecture's ablation."""
 
 
-QUICK = Extent((1, 3, 8), 2, (2,), (1,))
-FULL = Extent((1, 3, 4, 6, 8, 16, 32), 1000, (1, 2, 3), (1, 4))
+QUICK = Extent((1, 3, 8), 2, (1, 3), (2,), (1,))
+FULL = Extent((1, 3, 4, 6, 8, 16, 32), 1000, (1, 3, 4, 6, 8, 16, 32), (1, 2, 3), (1, 4))
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,16 @@ class Plan:
         ]
         return still + own + theirs
 
+    @property
+    def ablated_views(self) -> list[int]:
+        """Numbers of views of the other methods."""
+        return [views for views in self.views if views in self.extent.ablated_views]
+
     def ancestors(self) -> list[Case]:
         """The other methods, on fewer subjects."""
         return [
             Case(subject, views, name, preset=self.preset)
-            for views in self.views for name in ANCESTORS for subject in self.ablated
+            for views in self.ablated_views for name in ANCESTORS for subject in self.ablated
         ]  # fmt: skip
 
     def noise(self) -> list[Case]:
@@ -226,10 +233,10 @@ def _methods_table(plan: Plan, results: Results) -> str:
     cases = [*plan.ancestors(), *own]
     rows = []
     for name in (*ANCESTORS, OURS):
-        columns = [_select(cases, method=name, views=views) for views in plan.views]
+        columns = [_select(cases, method=name, views=views) for views in plan.ablated_views]
         seconds = mean(results, [case for column in columns for case in column], "seconds")
         rows.append([name, *(cell(results, column) for column in columns), f"{seconds:.0f}"])
-    return _markdown(["", *(f"{v} view{'s' if v > 1 else ''}" for v in plan.views), "CPU s a fit"], rows)
+    return _markdown(["", *(f"{v} view{'s' if v > 1 else ''}" for v in plan.ablated_views), "CPU s a fit"], rows)
 
 
 def _noise_table(plan: Plan, results: Results) -> str:
@@ -268,8 +275,9 @@ def figure(plan: Plan, results: Results, path: Path) -> None:
         still = mean(results, _select(cases, method=MEAN), key)
         axes.axhline(still, color="grey", linestyle=":", label=MEAN)
         for name in (*ANCESTORS, OURS):
-            values = [mean(results, _select(cases, method=name, views=views), key) for views in plan.views]
-            axes.plot(plan.views, values, marker="o", label=name, linewidth=2.5 if name == OURS else 1.2)
+            counts = plan.views if name == OURS else plan.ablated_views
+            values = [mean(results, _select(cases, method=name, views=views), key) for views in counts]
+            axes.plot(counts, values, marker="o", label=name, linewidth=2.5 if name == OURS else 1.2)
         axes.set(xscale="log", xlabel="photos", title=title, ylim=(0, 2.5 * still))
         axes.set_xticks(plan.views, [str(views) for views in plan.views])
         axes.minorticks_off()

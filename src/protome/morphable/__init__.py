@@ -1,0 +1,1 @@
+"""Mesh head models and their fit to face landmarks."""

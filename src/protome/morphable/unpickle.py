@@ -1,0 +1,118 @@
+"""Reading pickles of arrays without running what they say: a short list of harmless classes, and nothing else."""
+
+from __future__ import annotations
+
+import copyreg
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy._core.multiarray import _reconstruct, scalar
+from scipy.sparse import csc_matrix
+
+from protome.errors import InputError
+
+
+class _Chumpy:
+    """Stands in for an array of chumpy, a package that current Pythons cannot import."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.state = state
+
+    def array(self) -> np.ndarray:
+        """Return the values: the array itself, or a selection of another one's."""
+        if "x" in self.state:
+            return np.asarray(plain(self.state["x"]))
+        chosen = np.asarray(plain(self.state["a"])).ravel()[np.asarray(plain(self.state["idxs"]))]
+        return chosen.reshape(self.state.get("preferred_shape", chosen.shape))
+
+
+class _Sparse:
+    """Stands in for a sparse matrix of whatever SciPy wrote the file."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.state = state
+
+    def array(self) -> np.ndarray:
+        """Return the matrix with its zeros."""
+        own = self.state
+        shape = own["_shape"] if "_shape" in own else own["shape"]
+        return csc_matrix((own["data"], own["indices"], own["indptr"]), shape=shape).toarray()
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    return text.encode(encoding)
+
+
+def _tensor(storage: Any, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> np.ndarray:
+    flat = torch.tensor([], dtype=storage.dtype).set_(storage._untyped_storage)
+    return torch.as_strided(flat, size, stride, offset).numpy().copy()
+
+
+def _storage(content: bytes) -> Any:
+    return torch.load(io.BytesIO(content), weights_only=True)
+
+
+_HARMLESS: dict[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("chumpy.ch", "Ch"): _Chumpy,
+    ("chumpy", "Ch"): _Chumpy,
+    ("chumpy.reordering", "Select"): _Chumpy,
+    ("copy_reg", "_reconstructor"): copyreg._reconstructor,  # type: ignore[attr-defined]
+    ("copyreg", "_reconstructor"): copyreg._reconstructor,  # type: ignore[attr-defined]
+    ("__builtin__", "object"): object,
+    ("builtins", "object"): object,
+    ("__builtin__", "set"): set,
+    ("builtins", "set"): set,
+    ("_codecs", "encode"): _encode,
+    ("collections", "OrderedDict"): dict,
+    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+    ("torch.storage", "_load_from_bytes"): _storage,
+}
+for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+    _HARMLESS |= {(_module, "_reconstruct"): _reconstruct, (_module, "scalar"): scalar}
+for _module in ("scipy.sparse.csc", "scipy.sparse._csc"):
+    _HARMLESS[(_module, "csc_matrix")] = _Sparse
+
+
+class _Reader(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _HARMLESS:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        return _HARMLESS[module, name]
+
+
+def read_pickle(path: Path, wanted: str) -> dict[str, Any]:
+    """Return a pickled dictionary (or one that NumPy saved as `.npy`) with plain arrays in it.
+
+    `wanted` says in the message what file to give instead.
+
+    Raises:
+        InputError: the file is damaged, holds no dictionary, or asks for anything but arrays.
+    """
+    try:
+        with path.open("rb") as file:
+            if file.read(6) == b"\x93NUMPY":
+                file.seek(0)
+                version = np.lib.format.read_magic(file)
+                reader = {1: np.lib.format.read_array_header_1_0}.get(version[0], np.lib.format.read_array_header_2_0)
+                reader(file)
+            else:
+                file.seek(0)
+            # Python 2 wrote these files: its strings of bytes are text here.
+            found = _Reader(file, encoding="latin1").load()
+    except Exception as error:
+        raise InputError(f"{path} cannot be read safely ({error}): give {wanted}") from error
+    found = found.item() if isinstance(found, np.ndarray) and found.shape == () else found
+    if not isinstance(found, dict):
+        raise InputError(f"{path} holds no dictionary of arrays: give {wanted}")
+    return {str(key): plain(value) for key, value in found.items()}
+
+
+def plain(value: Any) -> Any:
+    """Return an array in place of what stands in for one."""
+    return value.array() if isinstance(value, _Chumpy | _Sparse) else value
