@@ -121,9 +121,9 @@ def test_the_last_phase_moves_the_renderer_alone_and_brings_the_colours_closer(p
     assert sum(curve[-10:]) < 0.7 * sum(curve[:10])
 
 
-def test_one_photo_gets_fewer_steps_than_three() -> None:
-    config = FitConfig(network_steps=450, single_steps=100)
-    assert [shape_steps(config, views) for views in (1, 2, 3, 32)] == [100, 275, 450, 450]
+def test_more_photos_get_more_steps() -> None:
+    config = FitConfig(network_steps=450, single_steps=100, many_steps=1000)
+    assert [shape_steps(config, views) for views in (1, 2, 3, 4, 8, 32)] == [100, 275, 450, 560, 1000, 1000]
 
 
 def test_colours_that_no_photo_shows_stay_while_those_it_shows_move(person: Person) -> None:

@@ -31,7 +31,7 @@ from protome.meshing.extract import extract_mesh
 from protome.prior import Prior
 from protome.progress import progress
 from protome.scene import View
-from protome.scenes.h3ds import read_h3ds, view_sets
+from protome.scenes.h3ds import MESH, read_h3ds, view_sets
 from protome.units import UNIT_MM
 
 NOISES = ((0.0, 0.0), (0.25, 1.0), (0.5, 2.0), (1.0, 4.0))
@@ -160,7 +160,7 @@ def subjects_in(scenes: Path) -> list[str]:
     Raises:
         InputError: it holds none.
     """
-    found = sorted(path.parent.name for path in scenes.glob("*/full_head.obj")) if scenes.is_dir() else []
+    found = sorted(path.parent.name for path in scenes.glob(f"*/{MESH}")) if scenes.is_dir() else []
     if not found:
         raise InputError(
             f"{scenes} holds no scenes in H3DS's layout: write some with benchmarks/scenes.py, or get H3DS"

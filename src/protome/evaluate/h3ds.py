@@ -20,6 +20,7 @@ from protome.errors import InputError
 from protome.evaluate.landmarks import MarkedMesh
 from protome.evaluate.metrics import FACE_RADIUS_MM, Spread
 from protome.face import LANDMARK_NAMES
+from protome.scenes.h3ds import LANDMARKS, MESH, REGIONS
 
 ICP_STEPS = 20
 ICP_GAIN = 1e-5
@@ -67,9 +68,9 @@ def read_scene(path: Path, landmarks: Path | None = None) -> H3dsScene:
     if not path.is_dir():
         head = MarkedMesh.load(path, landmarks)
         return H3dsScene(head, {SPHERE: _sphere(head)})
-    own = path / "landmarks.txt"
-    head = MarkedMesh.load(path / "full_head.obj", landmarks or (own if own.is_file() else None))
-    files = sorted((path / "regions").glob("*.txt"))
+    own = path / LANDMARKS
+    head = MarkedMesh.load(path / MESH, landmarks or (own if own.is_file() else None))
+    files = sorted((path / REGIONS).glob("*.txt"))
     regions = {file.stem: _read_region(file, len(head.mesh.vertices)) for file in files}
     return H3dsScene(head, regions if SPHERE in regions else {**regions, SPHERE: _sphere(head)})
 

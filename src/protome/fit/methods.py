@@ -50,9 +50,10 @@ def _without_latents(prior: Prior) -> Prior:
 
 def _unlatent(config: FitConfig) -> FitConfig:
     """Return settings whose latent steps move the networks, too."""
+    steps = config.latent_steps + config.network_steps
     return replace(
-        config, latent_steps=0, network_steps=config.latent_steps + config.network_steps,
-        single_steps=config.latent_steps + config.network_steps, renderer_first=True,
+        config, latent_steps=0, network_steps=steps, single_steps=steps,
+        many_steps=config.latent_steps + config.many_steps, renderer_first=True,
     )  # fmt: skip
 
 

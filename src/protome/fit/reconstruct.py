@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -46,9 +47,11 @@ class FitConfig:
     latent_steps: int = 150
     """Steps that move only the latents (and the placement)."""
     network_steps: int = 450
-    """Steps that also move the deformation and the renderer, from three photos on."""
+    """Steps that also move the deformation and the renderer, with three photos."""
     single_steps: int = 100
     """The same with one photo: more of them bend the face to explain its shading."""
+    many_steps: int = 1000
+    """The same with eight photos and more, each of which is looked at more seldom."""
     colour_steps: int = 300
     """Steps that then move the renderer alone."""
     renderer_first: bool = False
@@ -83,9 +86,13 @@ class FitConfig:
 
 
 FIT_PRESETS = {
-    "draft": FitConfig(size=128, rays=384, latent_steps=60, network_steps=90, single_steps=30, colour_steps=120),
+    "draft": FitConfig(
+        size=128, rays=384, latent_steps=60, network_steps=90, single_steps=30, many_steps=180, colour_steps=120
+    ),
     "standard": FitConfig(),
-    "fine": FitConfig(size=384, rays=1536, latent_steps=250, network_steps=1200, single_steps=250, colour_steps=1200),
+    "fine": FitConfig(
+        size=384, rays=1536, latent_steps=250, network_steps=1200, single_steps=250, many_steps=2400, colour_steps=1200
+    ),
 }
 
 
@@ -226,8 +233,7 @@ def new_fit(scene: Scene, prior: Prior, config: FitConfig, *, shared_frame: bool
 
 def shape_steps(config: FitConfig, views: int) -> int:
     """Return how many steps move the networks, for a number of photos."""
-    share = min(1.0, (views - 1) / 2)
-    return round(config.single_steps + share * (config.network_steps - config.single_steps))
+    return round(np.interp(views, (1, 3, 8), (config.single_steps, config.network_steps, config.many_steps)))
 
 
 @dataclass(frozen=True)
