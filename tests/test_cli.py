@@ -71,6 +71,7 @@ def _module(monkeypatch: pytest.MonkeyPatch, name: str, function: str, replaceme
     [
         ("help.txt", []),
         ("help_reconstruct.txt", ["reconstruct"]),
+        ("help_detail.txt", ["detail"]),
         ("help_train.txt", ["train"]),
         ("help_population.txt", ["population"]),
         ("help_population_build.txt", ["population", "build"]),

@@ -26,7 +26,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "geometry.transforms": (),
     "geometry.camera": ("geometry.transforms",),
     "geometry.mesh": ("geometry.transforms",),
+    "geometry.refine": (),
     "geometry.align": ("geometry.transforms", "geometry.mesh"),
+    "geometry.thick": ("geometry.mesh", "geometry.align"),
     "scene": ("geometry",),
     "scenes.pictures": (),
     "scenes.lens": ("geometry",),
@@ -40,6 +42,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "capture.photo": ("scene",),
     "capture.landmarks": ("capture.photo",),
     "capture.mask": (),
+    "capture.skin": (),
     "capture.cameras": ("geometry", "capture.landmarks"),
     "capture.head": ("geometry", "scene", "capture.landmarks", "capture.cameras"),
     "capture.capture": (
@@ -51,6 +54,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "field.activation": (),
     "field.mlp": ("field.activation",),
     "field.head": ("field.field", "field.activation", "field.encoding", "field.mlp"),
+    "field.detail": ("field.field", "field.encoding", "field.mlp"),
     "field.grid": ("field.field",),
     "prior": ("field",),
     "render.trace": ("geometry", "field.field"),
@@ -73,6 +77,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "fit.colours": (
         "geometry", "field", "prior", "fit.losses", "fit.pace", "fit.pixels", "fit.schedule", "fit.tracing",
     ),
+    "fit.coarse": ("geometry", "field.detail", "fit.losses"),
+    "fit.detail": ("geometry", "field.field", "field.detail", "render", "fit.losses", "fit.schedule", "fit.coarse"),
     "fit.least_squares": (),
     "fit.samples": ("geometry", "field.field", "prior", "fit.least_squares"),
     "fit.reconstruct": (
@@ -82,6 +88,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "fit.methods": ("field", "prior", "fit.tracing", "fit.reconstruct"),
     "meshing": ("geometry", "scene", "field", "render"),
+    "meshing.displace": ("geometry", "field.field"),
+    "meshing.bake": ("meshing.displace",),
     "preview": ("geometry", "field", "render"),
     "population.sources": (),
     "population.registration": (),
@@ -127,6 +135,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "morphable.flame": ("morphable.model", "morphable.unpickle", "morphable.ibug"),
     "morphable.ict": ("population.sources", "morphable.holes", "morphable.model", "morphable.ibug"),
     "morphable.fit": ("geometry", "capture.cameras", "fit.least_squares", "morphable.model", "morphable.ibug"),
+    "morphable.face": ("geometry",),
+    "morphable.choice": ("morphable.model", "morphable.linear", "morphable.flame", "morphable.ict"),
     "population.head_topology": ("population.sources", "morphable.holes"),
     "population.head_shapes": (
         "population.sources", "population.faces", "population.people", "population.makehuman_shapes",
@@ -156,7 +166,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "device", "geometry", "scene", "field", "prior", "render", "fit", "meshing", "evaluate.metrics",
     ),
     "evaluate.landmarks": ("geometry",),
-    "evaluate.h3ds": ("geometry", "evaluate.metrics", "evaluate.landmarks"),
+    "evaluate.h3ds": ("geometry", "scenes", "evaluate.metrics", "evaluate.landmarks"),
     "evaluate.now": ("geometry", "evaluate.metrics", "evaluate.landmarks"),
     "evaluate.figures": ("geometry", "preview", "evaluate.landmarks", "evaluate.now"),
     "evaluate.report": (
@@ -169,7 +179,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "evaluate.accuracy_report": (
         "geometry", "scenes", "preview", "evaluate.h3ds", "evaluate.figures", "evaluate.accuracy",
     ),
-    "cli": ("fit.choice", "pipeline", "training", "population.build", "gallery", "evaluate"),
+    "detail": (
+        "device", "geometry", "scene", "capture", "field", "render", "fit.detail", "meshing.displace", "morphable",
+    ),
+    "detail_files": ("geometry", "field.field", "render", "meshing", "preview", "evaluate.landmarks", "detail"),
+    "cli": ("detail", "detail_files", "fit.choice", "pipeline", "training", "population.build", "gallery", "evaluate"),
 }  # fmt: skip
 
 

@@ -131,6 +131,8 @@ def test_the_command_line_takes_it(command: str, monkeypatch: pytest.MonkeyPatch
 
     for module, *functions in (
         ("protome.pipeline", "reconstruct"),
+        ("protome.detail", "recover_detail"),
+        ("protome.detail_files", "save_detail"),
         ("protome.training", "train"),
         ("protome.population.build", "build_population"),
         ("protome.gallery", "sample_heads", "morph_heads"),

@@ -85,6 +85,35 @@ def reconstruct(
 
 
 @app.command
+def detail(
+    photo: Positional[Annotated[Path, arg(metavar="PHOTO", help_behavior_hint="(required)")]],
+    out: Folder,
+    model: Annotated[str, arg(metavar="NAME")] = "built-in",
+    preset: Literal["sider", "without-feature", "without-normal", "without-both"] = "sider",
+    device: Device = "auto",
+    seed: Integer = 0,
+    quiet: Flag = False,
+) -> None:
+    """Find the wrinkles and folds of the face in one photo, as a mesh and as maps for a head model.
+
+    Args:
+        photo: The photo; the face from the front or nearly so.
+        out: The folder to write: detail.ply, detail.glb, displacement.png, normal.png, sheet.png and result.json.
+        model: The head model that gives the coarse face: built-in, or your own as flame:FILE, ict:DIR or npz:FILE.
+        preset: sider, or one of its ablations: what the colour of a point is not allowed to depend on.
+        device: Where to compute; auto takes the graphics card if there is one.
+        seed: The number that every random choice follows from; the same seed gives the same face.
+        quiet: Show no progress; warnings and errors are still shown.
+    """
+    check_output_folder(out)
+    from protome.detail import recover_detail
+    from protome.detail_files import save_detail
+
+    face = recover_detail(photo, model=model, preset=preset, device=device, seed=seed, quiet=quiet)
+    save_detail(face, out, command=("protome", *sys.argv[1:]))
+
+
+@app.command
 def train(
     population: Folder,
     out: File,

@@ -1,0 +1,221 @@
+"""Measure what shading adds to a coarse face: known wrinkles recovered, ablations, and a real scan by NoW's protocol.
+
+    python benchmarks/detail.py --out DIR --scan head.glb --landmarks landmarks.json
+
+People of the packaged model get folds, lines and pores that it lacks (benchmarks/wrinkles.py) and are photographed.
+"known": the coarse face is the true one. "fitted": it comes from landmarks that are off as a detector's are. Errors are
+medians of the distance from the truth along its normals, without what is wider than a centimetre, where the added
+height is more than a tenth of a millimetre; "folds", where it is more than a quarter. Ratios are to the coarse face.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from PIL import Image
+from scipy.spatial import cKDTree
+
+from command import command
+from protome.detail import CoarseFace, add_detail, recover_detail
+from protome.detail_files import Pictures, save_detail
+from protome.device import choose_device
+from protome.evaluate.landmarks import NOW_NAMES, MarkedMesh
+from protome.evaluate.now import NowScore, evaluate_now
+from protome.files import check_output_folder, write_atomically
+from protome.fit.detail import DETAIL_PRESETS
+from protome.geometry.align import Surface
+from protome.geometry.mesh import Mesh
+from protome.geometry.transforms import Similarity
+from protome.morphable.face import NOW_LANDMARKS
+from protome.morphable.fit import Sighting, fit_landmarks
+from protome.morphable.linear import load_builtin
+from protome.morphable.model import MorphableModel
+from protome.render.cast import cast
+from protome.scene import View
+from raster import Lighting, render
+from real_scan import cameras_around, load_scan
+from wrinkles import Wrinkled, photograph, wrinkled
+
+WIDE_MM = 10.0
+"""Errors wider than this are the coarse face's and do not count."""
+LEAST_MM = 0.1
+"""Added geometry lower than this does not count."""
+FOLD_MM = 0.25
+"""What stands out farther is a fold or a line; what does not, mostly pores."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to measure."""
+
+    out: Path
+    """Folder for pictures and numbers."""
+    people: int = 3
+    """How many random people."""
+    presets: tuple[str, ...] = tuple(DETAIL_PRESETS)
+    """What to compare."""
+    fitted: bool = True
+    """Whether coarse faces are also fitted to landmarks."""
+    scan: Path | None = None
+    """A real scan in metres."""
+    real_landmarks: Path | None = None
+    """JSON with its landmarks."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Missed:
+    """Median errors of one surface on one person, mm, without what is wider than `WIDE_MM`."""
+
+    all: float
+    folds: float
+
+    @staticmethod
+    def of(person: Wrinkled, mesh: Mesh, chosen: Bool[np.ndarray, "v"]) -> Missed:
+        """Compare a mesh with the truth along its normals, at the chosen vertices."""
+        assert person.base.normals is not None
+        points = person.truth.vertices[chosen]
+        gap = ((Surface(mesh).closest(points).points - points) * person.base.normals[chosen]).sum(1)
+        some = slice(None, None, 5)
+        reach, near = cKDTree(points).query(points[some], 300, distance_upper_bound=1.5 * WIDE_MM)
+        weight = np.where(np.isfinite(reach), np.exp(-((reach / WIDE_MM) ** 2)), 0.0)
+
+        def fine(values: Float[np.ndarray, "n"]) -> Float[np.ndarray, "k"]:
+            around = values[np.minimum(near, len(values) - 1)]
+            return values[some] - (around * weight).sum(1) / weight.sum(1)
+
+        error, folded = np.abs(fine(gap)), np.abs(fine(person.height[chosen])) > FOLD_MM
+        return Missed(float(np.median(error)), float(np.median(error[folded])))
+
+
+def landmarks_of(person: Wrinkled, view: View, model: MorphableModel, seed: int, noisy: bool) -> View:
+    """Return the view with MediaPipe's landmarks where they are, or where a detector might find them."""
+    assert model.dense is not None
+    points = model.dense.on(model.with_shape(person.identity).vertices, model.faces)
+    if noisy:
+        generator = torch.Generator().manual_seed(seed)
+        # Neighbours' errors are alike: a third of the stated deviation is each landmark's own.
+        points = points + torch.randn(points.shape, generator=generator) * model.dense.deviations[:, None] / 3
+    pixels = torch.zeros(478, 2)
+    pixels[:468] = view.camera.project(points)
+    pixels[468:] = pixels[4]
+    return View(view.name, view.image, view.mask, view.camera, pixels)
+
+
+def seen_heights(person: Wrinkled, view: View) -> Bool[np.ndarray, "v"]:
+    """Return which vertices of the truth count: with added geometry, on skin, and in the photo."""
+    hits = cast(person.truth, view.camera)
+    seen = np.zeros(len(person.truth.vertices), bool)
+    seen[person.truth.faces[hits.faces.numpy()].reshape(-1)] = True
+    eyes = cKDTree(person.landmarks[36:48]).query(person.base.vertices)[0] < 6
+    mouth = cKDTree(person.landmarks[60:68]).query(person.base.vertices)[0] < 4
+    brows = cKDTree(person.landmarks[17:27]).query(person.base.vertices)[0] < 5
+    inside = np.linalg.norm(person.base.vertices - person.landmarks[30], axis=1) < 85
+    return seen & inside & ~eyes & ~mouth & ~brows & (np.abs(person.height) > LEAST_MM)
+
+
+def coarse_of(model: MorphableModel, person: Wrinkled, view: View, fitted: bool) -> CoarseFace:
+    """Return a person's coarse face in the frame of the photo's camera."""
+    if not fitted:
+        return CoarseFace.of(model, person.plain, person.landmarks)
+    assert view.landmarks is not None
+    found = fit_landmarks(model, [Sighting(view.landmarks, view.camera, True, view.name)])
+    posed = found.head()
+    landmarks = posed.landmarks(found.cameras[0].centre).double().numpy()
+    # Into the true frame, where the camera is the photo's own: only the shape differs.
+    back = view.camera.T_world_camera @ torch.linalg.inv(found.cameras[0].T_world_camera)
+    place = Similarity(back[:3, :3].double(), back[:3, 3].double(), torch.ones((), dtype=torch.float64))
+    return CoarseFace.of(model, posed.mesh().transformed(place), place.apply(torch.from_numpy(landmarks)).numpy())
+
+
+def measure_people(options: Options) -> None:
+    """Print the table of recovered wrinkles and write a sheet for each person."""
+    model = load_builtin()
+    results: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    seconds: dict[str, list[float]] = {}
+    title = f"{'person':<8}{'coarse face':<12}{'preset':<17}"
+    print(title + f"{'coarse':>8}{'detail':>8}{'ratio':>7}{'folds':>10}{'detail':>8}{'ratio':>7}")
+    for number in range(options.seed, options.seed + options.people):
+        person = wrinkled(model, number)
+        plain = photograph(person, number)
+        chosen = seen_heights(person, plain)
+        for kind in ("known", "fitted")[: 1 + options.fitted]:
+            view = landmarks_of(person, plain, model, number, kind == "fitted")
+            coarse = coarse_of(model, person, view, kind == "fitted")
+            for preset in options.presets if kind == "known" else options.presets[:1]:
+                face = add_detail(view, coarse, DETAIL_PRESETS[preset], seed=options.seed, quiet=True)
+                before = Missed.of(person, face.displaced.base, chosen)
+                after = Missed.of(person, face.mesh, chosen)
+                ratios = after.all / before.all, after.folds / before.folds
+                results.setdefault((kind, preset), []).append(ratios)
+                for key, value in face.seconds.items():
+                    seconds.setdefault(key, []).append(value)
+                print(f"{number:<8}{kind:<12}{preset:<17}{before.all:>8.3f}{after.all:>8.3f}{ratios[0]:>7.2f}"
+                      f"{before.folds:>10.3f}{after.folds:>8.3f}{ratios[1]:>7.2f}", flush=True)  # fmt: skip
+                _write(options.out / f"person{number}_{kind}_{preset}.png", Pictures.of(face).sheet())
+    for (kind, preset), found in results.items():
+        both = [statistics.median(column) for column in zip(*found, strict=True)]
+        print(f"{'median':<8}{kind:<12}{preset:<17}{both[0]:>23.2f}{both[1]:>25.2f}")
+    if seconds:
+        print("seconds: " + ", ".join(f"{key} {statistics.fmean(value):.1f}" for key, value in seconds.items()))
+
+
+def measure_scan(options: Options) -> None:
+    """Print the NoW distances of a real scan's photo."""
+    if options.scan is None or options.real_landmarks is None:
+        return
+    scan = load_scan(options.scan, options.real_landmarks)
+    picture = render(scan.subject, cameras_around(1, 640)[0], Lighting(), seed=options.seed)
+    _write(options.out / "real.png", picture.image)
+    truth = MarkedMesh(scan.truth, {name: scan.landmarks[name] for name in NOW_NAMES}, options.scan)
+    model = load_builtin()
+    mean = model.template.double().numpy()
+    points = model.landmarks.on(model.template, model.faces).double().numpy()[list(NOW_LANDMARKS)]
+    print(f"{'real scan, NoW':<20}{'median':>8}{'mean':>8}{'std':>8}")
+    _row("mean face", evaluate_now(_marked(Mesh(mean, model.faces.numpy()), points), truth))
+    for preset in options.presets[:2]:
+        face = recover_detail(options.out / "real.png", preset=preset, seed=options.seed, quiet=True)
+        if preset == options.presets[0]:
+            coarse = _marked(face.displaced.base, face.coarse.landmarks[list(NOW_LANDMARKS)])
+            _row("coarse fit", evaluate_now(coarse, truth))
+            save_detail(face, options.out / "real")
+            print("seconds: " + ", ".join(f"{key} {value:.1f}" for key, value in face.seconds.items()))
+        _row(preset, evaluate_now(_marked(face.mesh, face.now_landmarks()), truth))
+        _write(options.out / f"real_{preset}.png", Pictures.of(face).sheet())
+
+
+def _marked(mesh: Mesh, points: Float[np.ndarray, "7 3"]) -> MarkedMesh:
+    return MarkedMesh(Mesh(mesh.vertices, mesh.faces), dict(zip(NOW_NAMES, points, strict=True)), Path("prediction"))
+
+
+def _row(name: str, score: NowScore) -> None:
+    distances = score.distances
+    print(f"{name:<20}{np.median(distances):>8.3f}{distances.mean():>8.3f}{distances.std():>8.3f}", flush=True)
+
+
+def _write(path: Path, image: Float[np.ndarray, "h w 3"]) -> None:
+    pixels = Image.fromarray(np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8))
+    write_atomically(path, lambda part: pixels.save(part, "PNG"))
+
+
+def run(options: Options) -> None:
+    """Print all tables."""
+    check_output_folder(options.out)
+    choose_device("cpu")
+    measure_people(options)
+    measure_scan(options)
+
+
+def main() -> int:
+    """Measure with the options of the command line and return the exit code."""
+    return command(run, Options, __doc__)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""The field of SIDER: one face in one photo, a signed distance with a feature, and a renderer that reads both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from protome.field.encoding import Encoding
+from protome.field.field import Field, SurfaceFn, SurfacePoints
+from protome.field.mlp import Mlp, initialise_small, initialise_sphere
+
+RADIUS = 0.5
+"""Half the size of the space that the networks see as one unit, inner units: a face's."""
+
+
+@dataclass(frozen=True)
+class DetailFieldConfig:
+    """Sizes that two processor cores fit in minutes. The paper's: width 512, depth 8 and 4, feature 256."""
+
+    width: int = 128
+    depth: int = 4
+    frequencies: int = 8
+    """Of the point that the distance depends on; the finest wave is 5 mm long."""
+    coarse_frequencies: int = 5
+    """Those of them that the coarse face has; the finer ones are let in while detail is found."""
+    features: int = 16
+    """Length of the feature (gamma)."""
+    renderer_width: int = 96
+    renderer_depth: int = 3
+    renderer_frequencies: int = 4
+    """Of the point that the colour depends on: fewer, so that what is fine in a photo is left to the shape."""
+    view_frequencies: int = 1
+    feature: bool = True
+    """Whether the renderer sees the feature."""
+    normal: bool = True
+    """Whether the renderer sees the normal."""
+
+
+class DetailField(nn.Module):
+    """f(x) = (distance, gamma) and g(PE(x), n, PE(v), gamma) = RGB (SIDER, equations 1 and 2).
+
+    Both networks see the space around `centre` in units of `RADIUS`.
+    """
+
+    def __init__(self, config: DetailFieldConfig, centre: Float[Tensor, "3"]) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("centre", centre.clone())
+        self.centre: Tensor
+        self.around = Encoding(config.frequencies)
+        self.spot, self.facing = Encoding(config.renderer_frequencies), Encoding(config.view_frequencies)
+        self.geometry = Mlp(self.around.width, 1 + config.features, config.width, config.depth)
+        inputs = self.spot.width + self.facing.width + 3 * config.normal + config.features * config.feature
+        self.renderer = Mlp(inputs, 3, config.renderer_width, config.renderer_depth)
+        initialise_sphere(self.geometry, 0.8)
+        initialise_small(self.renderer, 0.03)
+        self._start_waves()
+
+    def _start_waves(self) -> None:
+        """Let the coarse face's waves in from the start, the finer the fainter; from zero they are learned slowly."""
+        count, known = self.config.frequencies, torch.arange(self.config.frequencies)
+        share = torch.where(known < self.config.coarse_frequencies, 0.5 ** (known + 1.0), 0.0)
+        with torch.no_grad():
+            waves = self.geometry.first.weight[:, 3:]
+            waves.normal_(0.0, (0.5 / len(waves)) ** 0.5).view(len(waves), -1, count).mul_(share)
+
+    def show_waves(self, share: float) -> None:
+        """Let the distance depend on the coarse face's waves alone (0), on all of them (1), or on some of the finer."""
+        coarse, count = self.config.coarse_frequencies, self.config.frequencies
+        self.around = Encoding(count, coarse + share * (count - coarse))
+
+    def _local(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "1 n 3"]:
+        return ((points - self.centre) / RADIUS)[None]
+
+    def sdf(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
+        """Return signed distances, inner units."""
+        return RADIUS * self.geometry(self.around(self._local(points)).value)[0, :, 0]
+
+    def surface(self, points: Float[Tensor, "n 3"]) -> SurfacePoints:
+        """Return distances with their analytic gradient, and the features; differentiable once more."""
+        encoded = self.around(self._local(points))
+        tape = self.geometry.record(encoded.value)
+        first = torch.zeros_like(tape.value)
+        first[..., 0] = 1
+        # Distances and places are both in units of RADIUS inside: the gradient has none.
+        gradient = self.around.pullback(encoded, self.geometry.pullback(tape, first))
+        return SurfacePoints(RADIUS * tape.value[0, :, 0], gradient[0], tape.value[0, :, 1:])
+
+    def colour(
+        self,
+        points: Float[Tensor, "n 3"],
+        normals: Float[Tensor, "n 3"],
+        views: Float[Tensor, "n 3"],
+        features: Float[Tensor, "n k"],
+    ) -> Float[Tensor, "n 3"]:
+        """Return RGB in [0, 1]; what the configuration switches off has no influence."""
+        seen = [self.spot(self._local(points)[0]).value, self.facing(views).value]
+        seen += [normals] * self.config.normal + [features] * self.config.feature
+        return torch.sigmoid(self.renderer(torch.cat(seen, -1)[None]))[0]
+
+    def crossing(self) -> SurfaceFn:
+        """Return a `SurfaceFn` for `hit_points`, which wants the distance alone to be differentiable: half the work."""
+
+        def surface(points: Float[Tensor, "n 3"]) -> SurfacePoints:
+            with torch.no_grad():
+                gradient = self.surface(points).gradient
+            return SurfacePoints(self.sdf(points), gradient, points.new_zeros(len(points), 0))
+
+        return surface
+
+    def bind(self) -> Field:
+        """Return the functions that renderers and meshers take."""
+        return Field(self.sdf, self.surface, self.colour)

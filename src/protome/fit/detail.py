@@ -1,0 +1,197 @@
+"""SIDER's second stage: what a coarse face lacks, found from the shading in one photo."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from protome.field.detail import DetailField, DetailFieldConfig
+from protome.field.field import SurfacePoints
+from protome.fit import losses
+from protome.fit.coarse import Around, CoarseConfig, fit_coarse
+from protome.geometry.camera import Rays
+from protome.geometry.mesh import Mesh
+from protome.progress import progress
+from protome.render.surface import hit_points
+from protome.render.trace import Span, sphere_tracer
+from protome.units import UNIT_MM
+
+_REACH = 10.0 / UNIT_MM
+"""How far before and behind the coarse face the detailed one is looked for."""
+_METRE = UNIT_MM / 1000.0
+
+
+@dataclass(frozen=True)
+class DetailConfig:
+    """One fit."""
+
+    networks: DetailFieldConfig = field(default_factory=DetailFieldConfig)
+    coarse: CoarseConfig = field(default_factory=CoarseConfig)
+    epochs: int = 20
+    """Times that every pixel is looked at (the paper: 200 to 300)."""
+    renderer_epochs: int = 3
+    """The first of them, in which the renderer alone moves."""
+    opened: float = 0.4
+    """Share of the run after which the finest waves are fully let in."""
+    batch: int = 1024
+    """Pixels of a step."""
+    geometry_rate: float = 2e-4
+    """At the start, as the renderer's; both fall to zero in straight lines."""
+    renderer_rate: float = 2e-3
+    prior: float = 20.0
+    """Weight of |f - SDF| in metres (the paper's lambda 1 is 1e2 of a unit that is not told)."""
+    prior_points: int = 512
+    """Points around the face in each step."""
+    eikonal: float = 1e-4
+    """Weight of the eikonal term (lambda 2)."""
+    retrace: int = 5
+    """Epochs after which all rays are traced anew; in between hits follow the surface by Newton's steps."""
+
+
+_SIDER = DetailConfig()
+DETAIL_PRESETS = {
+    "sider": _SIDER,
+    "without-feature": replace(_SIDER, networks=replace(_SIDER.networks, feature=False)),
+    "without-normal": replace(_SIDER, networks=replace(_SIDER.networks, normal=False)),
+    "without-both": replace(_SIDER, networks=replace(_SIDER.networks, feature=False, normal=False)),
+}
+DetailPreset = Literal["sider", "without-feature", "without-normal", "without-both"]
+
+
+@dataclass(frozen=True)
+class FacePixels:
+    """The pixels of a photo that show the coarse face, inner units."""
+
+    rays: Rays
+    colour: Float[Tensor, "n 3"]
+    depth: Float[Tensor, "n"]
+    """Distance along the ray to the coarse face."""
+    skin: Bool[Tensor, "n"]
+    """Whether they tell about the shape: eyes, brows, teeth and hair only teach the renderer."""
+
+    def __len__(self) -> int:
+        return len(self.depth)
+
+    def to(self, device: torch.device) -> FacePixels:
+        """Move to a device."""
+        rays = Rays(self.rays.origins.to(device), self.rays.directions.to(device))
+        return FacePixels(rays, self.colour.to(device), self.depth.to(device), self.skin.to(device))
+
+
+@dataclass(frozen=True)
+class DetailFit:
+    """A detailed face."""
+
+    field: DetailField
+    coarse_error_mm: float
+    """Mean distance by which the network missed the coarse face at the end of the first stage."""
+    curves: dict[str, list[float]]
+    """Each weighted loss term, epoch by epoch."""
+    seconds: dict[str, float]
+    """Wall time of both stages."""
+
+
+def fit_detail(
+    face: Mesh, pixels: FacePixels, config: DetailConfig, *, seed: int = 0, quiet: bool = False
+) -> DetailFit:
+    """Learn a coarse face (an open mesh in inner units), then what the pixels show beyond it (SIDER, equation 10).
+
+    Minimised are |c - c_gt| + lambda 1 |f - SDF| + lambda 2 (|grad f| - 1)^2 over both networks.
+    """
+    started = time.perf_counter()
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    device = pixels.depth.device
+    middle = torch.from_numpy((face.vertices.min(0) + face.vertices.max(0)) / 2).float()
+    networks = DetailField(config.networks, middle).to(device)
+    around = Around.of(face, config.coarse, seed).to(device)
+    missed = fit_coarse(networks, around, config.coarse, generator, quiet=quiet)
+    learned = time.perf_counter()
+    around, curves, hits = around.near(), {}, _Hits(pixels)
+    optimiser = _optimiser(networks, config)
+    with progress("detail", config.epochs, quiet=quiet) as step:
+        for epoch in range(config.epochs):
+            if epoch % config.retrace == 0:
+                hits.trace(networks)
+            networks.show_waves(min(1.0, epoch / max(1.0, config.opened * config.epochs)))
+            frozen = epoch < config.renderer_epochs
+            networks.geometry.requires_grad_(not frozen)
+            for group in optimiser.param_groups:
+                group["lr"] = group["start"] * (1 - epoch / config.epochs)
+            batches = hits.batches(config.batch, generator)
+            sums: dict[str, float] = {}
+            for batch in batches:
+                terms = step_losses(networks, hits, batch, around, config, generator)
+                optimiser.zero_grad(set_to_none=True)
+                torch.stack(list(terms.values())).sum().backward()
+                optimiser.step()
+                for key, value in terms.items():
+                    sums[key] = sums.get(key, 0.0) + float(value.detach()) / len(batches)
+            for key, total in sums.items():
+                curves.setdefault(key, []).append(total)
+            step(1, f"colour {sums.get('colour', 0.0):.3f}")
+    seconds = {"coarse distances": learned - started, "detail": time.perf_counter() - learned}
+    return DetailFit(networks.requires_grad_(False), missed * UNIT_MM, curves, seconds)
+
+
+def step_losses(
+    networks: DetailField, hits: _Hits, batch: Tensor, around: Around, config: DetailConfig, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Return the weighted loss terms of some pixels."""
+    pixels = hits.pixels
+    rays, skin = pixels.rays[batch], pixels.skin[batch][:, None]
+    points = hit_points(networks.crossing(), rays, hits.depth[batch])
+    hits.follow(batch, points)
+    at = networks.surface(points)
+    # What is no skin teaches the renderer, and leaves the shape alone.
+    seen = [torch.where(skin, value, value.detach()) for value in (points, at.normals, at.feature)]
+    colours = networks.colour(seen[0], seen[1], rays.directions, seen[2])
+    close = around.draw(config.prior_points, generator)
+    near: SurfacePoints = networks.surface(close.points)
+    return {
+        "colour": losses.colour(colours, pixels.colour[batch]),
+        "prior": config.prior * _METRE * losses.distance(near.sdf, close.distances),
+        "eikonal": config.eikonal * losses.eikonal(near.gradient),
+    }
+
+
+class _Hits:
+    """Where each pixel's ray meets the surface, as the surface moves."""
+
+    def __init__(self, pixels: FacePixels) -> None:
+        self.pixels = pixels
+        self.depth = pixels.depth.clone()
+        self.hit = torch.ones_like(pixels.skin)
+
+    def trace(self, networks: DetailField) -> None:
+        """Find the first hits near the coarse face."""
+        span = Span(self.pixels.depth - _REACH, self.pixels.depth + _REACH)
+        with torch.no_grad():
+            found = sphere_tracer()(networks.sdf, self.pixels.rays, span)
+        self.hit = found.hit
+        self.depth = torch.where(found.hit, found.depth, self.pixels.depth)
+
+    def follow(self, batch: Tensor, points: Float[Tensor, "k 3"]) -> None:
+        """Take the points that Newton's step has found for the hits of some pixels."""
+        rays = self.pixels.rays[batch]
+        depth = ((points.detach() - rays.origins) * rays.directions).sum(1)
+        self.depth[batch] = depth.clamp(self.pixels.depth[batch] - _REACH, self.pixels.depth[batch] + _REACH)
+
+    def batches(self, size: int, generator: torch.Generator) -> list[Tensor]:
+        """Return all pixels that hit, shuffled."""
+        order = torch.randperm(len(self.pixels), generator=generator).to(self.depth.device)
+        return list(order[self.hit[order]].split(size))
+
+
+def _optimiser(networks: DetailField, config: DetailConfig) -> torch.optim.Adam:
+    return torch.optim.Adam(
+        [
+            {"params": list(part.parameters()), "lr": rate, "start": rate}
+            for part, rate in ((networks.geometry, config.geometry_rate), (networks.renderer, config.renderer_rate))
+        ]
+    )

@@ -1,0 +1,52 @@
+"""An open surface made thick, so that it has an inside and a signed distance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from protome.geometry.align import Surface
+from protome.geometry.mesh import Mesh
+
+
+@dataclass(frozen=True)
+class ThickSurface:
+    """All points within half a thickness of a mesh's middle surface.
+
+    Source: SIDER, equation 5: SDF(x) = distance(x, mesh) - thickness / 2.
+    """
+
+    middle: Surface
+    thickness: float
+
+    @staticmethod
+    def behind(mesh: Mesh, thickness: float) -> ThickSurface:
+        """Return the layer that lies behind a mesh, so that the mesh itself is its outer face.
+
+        The paper lays it around the mesh, which puts the face in front of where the photo shows it by half the
+        thickness. Where the mesh bulges more sharply than half the thickness, the outer face is a little rounder.
+        """
+        return ThickSurface(
+            Surface(Mesh(mesh.vertices - 0.5 * thickness * vertex_normals(mesh), mesh.faces)), thickness
+        )
+
+    def distance(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n"]:
+        """Return signed distances, negative inside the layer, in the mesh's unit."""
+        return self.middle.closest(points).distances - 0.5 * self.thickness
+
+    def before(self, points: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, "n"]:
+        """Return which points lie on the outer side of the middle surface."""
+        foot = self.middle.closest(points)
+        return ((points - foot.points) * self.middle.face_normals()[foot.faces]).sum(1) > 0
+
+
+def vertex_normals(mesh: Mesh) -> Float[np.ndarray, "v 3"]:
+    """Return unit vertex normals, the means of the triangles around weighted by area."""
+    corners = mesh.vertices[mesh.faces]
+    across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    total = np.zeros_like(mesh.vertices)
+    for corner in range(3):
+        np.add.at(total, mesh.faces[:, corner], across)
+    return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-300)
