@@ -86,6 +86,8 @@ def test_a_case_is_reconstructed_measured_and_kept(
     scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(accuracy.FIT_PRESETS, "standard", BRIEF)
+    monkeypatch.setattr(accuracy, "RESOLUTION", 80)
+    monkeypatch.setattr(accuracy, "SAMPLES", 3000)
     case = Case("somebody", 3, "sira++")
     found = measure(case, scenes, tmp_path, {})
     still = measure(Case("somebody", 1, MEAN), scenes, tmp_path, {})

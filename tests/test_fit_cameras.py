@@ -64,7 +64,8 @@ def test_one_standard_deviation_is_half_a_degree_two_millimetres_and_a_hundredth
     assert float(angle) == pytest.approx(0.5, abs=1e-3)
     assert float((moved.centre - camera.centre).norm()) == pytest.approx(SHIFT, rel=1e-4)
     assert moved.focal / camera.focal == pytest.approx(1.01005, rel=1e-4)
-    assert (pytest.approx(0.0087266), 0.01) == (ROTATION, FOCAL)
+    assert torch.pi / 360 == pytest.approx(ROTATION)
+    assert FOCAL == 0.01
     assert float(corrections.penalty().detach()) == pytest.approx(3 / 7)
 
 
@@ -78,7 +79,7 @@ def test_a_fit_corrects_cameras_that_are_slightly_wrong() -> None:
         pose[:3, :3] = pose[:3, :3] @ rotation_from_vector(1.5 * ROTATION * torch.randn(3, generator=generator))
         wrong.append(replace(view, camera=replace(view.camera, T_world_camera=pose)))
     scene = Scene(tuple(wrong), truth.head_from_world)
-    config = FitConfig(size=96, rays=320, latent_steps=160, network_steps=0, colour_steps=0, refine_cameras=True)
+    config = FitConfig(size=96, rays=192, latent_steps=100, network_steps=0, colour_steps=0, refine_cameras=True)
     result = fit_head(scene, person.prior, config, shared_frame=True, seed=1, quiet=True)
     assert result.cameras is not None
 

@@ -58,7 +58,10 @@ class Around:
         reach = np.concatenate([np.full(near, 2.0 / UNIT_MM), np.full(far, 8.0 / UNIT_MM)])
         box = np.stack([face.vertices.min(0), face.vertices.max(0)]) + np.array([[-1.0], [1.0]]) * 20.0 / UNIT_MM
         points = np.concatenate(
-            [on + rng.normal(size=on.shape) * reach[:, None], rng.uniform(*box, (config.points - near - far, 3))]
+            [
+                on + rng.normal(size=on.shape) * reach[:, None],
+                rng.uniform(box[0], box[1], (config.points - near - far, 3)),
+            ]
         )
         points = points[layer.before(points)]
         return Around(torch.from_numpy(points).float(), torch.from_numpy(layer.distance(points)).float())

@@ -112,7 +112,8 @@ def fit_detail(
     around = Around.of(face, config.coarse, seed).to(device)
     missed = fit_coarse(networks, around, config.coarse, generator, quiet=quiet)
     learned = time.perf_counter()
-    around, curves, hits = around.near(), {}, _Hits(pixels)
+    around, hits = around.near(), _Hits(pixels)
+    curves: dict[str, list[float]] = {}
     optimiser = _optimiser(networks, config)
     with progress("detail", config.epochs, quiet=quiet) as step:
         for epoch in range(config.epochs):
