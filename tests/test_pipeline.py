@@ -37,7 +37,8 @@ def out(person: Person, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def head(out: Path) -> Head:
-    head = reconstruct([out / "scene"], preset="draft", resolution=128, seed=2, quiet=True)
+    brief = Fitting(budget="90")
+    head = reconstruct([out / "scene"], preset="draft", resolution=128, seed=2, fitting=brief, quiet=True)
     head.save(out / "result", ["protome", "reconstruct", "scene"])
     return head
 
