@@ -12,7 +12,6 @@ import json
 import multiprocessing
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -21,19 +20,16 @@ from pathlib import Path
 import torch
 
 from command import command
-from protome.capture.capture import locate_head
 from protome.device import choose_device
 from protome.errors import InputError
-from protome.evaluate.accuracy import RESOLUTION, score, subjects_in
+from protome.evaluate.accuracy import fit_and_score, score_mean_head, subjects_in
 from protome.evaluate.h3ds import read_scene
 from protome.files import check_output_folder, write_atomically
-from protome.fit.reconstruct import FIT_PRESETS, FitConfig, fit_head
+from protome.fit.reconstruct import FIT_PRESETS, FitConfig
 from protome.fit.tracing import TracingConfig
-from protome.meshing.extract import extract_mesh
 from protome.prior import Prior
 from protome.progress import progress
 from protome.scenes.h3ds import read_h3ds
-from protome.units import UNIT_MM
 
 STANDARD = FIT_PRESETS["standard"]
 UNHURRIED = replace(STANDARD, tracing=TracingConfig("sphere"), single_steps=450, colour_steps=0)
@@ -89,29 +85,16 @@ def measure(job: Job, options: Options) -> dict[str, object]:
     """Fit one head and return its errors, millimetres, and processor seconds."""
     torch.set_num_threads(1)
     choose_device("cpu")
-    prior, folder = Prior.load(), options.scenes / job.head
-    scene = locate_head(read_h3ds(folder, [str(job.views)]), "mm" if job.views == 1 else None)
-    began = time.process_time()
-    fit = fit_head(scene, prior, VARIANTS[job.variant], shared_frame=True, seed=job.seed, quiet=True)
-    seconds = time.process_time() - began
-    world_from_head = fit.head_from_world[0].inverse()
-    mesh = extract_mesh(fit.bind(), prior.bounds, RESOLUTION).transformed(world_from_head)
-    landmarks = world_from_head.apply(prior.landmarks).double().numpy()
-    found = score(mesh, read_scene(folder).head, landmarks, seconds)
+    folder = options.scenes / job.head
+    views, truth = read_h3ds(folder, [str(job.views)]), read_scene(folder).head
+    _, found = fit_and_score(views, Prior.load(), VARIANTS[job.variant], truth, job.seed)
     return {"variant": job.variant, "head": job.head, "views": job.views, **asdict(found)}
-
-
-def mean_head(job: Job, options: Options) -> dict[str, float]:
-    """Return the errors of the prior's mean head, which saw no photo."""
-    prior = Prior.load()
-    mesh = extract_mesh(prior.bind(prior.mean()), prior.bounds, RESOLUTION).scaled(UNIT_MM)
-    landmarks = prior.landmarks.double().numpy() * UNIT_MM
-    return asdict(score(mesh, read_scene(options.scenes / job.head).head, landmarks, 0.0))
 
 
 def _work(job: Job, options: Options) -> tuple[Job, dict[str, object]]:
     if job.variant == "mean":
-        return job, dict(mean_head(job, options))
+        truth = read_scene(options.scenes / job.head).head
+        return job, asdict(score_mean_head(Prior.load(), truth))
     return job, measure(job, options)
 
 

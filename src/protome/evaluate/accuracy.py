@@ -23,7 +23,7 @@ from protome.evaluate.metrics import compare
 from protome.face import LANDMARK_NAMES
 from protome.files import write_atomically
 from protome.fit.methods import method
-from protome.fit.reconstruct import FIT_PRESETS, fit_head
+from protome.fit.reconstruct import FIT_PRESETS, FitConfig, fit_head
 from protome.geometry.align import align_landmarks
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import rotation_from_vector
@@ -92,23 +92,34 @@ def measure(case: Case, scenes: Path, out: Path, meshes: dict[str, Path]) -> Acc
         path = meshes[case.method] / f"{case.subject}_{case.views}.ply"
         return score(MarkedMesh.load(path).mesh, truth, None, 0.0)
     if case.method == MEAN:
-        prior = Prior.load()
-        mesh = extract_mesh(prior.bind(prior.mean()), prior.bounds, RESOLUTION).scaled(UNIT_MM)
-        return score(mesh, truth, prior.landmarks.double().numpy() * UNIT_MM, 0.0)
-    views = read_h3ds(folder, [str(case.views)])
-    scene = locate_head(noisy(views, case.noise, case.seed), "mm" if len(views) == 1 else None)
+        return score_mean_head(Prior.load(), truth)
+    views = noisy(read_h3ds(folder, [str(case.views)]), case.noise, case.seed)
     chosen = method(case.method)
-    prior = chosen.prior()
     config = replace(chosen.settings(FIT_PRESETS[case.preset]), refine_cameras=case.refine)
+    mesh, found = fit_and_score(views, chosen.prior(), config, truth, case.seed)
+    mesh.save(out / f"{case.name}.ply")
+    return found
+
+
+def score_mean_head(prior: Prior, truth: MarkedMesh) -> Accuracy:
+    """Measure the prior's mean head, which saw no photo."""
+    mesh = extract_mesh(prior.bind(prior.mean()), prior.bounds, RESOLUTION).scaled(UNIT_MM)
+    return score(mesh, truth, prior.landmarks.double().numpy() * UNIT_MM, 0.0)
+
+
+def fit_and_score(
+    views: Sequence[View], prior: Prior, config: FitConfig, truth: MarkedMesh, seed: int
+) -> tuple[Mesh, Accuracy]:
+    """Fit posed views and return the mesh in their world frame, and what it reached."""
+    scene = locate_head(views, "mm" if len(views) == 1 else None)
     began = time.process_time()
-    fit = fit_head(scene, prior, config, shared_frame=True, seed=case.seed, quiet=True)
+    fit = fit_head(scene, prior, config, shared_frame=True, seed=seed, quiet=True)
     seconds = time.process_time() - began
     world_from_head = fit.head_from_world[0].inverse()
     mesh = extract_mesh(fit.bind(), prior.bounds, RESOLUTION).transformed(world_from_head)
-    mesh.save(out / f"{case.name}.ply")
     # Where the views leave something open, as one view does the depth, the start is where the fit has put the face.
     landmarks = world_from_head.apply(prior.landmarks).double().numpy()
-    return score(mesh, truth, landmarks, seconds)
+    return mesh, score(mesh, truth, landmarks, seconds)
 
 
 def score(mesh: Mesh, truth: MarkedMesh, landmarks: Float[np.ndarray, "6 3"] | None, seconds: float) -> Accuracy:

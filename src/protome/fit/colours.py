@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from protome.field.field import CHUNK
 from protome.field.head import HeadField
 from protome.fit import losses
 from protome.fit.pace import Pace
@@ -22,7 +23,6 @@ from protome.units import UNIT_MM
 
 MOST_PIXELS = 40_000
 """Pixels that are looked at; more do not make the colours better within a few hundred steps."""
-_CHUNK = 4096
 _AROUND = 32
 """Pixels along each side of the pictures that look for what no photo shows."""
 _HIDDEN = 10.0 / UNIT_MM
@@ -111,7 +111,7 @@ def _seen(
 
     parts = []
     with torch.no_grad():
-        for index in torch.arange(len(colour), device=colour.device).split(_CHUNK):
+        for index in torch.arange(len(colour), device=colour.device).split(CHUNK):
             part = rays[index]
             trace = tracer(sdf, part)
             own = trace.hit & wanted[index] & ~trace.started_inside
