@@ -35,6 +35,7 @@ from protome.morphable.linear import load_builtin
 from protome.render.surface import hit_points
 from protome.render.trace import Span, sphere_tracer
 from protome.sample import save_portrait
+from protome.scene import View
 from protome.units import UNIT_MM
 
 SMALL = DetailFieldConfig(width=32, depth=2, frequencies=4, features=4, renderer_width=24, renderer_depth=2)
@@ -329,8 +330,24 @@ def test_a_turned_face_is_warned_about() -> None:
     camera = Camera.look_at(torch.tensor([800.0, 0.0, 400.0]), torch.zeros(3), 500.0, 64, 64)
     points = torch.zeros(478, 2)
     points[33, 0], points[133, 0], points[159, 1] = 0.0, 10.0, 5.0
+    view = View("x", torch.ones(64, 64, 3), torch.ones(64, 64), camera, points)
     with pytest.warns(ProtomeWarning, match=r"^the face in x\.png is turned away by 63 degrees: the far cheek"):
-        protome.detail._warn("x.png", points, camera)
+        protome.detail._warn("x.png", view, points)
+
+
+def test_beards_and_glasses_are_warned_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    camera = Camera.look_at(torch.tensor([0.0, 0.0, 800.0]), torch.zeros(3), 500.0, 64, 64)
+    points = torch.zeros(478, 2)
+    points[33, 0], points[133, 0], points[159, 1] = 0.0, 10.0, 5.0
+    view = View("x", torch.ones(64, 64, 3), torch.ones(64, 64), camera, points)
+    monkeypatch.setattr(protome.detail, "beard_share", lambda image, landmarks: 0.9)
+    monkeypatch.setattr(protome.detail, "frame_edge", lambda image, landmarks: 0.9)
+    with pytest.warns(ProtomeWarning) as told:
+        protome.detail._warn("x.png", view, points)
+    assert [str(one.message).split(":")[0] for one in told] == [
+        "the face in x.png seems to have a beard",
+        "the face in x.png seems to wear glasses",
+    ]
 
 
 def test_a_portrait_gives_all_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

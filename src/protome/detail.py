@@ -13,13 +13,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from protome.capture.cameras import camera_from_landmarks
+from protome.capture.covered import BEARD, FRAMES, beard_share, frame_edge
 from protome.capture.landmarks import choose_face, detect, load_face_landmarks
 from protome.capture.photo import load_photo
 from protome.capture.skin import eyes_closed, skin_mask
 from protome.device import choose_device
 from protome.errors import InputError, ProtomeWarning
 from protome.fit.detail import DETAIL_PRESETS, DetailConfig, DetailFit, FacePixels, fit_detail
-from protome.geometry.camera import Camera, Rays
+from protome.geometry.camera import Rays
 from protome.geometry.mesh import Mesh
 from protome.geometry.refine import Refined, refine_alike
 from protome.geometry.thick import vertex_normals
@@ -177,17 +178,24 @@ def find_face(photo: str | Path, model: MorphableModel) -> tuple[View, LandmarkF
     height, width = read.image.shape[:2]
     guess = camera_from_landmarks(landmarks, width, height, read.focal_px, load_face_landmarks(), str(photo))
     found = fit_landmarks(model, [Sighting(landmarks, guess, read.focal_px is not None, str(photo))])
-    _warn(str(photo), landmarks, found.cameras[0])
-    return View(read.name, read.image, detection.person_mask, found.cameras[0], landmarks), found
+    view = View(read.name, read.image, detection.person_mask, found.cameras[0], landmarks)
+    _warn(str(photo), view, landmarks)
+    return view, found
 
 
-def _warn(photo: str, landmarks: Float[Tensor, "478 2"], camera: Camera) -> None:
-    turned = abs(yaw_degrees(Similarity.identity(), camera.centre))
+def _warn(photo: str, view: View, landmarks: Float[Tensor, "478 2"]) -> None:
+    turned = abs(yaw_degrees(Similarity.identity(), view.camera.centre))
     if turned > UNSURE_TURNED:
         message = f"the face in {photo} is turned away by {turned:.0f} degrees: the far cheek's detail is a guess"
         warnings.warn(message, ProtomeWarning, stacklevel=3)
     if eyes_closed(landmarks):
         message = f"the eyes in {photo} look closed: the landmarks around them, and the lids, are uncertain"
+        warnings.warn(message, ProtomeWarning, stacklevel=3)
+    if beard_share(view.image, landmarks) > BEARD:
+        message = f"the face in {photo} seems to have a beard: hair is not shaded as skin is, detail there is made up"
+        warnings.warn(message, ProtomeWarning, stacklevel=3)
+    if frame_edge(view.image, landmarks) > FRAMES:
+        message = f"the face in {photo} seems to wear glasses: their frames are taken for grooves in the skin"
         warnings.warn(message, ProtomeWarning, stacklevel=3)
 
 
