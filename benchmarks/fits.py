@@ -32,7 +32,7 @@ from protome.progress import progress
 from protome.scenes.h3ds import read_h3ds
 
 STANDARD = FIT_PRESETS["standard"]
-UNHURRIED = replace(STANDARD, tracing=TracingConfig("sphere"), single_steps=450, colour_steps=0)
+UNHURRIED = replace(STANDARD, tracing=TracingConfig("sphere", baked_mm=0), single_steps=450, colour_steps=0)
 
 VARIANTS: dict[str, FitConfig] = {
     "unhurried": UNHURRIED,

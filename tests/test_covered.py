@@ -64,12 +64,12 @@ def test_frames_are_dark_lines_below_both_eyes_and_across_the_bridge(portrait: t
     image, landmarks = portrait
     canvas, points = image.numpy().copy(), landmarks.numpy()
     size = float(np.linalg.norm(points[263] - points[33]))
-    middles = [points[[outer, inner]].mean(0) + [0, 0.03 * size] for outer, inner in ((33, 133), (263, 362))]
+    middles = [points[[outer, inner]].mean(0) + np.array([0, 0.03 * size]) for outer, inner in ((33, 133), (263, 362))]
     line = max(1, round(0.03 * size))
     for middle in middles:
         cv2.ellipse(canvas, (tuple(middle), (0.52 * size, 0.4 * size), 0.0), (0.08, 0.08, 0.08), line, cv2.LINE_AA)
     one_eye = torch.from_numpy(canvas)
     assert frame_edge(one_eye, landmarks) < FRAMES  # without a bridge these are shadows or paint
-    ends = [middle + [side * 0.26 * size, 0] for middle, side in zip(middles, (1, -1), strict=True)]
+    ends = [middle + np.array([side * 0.26 * size, 0]) for middle, side in zip(middles, (1, -1), strict=True)]
     cv2.line(canvas, *[tuple(int(v) for v in end) for end in ends], (0.08, 0.08, 0.08), line, cv2.LINE_AA)
     assert frame_edge(torch.from_numpy(canvas), landmarks) > 1.3 * FRAMES

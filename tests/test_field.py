@@ -403,6 +403,32 @@ def test_bound_field_agrees_with_batched_calls() -> None:
         assert float(torch.autograd.grad(colour.sum(), z)[0].abs().max()) > 0
 
 
+def test_a_baked_reference_gives_rough_distances_for_any_latent() -> None:
+    torch.manual_seed(4)
+    head, bounds = HeadField(HeadFieldConfig()).double(), torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]]).double()
+    assert head.deformation is not None
+    with torch.no_grad():
+        head.deformation.last.weight.normal_(std=0.02)
+    latents = _random(2, head.config.latent, seed=6)
+    field = head.bind(latents[0], latents[0])
+    assert field.search is field.sdf
+    errors = {}
+    for step in (0.1, 0.05):
+        baked = head.baked_reference(bounds, step)
+        assert baked is not None
+        other = head.bind(latents[1], latents[1], baked)
+        assert other.search is other.rough
+        points = 2 * torch.rand(30_000, 3, generator=torch.Generator().manual_seed(5)).double() - 1
+        with torch.no_grad():
+            exact, rough = other.sdf(points), other.search(points)
+        near = exact.abs() < step
+        assert near.sum() > 20
+        errors[step] = float((exact - rough)[near].abs().max())
+    # What is interpolated linearly is off by the square of the step.
+    assert errors[0.05] < 0.5 * errors[0.1] < 0.5 * 0.1 * 0.5
+    assert _head(deformed=False).baked_reference(bounds, 0.1) is None
+
+
 @pytest.mark.parametrize("deformed", [True, False])
 def test_untrained_head_is_about_its_sphere(deformed: bool) -> None:
     config, alike, sides = HeadFieldConfig(deformed=deformed), [], []

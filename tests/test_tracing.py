@@ -101,6 +101,7 @@ TRACERS = {
             "sphere": TracingConfig("sphere"),
             "parallel": TracingConfig("parallel"),
             "guided": TracingConfig("guided"),
+            "baked": TracingConfig("guided"),
             "cached": TracingConfig("parallel", cache=True),
         }.items()
     },
@@ -112,7 +113,8 @@ def found() -> dict[str, tuple[dict[str, float], Tensor]]:
     """Loss terms and their gradient in the latents and the place, of the same rays, by every tracer."""
     scene, found = photograph(PERSON, (0.0, 50.0), 96, some_world()), {}
     for name, tracer in TRACERS.items():
-        fit = new_fit(scene, PERSON.prior, FitConfig(), shared_frame=True, seed=3)
+        tracing = TracingConfig(baked_mm=3.0 if name == "baked" else 0.0)
+        fit = new_fit(scene, PERSON.prior, FitConfig(tracing=tracing), shared_frame=True, seed=3)
         fit.tracer = tracer
         batch = pixel_table(scene, MODELLED, 96).draw(1500, torch.Generator().manual_seed(2))
         terms = step_losses(fit, batch, 100.0, torch.Generator().manual_seed(0))
@@ -122,7 +124,7 @@ def found() -> dict[str, tuple[dict[str, float], Tensor]]:
     return found
 
 
-@pytest.mark.parametrize("name", ["sphere", "parallel", "guided", "cached"])
+@pytest.mark.parametrize("name", ["sphere", "parallel", "guided", "baked", "cached"])
 def test_spared_work_changes_neither_losses_nor_gradients(
     name: str, found: dict[str, tuple[dict[str, float], Tensor]]
 ) -> None:
@@ -132,8 +134,10 @@ def test_spared_work_changes_neither_losses_nor_gradients(
     allowed = 0.04 if name == "sphere" else 0.01
     for key, value in naive.items():
         assert terms[key] == pytest.approx(value, rel=allowed, abs=1e-4), key
-    # The direction is the same; a single ray that grazes the surface can hold a tenth of the gradient's length.
-    assert float(torch.nn.functional.cosine_similarity(slope, other, dim=0)) > 0.99
+    # The direction is the same; a single ray that grazes the surface can hold a tenth of the gradient's length, and
+    # where along such rays the baked head comes nearest is a matter of tenths of a millimetre.
+    alike = 0.97 if name == "baked" else 0.99
+    assert float(torch.nn.functional.cosine_similarity(slope, other, dim=0)) > alike
     assert float(other.norm() / slope.norm()) == pytest.approx(1, abs=0.2)
 
 

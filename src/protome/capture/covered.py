@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from scipy.ndimage import gaussian_filter, map_coordinates
 from torch import Tensor
@@ -86,7 +85,7 @@ def frame_edge(image: Float[Tensor, "h w 3"], landmarks: Float[Tensor, "478 2"])
     size = float(np.linalg.norm(points[263] - points[33]))
     grey = gaussian_filter(image.detach().cpu().double().mean(2).numpy(), 0.012 * size)
     drops = [_line(grey, a, a + _FURTHER * (b - a), 0.1 * size) for a, b in points[np.array(_BELOW)]]
-    bridge = _line(grey, *points[list(_BRIDGE)], 0.1 * size)
+    bridge = _line(grey, points[_BRIDGE[0]], points[_BRIDGE[1]], 0.1 * size)
     return min(float(np.median(drops[:3])), float(np.median(drops[3:])), 2 * bridge)
 
 

@@ -52,15 +52,17 @@ class SpeedRow:
 
 def ways(config: FitConfig) -> dict[str, FitConfig]:
     """Return the rows: the paper's four, then what this package does instead."""
-    plain, cached = TracingConfig("parallel"), TracingConfig("parallel", cache=True)
+    plain = TracingConfig("parallel", baked_mm=0)
+    cached, guided = replace(plain, cache=True), replace(plain, tracer="guided")
     return {
         "equal samples (paper, neither)": replace(config, tracing=plain),
         "selective sampling": replace(config, tracing=plain, drop_background=SELECTIVE),
         "SDF cache": replace(config, tracing=cached),
         "both": replace(config, tracing=cached, drop_background=SELECTIVE),
-        "sphere tracing": replace(config, tracing=TracingConfig("sphere")),
-        "guided by a grid": replace(config, tracing=TracingConfig("guided")),
-        "guided, selective": replace(config, tracing=TracingConfig("guided"), drop_background=SELECTIVE),
+        "sphere tracing": replace(config, tracing=replace(plain, tracer="sphere")),
+        "guided by a grid": replace(config, tracing=guided),
+        "guided, selective": replace(config, tracing=guided, drop_background=SELECTIVE),
+        "guided, baked reference": replace(config, tracing=TracingConfig()),
     }
 
 

@@ -48,6 +48,13 @@ class Field:
     sdf: SdfFn
     surface: SurfaceFn
     colour: ColorFn
+    rough: SdfFn | None = None
+    """Distances that are cheaper and a little off, for finding out where the surface is; None where there are none."""
+
+    @property
+    def search(self) -> SdfFn:
+        """Return the distances that a tracer may use: `hit_points` corrects what they are off by."""
+        return self.sdf if self.rough is None else self.rough
 
 
 def surface_by_autograd(sdf: SdfFn) -> SurfaceFn:

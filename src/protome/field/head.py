@@ -11,7 +11,11 @@ from torch import Tensor, nn
 from protome.field.activation import Activation
 from protome.field.encoding import Encoding
 from protome.field.field import Field, SurfacePoints
+from protome.field.grid import SdfGrid
 from protome.field.mlp import Folded, Mlp, initialise_small, initialise_sphere
+
+_DISPLACED = 0.3
+"""How far beyond the modelled volume points may be displaced to, inner units."""
 
 
 @dataclass(frozen=True)
@@ -190,8 +194,27 @@ class HeadField(nn.Module):
         finer.load_state_dict(state)
         return finer.to(self.centre)
 
-    def bind(self, z_shape: Float[Tensor, "c"], z_appearance: Float[Tensor, "c"]) -> Field:
-        """Return the field of one head; gradients flow to the latents and to the weights."""
+    def baked_reference(self, bounds: Float[Tensor, "2 3"], step: float) -> SdfGrid | None:
+        """Return the reference's distances on a grid around `bounds`; None where the latent enters the reference.
+
+        They are exact near the surface and rough elsewhere. The grid stands for the network as long as that is frozen.
+        """
+        if self.deformation is None:
+            return None
+
+        def reference(points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
+            return self.reference(self._inner()((points - self.centre)[None]).value)[0, :, 0]
+
+        wide = torch.tensor([[-_DISPLACED], [_DISPLACED]]).to(bounds)
+        return SdfGrid.of(reference, bounds + wide, step)
+
+    def bind(
+        self, z_shape: Float[Tensor, "c"], z_appearance: Float[Tensor, "c"], baked: SdfGrid | None = None
+    ) -> Field:
+        """Return the field of one head; gradients flow to the latents and to the weights.
+
+        With a baked reference the field has rough distances too: those of the grid where points are displaced to.
+        """
         shape, appearance = self.shape_network.fold(z_shape[None]), self.renderer.fold(z_appearance[None])
 
         def surface(points: Float[Tensor, "n 3"]) -> SurfacePoints:
@@ -206,4 +229,11 @@ class HeadField(nn.Module):
         ) -> Float[Tensor, "n 3"]:
             return self.colour(features[None, :, :3], normals[None], views[None], features[None, :, 3:], appearance)[0]
 
-        return Field(lambda points: self.sdf(points[None], shape)[0], surface, colour)
+        def rough(points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
+            assert baked is not None
+            return baked.at(points + self.displacement(points[None], shape)[0])
+
+        def exact(points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
+            return self.sdf(points[None], shape)[0]
+
+        return Field(exact, surface, colour, None if baked is None else rough)

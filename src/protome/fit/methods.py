@@ -63,7 +63,7 @@ def _colourless(config: FitConfig) -> FitConfig:
 
 def _unhurried(config: FitConfig) -> FitConfig:
     """Return settings without what makes SIRA++ faster than SIRA."""
-    return replace(config, tracing=TracingConfig("sphere"), single_steps=config.network_steps)
+    return replace(config, tracing=TracingConfig("sphere", baked_mm=0), single_steps=config.network_steps)
 
 
 METHODS = {

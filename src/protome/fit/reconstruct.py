@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from protome.field.field import Field
+from protome.field.grid import SdfGrid
 from protome.field.head import HeadField
 from protome.fit import losses
 from protome.fit.cameras import CameraCorrections
@@ -29,6 +30,7 @@ from protome.prior import HeadCode, Prior, save_head
 from protome.progress import progress
 from protome.render.surface import hit_points
 from protome.scene import Scene
+from protome.units import UNIT_MM
 
 _FAR = 16.0
 """Sharpness times distance from which on a passed background ray is left out: its loss is below e^-16."""
@@ -152,13 +154,15 @@ class _Fit:
     bounds: Tensor
     tracer: HeadTracer
     config: FitConfig
+    baked: SdfGrid | None = None
+    """The reference's distances on a grid."""
     networks_move: bool = False
     """Whether the second phase has begun."""
     done: float = 0.0
     """Share of the run."""
 
     def bind(self) -> Field:
-        return self.head.bind(self.shape.code(), self.appearance.code())
+        return self.head.bind(self.shape.code(), self.appearance.code(), self.baked)
 
     def rays(self, batch: PixelTable | LandmarkRays) -> Rays:
         """Return the rays of pixels, in the head frame as the fit now sees it."""
@@ -174,7 +178,7 @@ def step_losses(fit: _Fit, batch: PixelTable, sharpness: float, generator: torch
     """Return the weighted loss terms of one batch of rays (SIRA++, section 3.3)."""
     config, rays, count = fit.config, fit.rays(batch), len(batch)
     now = fit.bind()
-    trace = fit.tracer(now.sdf, rays)
+    trace = fit.tracer(now.search, rays)
     usable = ~trace.started_inside
     seen = trace.hit & (batch.mask > 0.5) & usable
     points = hit_points(now.surface, rays[seen], trace.depth[seen])
@@ -228,6 +232,7 @@ def new_fit(scene: Scene, prior: Prior, config: FitConfig, *, shared_frame: bool
         prior.bounds,
         HeadTracer(config.tracing, prior.bounds, torch.Generator().manual_seed(seed)),
         config,
+        head.baked_reference(prior.bounds, config.tracing.baked_mm / UNIT_MM) if config.tracing.baked_mm else None,
     )
 
 

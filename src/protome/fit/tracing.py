@@ -29,6 +29,8 @@ class TracingConfig:
     """Distance of the grid's points."""
     renew: int = 10
     """Steps after which the grid is sampled anew."""
+    baked_mm: float = 3.0
+    """Distance of the points of a grid that stands for the frozen reference while tracing; 0: the network is asked."""
     cache: bool = False
     """Whether distances are remembered in the paper's dynamic cache."""
     bfloat16: bool = True
