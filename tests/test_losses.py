@@ -154,6 +154,20 @@ def test_placement_starts_as_the_identity() -> None:
     torch.testing.assert_close(placement.frame(1).apply(points), points)
 
 
+def test_a_held_direction_is_not_moved_along() -> None:
+    ahead = torch.nn.functional.normalize(torch.tensor([0.2, -0.1, -1.0]), dim=0)
+    placement = Placement(1, PIVOT, False, ahead)
+    with torch.no_grad():
+        placement.shift.copy_(torch.tensor([[0.3, 0.1, -0.7]]))
+    moved = placement.frame(0).apply(PIVOT) - PIVOT
+    torch.testing.assert_close(moved @ ahead, torch.zeros(()), atol=1e-6, rtol=0)
+    across = placement.shift[0].detach() - (placement.shift[0].detach() @ ahead) * ahead
+    torch.testing.assert_close(moved, across)
+    rays = _rays(3)
+    seen = placement.move(rays, torch.zeros(3, dtype=torch.long))
+    torch.testing.assert_close(seen.origins - rays.origins, across.expand(3, 3))
+
+
 @pytest.mark.parametrize("frames", [1, 3])
 def test_points_of_a_moved_ray_are_the_moved_points(frames: int) -> None:
     placement, rays = _placement(frames), _rays(9)

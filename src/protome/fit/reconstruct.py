@@ -52,7 +52,7 @@ class FitConfig:
     """Steps that also move the deformation and the renderer, with three photos."""
     single_steps: int = 100
     """The same with one photo: more of them bend the face to explain its shading."""
-    many_steps: int = 1000
+    many_steps: int = 2000
     """The same with eight photos and more, each of which is looked at more seldom."""
     colour_steps: int = 300
     """Steps that then move the renderer alone."""
@@ -89,11 +89,11 @@ class FitConfig:
 
 FIT_PRESETS = {
     "draft": FitConfig(
-        size=128, rays=384, latent_steps=60, network_steps=90, single_steps=30, many_steps=180, colour_steps=120
+        size=128, rays=384, latent_steps=60, network_steps=90, single_steps=30, many_steps=300, colour_steps=120
     ),
     "standard": FitConfig(),
     "fine": FitConfig(
-        size=384, rays=1536, latent_steps=250, network_steps=1200, single_steps=250, many_steps=2400, colour_steps=1200
+        size=384, rays=1536, latent_steps=250, network_steps=1200, single_steps=250, many_steps=4000, colour_steps=1200
     ),
 }
 
@@ -225,7 +225,7 @@ def new_fit(scene: Scene, prior: Prior, config: FitConfig, *, shared_frame: bool
         head,
         LatentBasis(prior.shape).to(device),
         LatentBasis(prior.appearance).to(device),
-        Placement(1 if shared_frame else views, head.centre, shared_frame and views > 1).to(device),
+        _placement(scene, head, shared_frame).to(device),
         CameraCorrections(scene.views, scene.head_from_world).to(device) if config.refine_cameras else None,
         Exposure(views).to(device) if config.match_exposures and views > 1 else None,
         LandmarkRays.of(scene, prior) if config.landmark else None,
@@ -234,6 +234,15 @@ def new_fit(scene: Scene, prior: Prior, config: FitConfig, *, shared_frame: bool
         config,
         head.baked_reference(prior.bounds, config.tracing.baked_mm / UNIT_MM) if config.tracing.baked_mm else None,
     )
+
+
+def _placement(scene: Scene, head: HeadField, shared_frame: bool) -> Placement:
+    views = len(scene.views)
+    if views > 1:
+        return Placement(1 if shared_frame else views, head.centre, shared_frame)
+    camera = scene.views[0].camera.transformed(scene.head_from_world)
+    ahead = torch.nn.functional.normalize(camera.T_world_camera[:3, 2], dim=0).to(head.centre)
+    return Placement(1, head.centre, False, ahead)
 
 
 def shape_steps(config: FitConfig, views: int) -> int:
