@@ -6,6 +6,7 @@ import json
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 
 import protome.detail
+from detail import height_along_rays
 from patches import cap, lit, plane, ridge
 from protome.capture.skin import eyes_closed, skin_mask
 from protome.detail import CoarseFace, recover_detail
@@ -286,6 +288,18 @@ def test_the_model_covers_the_face_smoothly() -> None:
         < 3
     )
     assert vertex_normals(head).shape == head.vertices.shape
+
+
+def test_heights_are_compared_where_the_same_ray_passes() -> None:
+    base = plane()
+    displacement = base.vertices[:, 0].copy()
+    face = SimpleNamespace(displaced=SimpleNamespace(base=base, displacement=displacement))
+    camera = Camera.look_at(torch.tensor([0.0, 0.0, 3.0]), torch.zeros(3), 60.0, 64, 64)
+    view = View("x", torch.zeros(64, 64, 3), torch.ones(64, 64), camera)
+    # A ray through a point one unit behind the plane passes the plane at three quarters of the point's offset.
+    points = np.array([[0.4, 0.2, -1.0], [-0.8, 0.1, -1.0], [0.4, 0.0, 0.0]])
+    found = height_along_rays(face, view, points)  # type: ignore[arg-type]
+    np.testing.assert_allclose(found, [0.3, -0.6, 0.4], atol=1e-6)
 
 
 # Photos
