@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from scipy.ndimage import gaussian_filter, map_coordinates
 from torch import Tensor
@@ -34,9 +35,9 @@ def beard_share(image: Float[Tensor, "h w 3"], landmarks: Float[Tensor, "478 2"]
     Of the two halves of a face the smaller share counts: a lamp from one side darkens one half, a beard both. Shadows
     keep the proportions of red, green and blue, and hair does not.
     """
+    image, landmarks = _face(image, landmarks)
     height, width = image.shape[:2]
-    points = landmarks.detach().cpu().double().numpy()
-    colours = image.detach().cpu().double().numpy()
+    points, colours = landmarks.double().numpy(), image.double().numpy()
     skin = skin_mask(landmarks, height, width).numpy()
     y, x = np.mgrid[:height, :width] + 0.5
     corners = points[list(_MOUTH)]
@@ -55,6 +56,17 @@ def beard_share(image: Float[Tensor, "h w 3"], landmarks: Float[Tensor, "478 2"]
     return max(shares)
 
 
+def _face(
+    image: Float[Tensor, "h w 3"], landmarks: Float[Tensor, "478 2"]
+) -> tuple[Float[Tensor, "_ _ 3"], Float[Tensor, "478 2"]]:
+    """Return the part of an image that holds the face, and the landmarks in it."""
+    image, landmarks = image.detach().cpu(), landmarks.detach().cpu()
+    limit = torch.tensor([image.shape[1], image.shape[0]])
+    low = torch.minimum(landmarks.amin(0).floor().long().clamp(min=0), limit - 1)
+    high = torch.maximum(torch.minimum(landmarks.amax(0).ceil().long() + 1, limit), low + 1)
+    return image[low[1] : high[1], low[0] : high[0]], landmarks - low
+
+
 def _cheek(
     colours: Float[np.ndarray, "h w 3"], points: Float[np.ndarray, "478 2"], spots: tuple[int, ...], mouth: float
 ) -> Float[np.ndarray, "3"]:
@@ -63,7 +75,8 @@ def _cheek(
     for spot in spots:
         rows, columns = (slice(max(0, int(c - radius)), int(c + radius) + 1) for c in points[spot][::-1])
         found.append(colours[rows, columns].reshape(-1, 3))
-    return np.median(np.concatenate(found), axis=0)
+    seen = np.concatenate(found)
+    return np.median(seen, axis=0) if len(seen) else np.zeros(3)
 
 
 def _differs(colours: Float[np.ndarray, "n 3"], skin: Float[np.ndarray, "3"]) -> float:
@@ -81,9 +94,10 @@ def frame_edge(image: Float[Tensor, "h w 3"], landmarks: Float[Tensor, "478 2"])
 
     The faintest of the three counts, the bridge twice: skin has lines below eyes, but seldom in all three places.
     """
-    points = landmarks.detach().cpu().double().numpy()
+    image, landmarks = _face(image, landmarks)
+    points = landmarks.double().numpy()
     size = float(np.linalg.norm(points[263] - points[33]))
-    grey = gaussian_filter(image.detach().cpu().double().mean(2).numpy(), 0.012 * size)
+    grey = gaussian_filter(image.double().mean(2).numpy(), 0.012 * size)
     drops = [_line(grey, a, a + _FURTHER * (b - a), 0.1 * size) for a, b in points[np.array(_BELOW)]]
     bridge = _line(grey, points[_BRIDGE[0]], points[_BRIDGE[1]], 0.1 * size)
     return min(float(np.median(drops[:3])), float(np.median(drops[3:])), 2 * bridge)
