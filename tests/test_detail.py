@@ -320,6 +320,15 @@ def test_skin_is_inside_the_outline_without_eyes_and_mouth() -> None:
     assert not bool(mask[0, 0])
 
 
+def test_small_faces_get_fewer_waves_and_stay_closer_to_the_model() -> None:
+    config = DETAIL_PRESETS["sider"]
+    assert protome.detail._suited(config, 256) == config
+    small = protome.detail._suited(config, 128)
+    assert small.prior == 2 * config.prior
+    assert small.networks.frequencies == config.networks.frequencies - 1
+    assert protome.detail._suited(config, 8).networks.frequencies == config.networks.coarse_frequencies
+
+
 def test_closed_eyes_are_told() -> None:
     points = torch.zeros(478, 2)
     points[33, 0], points[133, 0], points[263, 0], points[362, 0] = 0.0, 30.0, 90.0, 60.0

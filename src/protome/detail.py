@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from dataclasses import dataclass, field, replace
@@ -157,6 +158,7 @@ def add_detail(
         InputError: the photo shows too little skin.
     """
     window = face_window(view, coarse)
+    config = _suited(config, max(window.image.shape[:2]))
     pixels = face_pixels(window, coarse).to(device or torch.device("cpu"))
     fit = fit_detail(coarse.inner(), pixels, config, seed=seed, quiet=quiet)
     started = time.perf_counter()
@@ -164,6 +166,13 @@ def add_detail(
     displaced = displace(coarse.dense, coarse.face, fit.field.bind())
     seconds = fit.seconds | {"displacement": time.perf_counter() - started}
     return DetailedFace(coarse, displaced, fit, window, seconds)
+
+
+def _suited(config: DetailConfig, size: int) -> DetailConfig:
+    """Return settings for a window of so many pixels: fewer of them say less, and show no waves of a few pixels."""
+    sparse = max(1.0, SIZE / size)
+    waves = max(config.networks.coarse_frequencies, config.networks.frequencies - round(math.log2(sparse)))
+    return replace(config, prior=config.prior * sparse, networks=replace(config.networks, frequencies=waves))
 
 
 def find_face(photo: str | Path, model: MorphableModel) -> tuple[View, LandmarkFit]:
