@@ -423,9 +423,15 @@ def test_a_baked_reference_gives_rough_distances_for_any_latent() -> None:
             exact, rough = other.sdf(points), other.search(points)
         near = exact.abs() < step
         assert near.sum() > 20
+        assert head.baked_reference(bounds, step) is baked
         errors[step] = float((exact - rough)[near].abs().max())
     # What is interpolated linearly is off by the square of the step.
     assert errors[0.05] < 0.5 * errors[0.1] < 0.5 * 0.1 * 0.5
+    with torch.no_grad():
+        head.reference.last.bias.add_(0.1)
+    changed = head.baked_reference(bounds, 0.05)
+    assert changed is not None
+    assert float(changed.values.mean() - baked.values.mean()) == pytest.approx(0.1, abs=0.01)
     assert _head(deformed=False).baked_reference(bounds, 0.1) is None
 
 

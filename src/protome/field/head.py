@@ -82,6 +82,7 @@ class HeadField(nn.Module):
         self.config = config
         self.alpha: float | None = None
         """Progress of the reference's encoding mask; None once training is over."""
+        self._baked: tuple[object, SdfGrid] | None = None
         c = config
         colour = Encoding(c.renderer_frequencies).width + 3 + Encoding(c.view_frequencies).width + c.feature
         inner, width, depth = Encoding(c.reference_frequencies).width, c.reference_width, c.reference_depth
@@ -197,16 +198,23 @@ class HeadField(nn.Module):
     def baked_reference(self, bounds: Float[Tensor, "2 3"], step: float) -> SdfGrid | None:
         """Return the reference's distances on a grid around `bounds`; None where the latent enters the reference.
 
-        They are exact near the surface and rough elsewhere. The grid stands for the network as long as that is frozen.
+        They are exact near the surface and rough elsewhere. The grid stands for the network as long as that is frozen,
+        and is kept for the next time.
         """
         if self.deformation is None:
             return None
+        weights = tuple((value.data_ptr(), value._version) for value in self.reference.parameters())
+        asked = (weights, tuple(bounds.flatten().tolist()), step)
+        if self._baked is not None and self._baked[0] == asked:
+            return self._baked[1]
 
         def reference(points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
             return self.reference(self._inner()((points - self.centre)[None]).value)[0, :, 0]
 
         wide = torch.tensor([[-_DISPLACED], [_DISPLACED]]).to(bounds)
-        return SdfGrid.of(reference, bounds + wide, step)
+        grid = SdfGrid.of(reference, bounds + wide, step)
+        self._baked = (asked, grid)
+        return grid
 
     def bind(
         self, z_shape: Float[Tensor, "c"], z_appearance: Float[Tensor, "c"], baked: SdfGrid | None = None

@@ -232,8 +232,13 @@ def new_fit(scene: Scene, prior: Prior, config: FitConfig, *, shared_frame: bool
         prior.bounds,
         HeadTracer(config.tracing, prior.bounds, torch.Generator().manual_seed(seed)),
         config,
-        head.baked_reference(prior.bounds, config.tracing.baked_mm / UNIT_MM) if config.tracing.baked_mm else None,
+        _baked(prior, config.tracing),
     )
+
+
+def _baked(prior: Prior, tracing: TracingConfig) -> SdfGrid | None:
+    # The fit's own copy of the field has the same reference; the prior's outlives the fit.
+    return prior.field.baked_reference(prior.bounds, tracing.baked_mm / UNIT_MM) if tracing.baked_mm else None
 
 
 def _placement(scene: Scene, head: HeadField, shared_frame: bool) -> Placement:
