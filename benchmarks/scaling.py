@@ -168,7 +168,7 @@ def plot(results: dict[Case, Cost], path: Path) -> None:
         memory.plot(amounts, [cost.peak_mb / 1024 for _, cost in rows], "k--", label="peak memory, GB")
         memory.set(ylabel="GB", ylim=(0, None))
         handles = [*panel.get_legend_handles_labels()[0], *memory.get_legend_handles_labels()[0]]
-        panel.legend(handles=handles, fontsize=8, loc="upper left")
+        panel.legend(handles=handles, fontsize=8, loc="center right")
     write_atomically(path, lambda part: figure.savefig(part, format="png", dpi=110))
     pyplot.close(figure)
 

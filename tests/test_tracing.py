@@ -138,7 +138,7 @@ def test_spared_work_changes_neither_losses_nor_gradients(
     # where along such rays the baked head comes nearest is a matter of tenths of a millimetre.
     alike = 0.97 if name == "baked" else 0.99
     assert float(torch.nn.functional.cosine_similarity(slope, other, dim=0)) > alike
-    assert float(other.norm() / slope.norm()) == pytest.approx(1, abs=0.2)
+    assert float(other.norm() / slope.norm()) == pytest.approx(1, abs=0.3 if name == "baked" else 0.2)
 
 
 def test_a_guided_fit_asks_the_field_less_and_renews_its_grid() -> None:
