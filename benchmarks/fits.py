@@ -25,14 +25,14 @@ from protome.errors import InputError
 from protome.evaluate.accuracy import fit_and_score, score_mean_head, subjects_in
 from protome.evaluate.h3ds import read_scene
 from protome.files import check_output_folder, write_atomically
+from protome.fit.methods import METHODS
 from protome.fit.reconstruct import FIT_PRESETS, FitConfig
-from protome.fit.tracing import TracingConfig
 from protome.prior import Prior
 from protome.progress import progress
 from protome.scenes.h3ds import read_h3ds
 
 STANDARD = FIT_PRESETS["standard"]
-UNHURRIED = replace(STANDARD, tracing=TracingConfig("sphere", baked_mm=0), single_steps=450, colour_steps=0)
+UNHURRIED = replace(METHODS["sira"].settings(STANDARD), colour_steps=0)
 
 VARIANTS: dict[str, FitConfig] = {
     "unhurried": UNHURRIED,
