@@ -86,14 +86,14 @@ def measure(job: Job, options: Options) -> dict[str, object]:
     torch.set_num_threads(1)
     choose_device("cpu")
     folder = options.scenes / job.head
-    views, truth = read_h3ds(folder, [str(job.views)]), read_scene(folder).head
+    views, truth = read_h3ds(folder, [str(job.views)]), read_scene(folder)
     _, found = fit_and_score(views, Prior.load(), VARIANTS[job.variant], truth, job.seed)
     return {"variant": job.variant, "head": job.head, "views": job.views, **asdict(found)}
 
 
 def _work(job: Job, options: Options) -> tuple[Job, dict[str, object]]:
     if job.variant == "mean":
-        truth = read_scene(options.scenes / job.head).head
+        truth = read_scene(options.scenes / job.head)
         return job, asdict(score_mean_head(Prior.load(), truth))
     return job, measure(job, options)
 

@@ -49,20 +49,29 @@ def scenes(person: Person, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_truth_itself_has_no_error_and_a_larger_one_has(scenes: Path) -> None:
-    truth = read_scene(scenes / "somebody").head
-    found = score(truth.mesh, truth, None, 3.0)
+    truth = read_scene(scenes / "somebody")
+    found = score(truth.head.mesh, truth, None, 3.0)
     assert found.face_mm < 1e-3
     assert found.head_mm < 1e-3
     assert found.seconds == 3.0
-    grown = score(truth.mesh.scaled(1.05), truth, None, 0.0)
-    assert grown.face_mm > 0.5  # rigid: size counts
 
 
 def test_a_moved_head_is_found_by_its_landmarks(scenes: Path) -> None:
-    truth = read_scene(scenes / "somebody").head
+    truth = read_scene(scenes / "somebody")
     away = Similarity(torch.eye(3).double(), torch.tensor([300.0, -100.0, 50.0]).double(), torch.tensor(1.0).double())
-    landmarks = truth.points(LANDMARK_NAMES, "") + np.array([300.0, -100.0, 50.0])
-    assert score(truth.mesh.transformed(away), truth, landmarks, 0.0).head_mm < 1e-2
+    landmarks = truth.head.points(LANDMARK_NAMES, "") + np.array([300.0, -100.0, 50.0])
+    found = score(truth.head.mesh.transformed(away), truth, landmarks, 0.0)
+    assert found.head_mm < 1e-2
+    assert found.h3ds_head_mm < 0.05
+
+
+def test_the_datasets_own_measure_does_not_see_size(scenes: Path) -> None:
+    truth = read_scene(scenes / "somebody")
+    plain = score(truth.head.mesh, truth, None, 0.0)
+    grown = score(truth.head.mesh.scaled(1.05), truth, None, 0.0)
+    assert grown.face_mm > 0.5  # rigid: size counts
+    assert grown.h3ds_face_mm < plain.h3ds_face_mm + 0.05
+    assert grown.h3ds_head_mm < plain.h3ds_head_mm + 0.3
 
 
 @pytest.mark.parametrize("level", [1, 3])
@@ -94,7 +103,7 @@ def test_a_case_is_reconstructed_measured_and_kept(
     # A few steps only: but three photos' worth of place and size are there, and the head is where it was.
     assert found.head_mm < 1.1 * still.head_mm
     mesh = Mesh.load(tmp_path / f"{case.name}.ply")
-    assert score(mesh, read_scene(scenes / "somebody").head, None, 0.0).head_mm == pytest.approx(found.head_mm, rel=0.1)
+    assert score(mesh, read_scene(scenes / "somebody"), None, 0.0).head_mm == pytest.approx(found.head_mm, rel=0.1)
     (tmp_path / "theirs").mkdir()
     mesh.save(tmp_path / "theirs" / "somebody_3.ply")
     theirs = measure(Case("somebody", 3, "theirs"), scenes, tmp_path, {"theirs": tmp_path / "theirs"})
@@ -104,8 +113,9 @@ def test_a_case_is_reconstructed_measured_and_kept(
 def _numbers(case: Case) -> Accuracy:
     """Made-up results: of the mean head 2 and 8 mm, of a method by its number of views."""
     if case.method == MEAN:
-        return Accuracy(2.0, 1.5, 8.0, 6.0, 10.0, 0.0)
-    return Accuracy(1.0 / case.views + (case.subject == "b"), 0.5, 4.0 / case.views, 2.0, 5.0, 10.0)
+        return Accuracy(2.0, 1.5, 8.0, 6.0, 10.0, 1.8, 7.0, 0.0)
+    face = 1.0 / case.views + (case.subject == "b")
+    return Accuracy(face, 0.5, 4.0 / case.views, 2.0, 5.0, 0.9 * face, 3.0 / case.views, 10.0)
 
 
 def test_the_page_has_means_and_their_ratios_to_the_mean_head() -> None:
@@ -115,9 +125,19 @@ def test_the_page_has_means_and_their_ratios_to_the_mean_head() -> None:
     assert cell(results, cases) == "1.50 / 4.00 (0.75 / 0.50)"
     text = page(plan, results, quick=True)
     assert "| sira++ | 1.50 / 4.00 (0.75 / 0.50) | 0.83 / 1.33 (0.42 / 0.17) |" in text
+    assert "| sira++, H3DS's measure | 1.35 / 3.00 (0.75 / 0.43) | 0.75 / 1.00 (0.42 / 0.14) |" in text
     assert "the quick extent" in text
     for name in (*ANCESTORS, "sira++, cameras refined", "0.5°, 2 mm", "targets"):
         assert f"| {name} |" in text or f"| {name}" in text
+
+
+def test_our_method_alone_has_no_tables_of_others() -> None:
+    plan = Plan(("a", "b"), (), (1, 3), replace(FULL, ablated=0), "standard", ())
+    assert {case.method for case in plan.cases()} == {MEAN, OURS}
+    text = page(plan, {case: _numbers(case) for case in plan.cases()}, quick=False)
+    assert "| sira++ | 1.50 / 4.00 (0.75 / 0.50) |" in text
+    for heading in ("## Methods", "## Camera noise", "## Architecture"):
+        assert heading not in text
 
 
 def test_the_full_extent_has_every_view_noise_and_method() -> None:

@@ -10,7 +10,7 @@ import torch
 
 from heads import Person, draw_person, photograph, some_world
 from protome.fit.pace import Budget
-from protome.fit.reconstruct import FitConfig, FitResult, fit_head, shape_steps
+from protome.fit.reconstruct import FitConfig, FitResult, deformation_rate, fit_head, shape_steps
 from protome.geometry.transforms import Similarity, rotation_from_vector
 from protome.meshing.extract import extract_mesh
 from protome.scene import Scene
@@ -125,6 +125,11 @@ def test_the_last_phase_moves_the_renderer_alone_and_brings_the_colours_closer(p
 def test_more_photos_get_more_steps() -> None:
     config = FitConfig(network_steps=450, single_steps=100, many_steps=1000)
     assert [shape_steps(config, views) for views in (1, 2, 3, 4, 8, 32)] == [100, 275, 450, 560, 1000, 1000]
+
+
+def test_more_photos_let_the_deformation_learn_faster() -> None:
+    config = FitConfig(deformation_rate=3e-4, single_deformation_rate=1e-4)
+    assert [deformation_rate(config, views) for views in (1, 2, 3, 32)] == pytest.approx([1e-4, 2e-4, 3e-4, 3e-4])
 
 
 def test_colours_that_no_photo_shows_stay_while_those_it_shows_move(person: Person) -> None:

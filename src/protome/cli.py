@@ -343,6 +343,7 @@ def accuracy(
     scenes: Folder,
     out: Folder,
     quick: Flag = False,
+    alone: Flag = False,
     preset: Literal["draft", "standard", "fine"] = "standard",
     meshes: Annotated[tuple[str, ...], arg(metavar="NAME=DIR ...", help_behavior_hint="")] = (),
     jobs: MaybeInteger = None,
@@ -356,6 +357,7 @@ def accuracy(
         scenes: A folder of scenes in H3DS's layout: H3DS itself, or what benchmarks/scenes.py writes.
         out: The folder for meshes, numbers, accuracy.png, subjects.jpg and benchmark.md.
         quick: Four subjects, 1, 3 and 8 views, and the other methods on two of the subjects.
+        alone: Our method and the mean head only: no other methods, no camera noise, no ablation.
         preset: How long each fit works.
         meshes: Other methods' meshes to measure as well: folders of SUBJECT_VIEWS.ply in the scene's frame.
         jobs: How many processes of one thread to use; if left out, one for each processor core.
@@ -364,7 +366,7 @@ def accuracy(
     check_output_folder(out)
     from protome.evaluate.accuracy_report import benchmark_accuracy
 
-    benchmark_accuracy(scenes, out, quick=quick, preset=preset, meshes=meshes, jobs=jobs, quiet=quiet)
+    benchmark_accuracy(scenes, out, quick=quick, alone=alone, preset=preset, meshes=meshes, jobs=jobs, quiet=quiet)
 
 
 def _show_warning(

@@ -6,7 +6,7 @@ import json
 import os
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +126,7 @@ def benchmark_accuracy(
     out: Path,
     *,
     quick: bool = False,
+    alone: bool = False,
     preset: str = "standard",
     meshes: Sequence[str] = (),
     jobs: int | None = None,
@@ -133,8 +134,8 @@ def benchmark_accuracy(
 ) -> None:
     """Measure all methods on a folder of scenes in H3DS's layout and write the tables, the figure and a page.
 
-    `meshes` are NAME=DIR of other methods' meshes, SUBJECT_VIEWS.ply in the scene's world frame. A run that was stopped
-    goes on where it was.
+    `alone` leaves out the other methods, the camera noise and the ablation. `meshes` are NAME=DIR of other methods'
+    meshes, SUBJECT_VIEWS.ply in the scene's world frame. A run that was stopped goes on where it was.
 
     Raises:
         InputError: there are no scenes, or a folder of meshes does not exist.
@@ -147,6 +148,8 @@ def benchmark_accuracy(
             raise InputError(f"{given} names no folder of meshes: give NAME=DIR")
         others[name] = Path(folder)
     extent = QUICK if quick else FULL
+    if alone:
+        extent = replace(extent, ablated=0)
     subjects = subjects_in(scenes)[: 4 if quick else None]
     views = common_views(scenes, subjects, extent.views)
     plan = Plan(
@@ -168,11 +171,11 @@ def mean(results: Results, cases: Sequence[Case], key: str) -> float:
     return statistics.fmean(getattr(results[case], key) for case in cases)
 
 
-def cell(results: Results, cases: Sequence[Case]) -> str:
-    """Return `face / head` in millimetres, and below as ratios to the mean head on the same subjects."""
+def cell(results: Results, cases: Sequence[Case], keys: tuple[str, str] = ("face_mm", "head_mm")) -> str:
+    """Return `face / head` in millimetres, and in brackets as ratios to the mean head on the same subjects."""
     still = [Case(case.subject, 1, MEAN) for case in cases]
-    face, head = (mean(results, cases, key) for key in ("face_mm", "head_mm"))
-    ratios = face / mean(results, still, "face_mm"), head / mean(results, still, "head_mm")
+    face, head = (mean(results, cases, key) for key in keys)
+    ratios = face / mean(results, still, keys[0]), head / mean(results, still, keys[1])
     return f"{face:.2f} / {head:.2f} ({ratios[0]:.2f} / {ratios[1]:.2f})"
 
 
@@ -198,8 +201,19 @@ def page(plan: Plan, results: Results, *, quick: bool) -> str:
         f"the prior's mean head on the same subjects, which saw no photo ({face:.2f} / {head:.2f} mm on all of them).",
         "## Views",
         _views_table(plan, results),
-        "What the paper printed is in its own measure on H3DS, real captures: beside, not against. Targets are ratios.",
+        "Targets are ratios. H3DS's measure is the paper's: alignment with scale, distance to the nearest vertex. What "
+        "the paper printed in it is of real captures: beside, not against.",
         "![Errors by number of photos](accuracy.png)",
+        *(_others_parts(plan, results) if plan.ablated else []),
+        "## Subjects",
+        _subjects_table(plan, results),
+        "![Best, middle and worst subject](subjects.jpg)",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _others_parts(plan: Plan, results: Results) -> list[str]:
+    return [
         "## Methods",
         f"On {', '.join(plan.ablated)}; `idr` and `idr-one-head` have no prior, the others are the paper's ablations.",
         _methods_table(plan, results),
@@ -209,18 +223,17 @@ def page(plan: Plan, results: Results, *, quick: bool) -> str:
         "## Architecture",
         "Priors trained on the same heads for the same number of steps.",
         _architecture_table(plan, results),
-        "## Subjects",
-        _subjects_table(plan, results),
-        "![Best, middle and worst subject](subjects.jpg)",
     ]
-    return "\n\n".join(parts) + "\n"
 
 
 def _views_table(plan: Plan, results: Results) -> str:
-    rows = [[OURS, *(cell(results, _select(plan.main(), method=OURS, views=views)) for views in plan.views)]]
-    for name in plan.others:
-        rows.append([name, *(cell(results, _select(plan.main(), method=name, views=views)) for views in plan.views)])
-    rows.append(["targets", *(" / ".join(map(str, TARGETS[v])) if v in TARGETS else "" for v in plan.views)])
+    rows = []
+    for name in (OURS, *plan.others):
+        columns = [_select(plan.main(), method=name, views=views) for views in plan.views]
+        rows.append([name, *(cell(results, column) for column in columns)])
+        public = (cell(results, column, ("h3ds_face_mm", "h3ds_head_mm")) for column in columns)
+        rows.append([f"{name}, H3DS's measure", *public])
+    rows.insert(1, ["targets", *(" / ".join(map(str, TARGETS[v])) if v in TARGETS else "" for v in plan.views)])
     for name, numbers in PAPER.items():
         rows.append(
             [f"{name}, paper", *(f"{numbers[v][0]} / {numbers[v][1]}" if v in numbers else "" for v in plan.views)]
@@ -269,12 +282,13 @@ def _subjects_table(plan: Plan, results: Results) -> str:
 def figure(plan: Plan, results: Results, path: Path) -> None:
     """Draw the errors by number of views, one line for each method, on the subjects that all of them were run on."""
     drawn = Figure(figsize=(10, 4), layout="constrained")
-    cases = [*plan.ancestors(), *(case for case in plan.main() if case.subject in plan.ablated)]
+    shared, names = plan.ablated or plan.subjects, (*ANCESTORS, OURS) if plan.ablated else (OURS,)
+    cases = [*plan.ancestors(), *(case for case in plan.main() if case.subject in shared)]
     for number, (key, title) in enumerate((("face_mm", "face, mm"), ("head_mm", "full head, mm"))):
         axes = drawn.add_subplot(1, 2, number + 1)
         still = mean(results, _select(cases, method=MEAN), key)
         axes.axhline(still, color="grey", linestyle=":", label=MEAN)
-        for name in (*ANCESTORS, OURS):
+        for name in names:
             counts = plan.views if name == OURS else plan.ablated_views
             values = [mean(results, _select(cases, method=name, views=views), key) for views in counts]
             axes.plot(counts, values, marker="o", label=name, linewidth=2.5 if name == OURS else 1.2)

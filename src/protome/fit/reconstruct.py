@@ -65,7 +65,10 @@ class FitConfig:
     latent_rate: float = 0.05
     """In standard deviations of the prior's latents per step."""
     placement_rate: float = 1e-3
-    deformation_rate: float = 1e-4
+    deformation_rate: float = 2e-4
+    """Learning rate of the deformation's network, with three photos and more."""
+    single_deformation_rate: float = 1e-4
+    """The same with one photo."""
     renderer_rate: float = 5e-4
     nuisance_rate: float = 0.02
     """Of cameras and exposures, in their standard deviations per step."""
@@ -154,6 +157,8 @@ class _Fit:
     bounds: Tensor
     tracer: HeadTracer
     config: FitConfig
+    deformation_rate: float
+    """For this number of photos."""
     baked: SdfGrid | None = None
     """The reference's distances on a grid."""
     networks_move: bool = False
@@ -232,6 +237,7 @@ def new_fit(scene: Scene, prior: Prior, config: FitConfig, *, shared_frame: bool
         prior.bounds,
         HeadTracer(config.tracing, prior.bounds, torch.Generator().manual_seed(seed)),
         config,
+        deformation_rate(config, views),
         _baked(prior, config.tracing),
     )
 
@@ -253,6 +259,11 @@ def _placement(scene: Scene, head: HeadField, shared_frame: bool) -> Placement:
 def shape_steps(config: FitConfig, views: int) -> int:
     """Return how many steps move the networks, for a number of photos."""
     return round(np.interp(views, (1, 3, 8), (config.single_steps, config.network_steps, config.many_steps)))
+
+
+def deformation_rate(config: FitConfig, views: int) -> float:
+    """Return the learning rate of the deformation's network, for a number of photos."""
+    return float(np.interp(views, (1, 3), (config.single_deformation_rate, config.deformation_rate)))
 
 
 @dataclass(frozen=True)
@@ -376,7 +387,7 @@ def _optimiser(fit: _Fit) -> torch.optim.Adam:
         if corrections is not None:
             moved.append((list(corrections.parameters()), config.nuisance_rate))
     if fit.networks_move:
-        moved.append((list(head.shape_network.parameters()), config.deformation_rate))
+        moved.append((list(head.shape_network.parameters()), fit.deformation_rate))
     if fit.networks_move or config.renderer_first:
         moved.append((list(head.renderer.parameters()), config.renderer_rate))
     for values, _ in moved:
