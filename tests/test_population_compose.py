@@ -12,11 +12,12 @@ from busts import BODY, BUSTS, LANDMARKS, WIG_VERTICES, beard, scalp, write_ict,
 from protome.face import LANDMARK_NAMES
 from protome.population.compose import ComposedHead, Composer, _draw_sliders
 from protome.population.faces import FaceModes
-from protome.population.hair import HairMasks, draw_hair_colour, recoloured, texels, vertex_colours
+from protome.population.hair import HairMasks, draw_hair_colour, recoloured, vertex_colours
 from protome.population.makehuman import MakeHuman
 from protome.population.makehuman_skins import Skin
 from protome.population.shells import HairShell
 from protome.population.sources import EYE_CORNERS, ValidHeads
+from protome.population.texture import texels
 
 BY_NAME = {bust.name: bust for bust in BUSTS}
 NEIGHBOURS = [(0, 1), (1, 2), (2, 0)]
@@ -57,9 +58,8 @@ def test_hair_colours_are_natural() -> None:
 
 def test_texels_are_where_their_coordinates_say() -> None:
     uv = np.array([[0.0, 1.0], [0.99, 0.99], [0.3, 0.6], [1.0, 0.0], [-0.2, 1.3]])
-    rows, columns = texels(uv, (10, 20, 3))
-    assert rows.tolist() == [0, 0, 4, 9, 0]
-    assert columns.tolist() == [0, 19, 6, 19, 0]
+    picture = np.stack([*np.mgrid[:10, :20], np.zeros((10, 20))], 2).astype(np.uint8)
+    assert texels(picture, uv)[:, :2].tolist() == [[0, 0], [0, 19], [4, 6], [9, 19], [0, 0]]
 
 
 @pytest.fixture(scope="module")

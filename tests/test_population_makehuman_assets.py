@@ -23,9 +23,9 @@ from protome.population.mhclo import (
     find_base_mesh,
     read_image,
     read_target,
-    texels,
 )
 from protome.population.shells import Cards, HairSamples, build_shell
+from protome.population.texture import texels
 
 # File formats
 

@@ -10,6 +10,7 @@ from scipy.sparse import csr_matrix
 
 from protome.population.registration import laplacian
 from protome.population.sources import Avatar, Part, ValidHeads, identity
+from protome.population.texture import texels
 
 NATURAL = np.array(
     [[30, 26, 26], [46, 34, 28], [72, 50, 36], [110, 76, 50], [160, 122, 80], [200, 168, 122], [140, 68, 38],
@@ -132,13 +133,7 @@ BEARDED = "MENA_M_3"
 
 def vertex_colours(part: Part) -> Float[np.ndarray, "v 3"]:
     """Return a part's texture at its vertices, sRGB in [0, 1]."""
-    return part.texture[texels(part.uv, part.texture.shape)] / 255.0
-
-
-def texels(uv: Float[np.ndarray, "n 2"], shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows and columns of texture coordinates."""
-    row = np.clip(((1 - uv[:, 1]) * shape[0]).astype(int), 0, shape[0] - 1)
-    return row, np.clip((uv[:, 0] * shape[1]).astype(int), 0, shape[1] - 1)
+    return texels(part.texture, part.uv) / 255.0
 
 
 def _outwards(vertices: Float[np.ndarray, "v 3"], faces: np.ndarray) -> Float[np.ndarray, "v 3"]:

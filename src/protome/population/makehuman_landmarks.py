@@ -22,7 +22,8 @@ from protome.geometry.align import Surface
 from protome.geometry.camera import Camera
 from protome.geometry.mesh import Mesh
 from protome.population.makehuman_fit import BaseLandmarks
-from protome.population.mhclo import BODY_GROUP, Binding, ObjMesh, read_image, texels
+from protome.population.mhclo import BODY_GROUP, Binding, ObjMesh, read_image
+from protome.population.texture import texels
 from protome.render.cast import cast
 
 YAWS_DEGREES = (0.0, -25.0, 25.0)

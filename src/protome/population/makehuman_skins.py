@@ -16,8 +16,9 @@ from trimesh.triangles import points_to_barycentric
 from protome.geometry.align import Surface
 from protome.geometry.mesh import Mesh
 from protome.population.makehuman_fit import MakeHumanFit
-from protome.population.mhclo import Binding, ObjMesh, Worn, read_image, texels
+from protome.population.mhclo import Binding, ObjMesh, Worn, read_image
 from protome.population.sources import ValidHeads
+from protome.population.texture import texels
 
 BLEED_PIXELS = 3.0
 """How far colours reach over the borders of the texture's islands."""

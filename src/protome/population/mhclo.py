@@ -233,13 +233,6 @@ def read_image(path: Path, mode: Literal["RGB", "RGBA"]) -> UInt8[np.ndarray, "h
     return np.array(converted)
 
 
-def texels(picture: UInt8[np.ndarray, "h w c"], uv: Float[np.ndarray, "n 2"]) -> UInt8[np.ndarray, "n c"]:
-    """Return a picture's pixels at texture coordinates (v up)."""
-    height, width = picture.shape[:2]
-    row = np.clip(((1 - uv[:, 1]) * height).astype(int), 0, height - 1)
-    return picture[row, np.clip((uv[:, 0] * width).astype(int), 0, width - 1)]
-
-
 def _worn(folder: Path) -> tuple[Worn, ...]:
     """Return what the `.mhclo` files of a folder's folders name."""
     found = []

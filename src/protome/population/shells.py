@@ -13,7 +13,7 @@ from skimage.measure import marching_cubes
 
 from protome.geometry.align import Surface
 from protome.geometry.mesh import Mesh
-from protome.population.mhclo import texels
+from protome.population.texture import texels
 
 ALPHA = 0.4
 """Least opacity of a card where it counts as hair."""

@@ -13,8 +13,8 @@ from trimesh import Trimesh
 from trimesh.ray.ray_pyembree import RayMeshIntersector
 
 from protome.population.compose import CENTRE_M, ComposedHead
-from protome.population.hair import texels
 from protome.population.sources import Part
+from protome.population.texture import texels
 
 BOUNDS_M = np.array([[-0.26, -0.27, -0.26], [0.26, 0.20, 0.10]])
 """The volume that is modelled, head frame, metres: head, hair, neck and shoulders."""
@@ -217,7 +217,7 @@ class OuterSurface:
         for number, part in enumerate(self.head.parts):
             own = self.soup.part[face] == number
             corners, weights = part.faces[self.soup.local[face[own]]], bary[own][..., None]
-            plain = part.texture[texels((part.uv[corners] * weights).sum(1), part.texture.shape)]
+            plain = texels(part.texture, (part.uv[corners] * weights).sum(1))
             if part.tint is not None:
                 tint = (part.tint[corners] * weights).sum(1)
                 plain = (1 - tint[:, 3:]) * plain + 255 * tint[:, 3:] * tint[:, :3]
