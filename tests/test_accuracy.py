@@ -13,7 +13,18 @@ import torch
 from heads import Person, draw_person, photograph
 from protome.errors import InputError
 from protome.evaluate import accuracy
-from protome.evaluate.accuracy import MEAN, NOISES, Accuracy, Case, common_views, measure, noisy, score, subjects_in
+from protome.evaluate.accuracy import (
+    MEAN,
+    NOISES,
+    Accuracy,
+    Case,
+    common_views,
+    measure,
+    measure_all,
+    noisy,
+    score,
+    subjects_in,
+)
 from protome.evaluate.accuracy_report import ANCESTORS, FULL, OURS, QUICK, Plan, benchmark_accuracy, cell, page
 from protome.evaluate.h3ds import read_scene
 from protome.face import LANDMARK_NAMES
@@ -164,6 +175,18 @@ def test_what_has_a_result_is_not_measured_again(
     for name in ("accuracy.png", "subjects.jpg", "accuracy.json"):
         assert (tmp_path / name).stat().st_size > 1000
     assert len(json.loads((tmp_path / "accuracy.json").read_text())["rows"]) == len(set(plan.cases()))
+
+
+def test_a_result_that_lacks_a_number_is_measured_again(scenes: Path, tmp_path: Path) -> None:
+    case = Case("somebody", 1, "theirs")
+    (tmp_path / "theirs").mkdir()
+    read_scene(scenes / "somebody").head.mesh.save(tmp_path / "theirs" / "somebody_1.ply")
+    old = asdict(case) | asdict(_numbers(case))
+    del old["h3ds_face_mm"]
+    (tmp_path / f"{case.name}.json").write_text(json.dumps(old))
+    found = measure_all([case], scenes, tmp_path, meshes={"theirs": tmp_path / "theirs"}, jobs=1, quiet=True)[case]
+    assert found.face_mm < 0.1
+    assert json.loads((tmp_path / f"{case.name}.json").read_text())["h3ds_face_mm"] == found.h3ds_face_mm
 
 
 def test_folders_without_scenes_or_choices_are_refused(scenes: Path, tmp_path: Path) -> None:

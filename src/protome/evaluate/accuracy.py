@@ -163,7 +163,7 @@ def measure_all(
     wanted = list(dict.fromkeys(cases))
     paths = {case: out / f"{case.name}.json" for case in wanted}
     # What shows most comes first, so that a run that is stopped has complete rows for few views.
-    todo = [case for case in wanted if not paths[case].is_file()]
+    todo = [case for case in wanted if _stored(paths[case]) is None]
     fresh = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, fresh) as pool, progress("measuring", max(len(todo), 1), quiet=quiet) as step:
         futures = {pool.submit(measure, case, scenes, out, meshes): case for case in todo}
@@ -171,9 +171,15 @@ def measure_all(
             text = json.dumps(asdict(case) | asdict(future.result()), indent=1) + "\n"
             write_atomically(paths[case], lambda part, text=text: part.write_text(text))  # type: ignore[misc]
             step(1, case.name)
+    results = {case: _stored(path) for case, path in paths.items()}
+    return {case: found for case, found in results.items() if found is not None}
+
+
+def _stored(path: Path) -> Accuracy | None:
+    """Return a result that was written before, if it is there and says all that is asked today."""
+    row = json.loads(path.read_text()) if path.is_file() else {}
     keys = Accuracy.__dataclass_fields__
-    stored = {case: json.loads(path.read_text()) for case, path in paths.items()}
-    return {case: Accuracy(**{key: row[key] for key in keys}) for case, row in stored.items()}
+    return Accuracy(**{key: row[key] for key in keys}) if keys.keys() <= row.keys() else None
 
 
 def subjects_in(scenes: Path) -> list[str]:

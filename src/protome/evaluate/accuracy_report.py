@@ -201,8 +201,8 @@ def page(plan: Plan, results: Results, *, quick: bool) -> str:
         f"the prior's mean head on the same subjects, which saw no photo ({face:.2f} / {head:.2f} mm on all of them).",
         "## Views",
         _views_table(plan, results),
-        "Targets are ratios. H3DS's measure is the paper's: alignment with scale, distance to the nearest vertex. What "
-        "the paper printed in it is of real captures: beside, not against.",
+        "Targets are ratios. H3DS's measure is the paper's: alignment with scale, distance to the nearest vertex (of "
+        "meshes whose edges have been halved). What the paper printed in it is of real captures: beside, not against.",
         "![Errors by number of photos](accuracy.png)",
         *(_others_parts(plan, results) if plan.ablated else []),
         "## Subjects",
