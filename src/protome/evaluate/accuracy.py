@@ -163,16 +163,17 @@ def measure_all(
     wanted = list(dict.fromkeys(cases))
     paths = {case: out / f"{case.name}.json" for case in wanted}
     # What shows most comes first, so that a run that is stopped has complete rows for few views.
-    todo = [case for case in wanted if _stored(paths[case]) is None]
+    results = {case: known for case in wanted if (known := _stored(paths[case])) is not None}
+    todo = [case for case in wanted if case not in results]
     fresh = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, fresh) as pool, progress("measuring", max(len(todo), 1), quiet=quiet) as step:
         futures = {pool.submit(measure, case, scenes, out, meshes): case for case in todo}
         for future, case in futures.items():
-            text = json.dumps(asdict(case) | asdict(future.result()), indent=1) + "\n"
+            results[case] = future.result()
+            text = json.dumps(asdict(case) | asdict(results[case]), indent=1) + "\n"
             write_atomically(paths[case], lambda part, text=text: part.write_text(text))  # type: ignore[misc]
             step(1, case.name)
-    results = {case: _stored(path) for case, path in paths.items()}
-    return {case: found for case, found in results.items() if found is not None}
+    return results
 
 
 def _stored(path: Path) -> Accuracy | None:
