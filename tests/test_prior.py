@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from protome.errors import InputError
 from protome.field.field import Field
 from protome.field.head import HeadField, HeadFieldConfig
-from protome.prior import HeadCode, LatentStatistics, Prior, interpolate, load_fitted, load_head, save_head
+from protome.prior import (
+    HeadCode,
+    LatentStatistics,
+    Prior,
+    coupling_of,
+    interpolate,
+    load_fitted,
+    load_head,
+    save_head,
+)  # fmt: skip
 
 CONFIG = HeadFieldConfig(
     latent=4, feature=3, deformation_width=8, deformation_depth=3, deformation_frequencies=2, reference_width=12,
@@ -40,7 +51,8 @@ def _prior(seed: int = 0) -> Prior:
         field.deformation.last.weight.normal_(std=0.1)
         field.renderer.last.weight.normal_()
     shape, appearance = (LatentStatistics.of(codes) for codes in _codes(seed))
-    return Prior(field, shape, appearance, torch.randn(6, 3), BOUNDS)
+    coupling = 0.1 * torch.randn(4, 4, generator=torch.Generator().manual_seed(seed))
+    return Prior(field, shape, appearance, torch.randn(6, 3), BOUNDS, coupling)
 
 
 def _values(field: Field) -> tuple[Tensor, Tensor, Tensor]:
@@ -60,7 +72,7 @@ def test_saved_prior_comes_back_exactly(tmp_path: Path) -> None:
     prior.save(tmp_path / "deep" / "own.safetensors")
     loaded = Prior.load(tmp_path / "deep" / "own.safetensors")
     assert loaded.field.config == CONFIG
-    for key in ("landmarks", "bounds"):
+    for key in ("landmarks", "bounds", "coupling"):
         assert torch.equal(getattr(loaded, key), getattr(prior, key)), key
     for key in ("shape", "appearance"):
         assert torch.equal(getattr(loaded, key).mean, getattr(prior, key).mean)
@@ -166,9 +178,13 @@ def test_samples_have_the_mean_and_covariance_of_the_codes() -> None:
         difference = (torch.cov(samples.T) - truth) / (spread[:, None] * spread)
         assert float(difference.abs().max()) < 5 * (2 / count) ** 0.5
         assert float((truth / (spread[:, None] * spread)).fill_diagonal_(0).abs().max()) > 0.2
-    # Shape and appearance are drawn independently.
+    # Shape and appearance go together as the coupling says.
     both = torch.corrcoef(torch.cat([shape, appearance], 1).T)[:4, 4:]
-    assert float(both.abs().max()) < 5 / count**0.5
+    truth = (prior.shape.axes.T @ prior.coupling @ prior.appearance.axes).double()
+    spreads = [torch.cov(codes.double().T).diagonal().sqrt() for codes in _codes()]
+    truth = truth / (spreads[0][:, None] * spreads[1])
+    assert float((both - truth).abs().max()) < 5 / count**0.5
+    assert float(truth.abs().max()) > 0.1
 
 
 def test_samples_follow_the_seed_and_the_temperature() -> None:
@@ -207,9 +223,42 @@ def test_few_heads_have_few_axes() -> None:
 
 
 def test_a_prior_of_one_head_samples_that_head() -> None:
-    alone = LatentStatistics.of(_codes()[0, :1])
-    assert alone.axes.shape == (1, 4)
-    torch.testing.assert_close(alone.sample(torch.Generator().manual_seed(0)), _codes()[0, 0])
+    codes = _codes()[:, :1]
+    shape, appearance = (LatentStatistics.of(own) for own in codes)
+    assert shape.axes.shape == (1, 4)
+    alone = replace(_prior(), shape=shape, appearance=appearance, coupling=coupling_of(*codes))
+    found = alone.sample(torch.Generator().manual_seed(0))
+    torch.testing.assert_close(found.shape, codes[0, 0])
+    torch.testing.assert_close(found.appearance, codes[1, 0])
+
+
+def _correlated(heads: int) -> tuple[Tensor, Tensor]:
+    """Latents of which the appearance's largest axis follows the shape's second largest, by 0.8; the rest is free."""
+    free = torch.randn(2, heads, 3, generator=torch.Generator().manual_seed(5)) * torch.tensor([3.0, 1.0, 0.3])
+    shape, appearance = free
+    appearance[:, 0] = 3.0 * (0.8 * shape[:, 1] + 0.6 * appearance[:, 0] / 3.0)
+    return shape, appearance + 7.0
+
+
+def test_the_coupling_is_what_went_together_in_training() -> None:
+    codes = _correlated(20_000)
+    coupling = coupling_of(*codes)
+    wanted = torch.zeros(3, 3)
+    wanted[1, 0] = 0.8 / 1.2  # shrunk
+    torch.testing.assert_close(coupling.abs(), wanted, rtol=0, atol=0.02)  # axes may point either way
+
+
+def test_a_few_heads_say_nothing_of_what_goes_together() -> None:
+    assert not coupling_of(*_codes()).any()
+
+
+def test_a_prior_without_a_coupling_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "old.safetensors"
+    _prior().save(path)
+    with safe_open(path, "pt") as file:
+        kept = {key: file.get_tensor(key) for key in file.keys() if key != "coupling"}  # noqa: SIM118  (not a dict)
+        save_file(kept, path, file.metadata())
+    assert torch.equal(Prior.load(path).coupling, torch.zeros(4, 4))
 
 
 def test_the_shipped_prior_is_small_and_loads_quickly() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 
@@ -21,6 +22,11 @@ from protome.files import write_atomically
 
 _FORMAT = "protome prior 2"
 _HEAD_FORMAT = "protome head 2"
+_HEADS_PER_AXIS = 18
+"""Of so many heads, one axis of each latent is taken to go along with those of the other: with more, people who were
+left out are foretold worse."""
+_SHRINKAGE = 1.2
+"""What covariances of shape and appearance are divided by, for the same reason."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +58,26 @@ class LatentStatistics:
         """Return the latent that lies the given number of standard deviations along each axis."""
         return self.mean + amount @ self.axes
 
-    def sample(self, generator: torch.Generator, temperature: float = 1.0) -> Float[Tensor, "c"]:
-        """Draw a latent; `temperature` multiplies the standard deviations."""
-        return self.code(temperature * torch.randn(len(self.axes), generator=generator).to(self.axes))
+    def amounts(self, codes: Float[Tensor, "heads c"]) -> Float[Tensor, "heads k"]:
+        """Return how many standard deviations latents lie along each axis."""
+        lengths = self.axes.square().sum(1, keepdim=True).clamp_min(1e-20)
+        return (codes - self.mean) @ (self.axes / lengths).T
 
     def to(self, device: torch.device | str) -> LatentStatistics:
         """Move to a device."""
         return LatentStatistics(self.mean.to(device), self.axes.to(device))
+
+
+def coupling_of(shape: Float[Tensor, "heads c"], appearance: Float[Tensor, "heads c"]) -> Float[Tensor, "k l"]:
+    """Return how the shapes and the appearances of training heads go together: covariances of standard deviations.
+
+    Only the leading axes count, and they a little less than they were seen to: the rest is chance.
+    """
+    first, second = (LatentStatistics.of(codes).amounts(codes) for codes in (shape, appearance))
+    count = len(shape) // _HEADS_PER_AXIS
+    coupling = first.new_zeros(first.shape[1], second.shape[1])
+    coupling[:count, :count] = first[:, :count].T @ second[:, :count] / max(len(shape) - 1, 1) / _SHRINKAGE
+    return coupling
 
 
 @dataclass(frozen=True)
@@ -72,6 +91,8 @@ class Prior:
     """Mean facial landmarks (`protome.face.LANDMARK_NAMES`), inner units."""
     bounds: Float[Tensor, "2 3"]
     """Lower and upper corner of the modelled volume, inner units."""
+    coupling: Float[Tensor, "k l"]
+    """Covariance of shape and appearance, each in standard deviations along its axes."""
 
     @staticmethod
     def load(path: str | Path | None = None) -> Prior:
@@ -86,7 +107,9 @@ class Prior:
         shape, appearance = (
             LatentStatistics(own[f"{name}_mean"], own[f"{name}_axes"]) for name in ("shape", "appearance")
         )
-        return Prior(field, shape, appearance, own["landmarks"], own["bounds"])
+        # Priors of a shape alone, and older ones, hold none.
+        coupling = own.get("coupling", shape.mean.new_zeros(len(shape.axes), len(appearance.axes)))
+        return Prior(field, shape, appearance, own["landmarks"], own["bounds"], coupling)
 
     def save(self, path: str | Path) -> None:
         """Write the prior as safetensors; the file appears only when it is complete."""
@@ -97,21 +120,43 @@ class Prior:
             "appearance_axes": self.appearance.axes,
             "landmarks": self.landmarks,
             "bounds": self.bounds,
+            "coupling": self.coupling,
         }
         write_atomically(Path(path), lambda part: _save(part, self.field, own, _FORMAT))
 
     def to(self, device: torch.device | str) -> Prior:
         """Move everything to a device."""
         statistics = self.shape.to(device), self.appearance.to(device)
-        return Prior(self.field.to(device), *statistics, self.landmarks.to(device), self.bounds.to(device))
+        rest = (own.to(device) for own in (self.landmarks, self.bounds, self.coupling))
+        return Prior(self.field.to(device), *statistics, *rest)
 
     def mean(self) -> HeadCode:
         """Return the mean latents: the mean head."""
         return HeadCode(self.shape.mean, self.appearance.mean)
 
+    @cached_property
+    def _unforetold(self) -> Float[Tensor, "l l"]:
+        """What of an appearance its head's shape does not tell: a root of the covariance that is left."""
+        told = self.coupling.T @ self.coupling
+        return torch.linalg.cholesky(torch.eye(len(told)).to(told) - told)
+
+    def code(self, shape: Float[Tensor, "k"], appearance: Float[Tensor, "l"]) -> HeadCode:
+        """Return the head that two vectors stand for whose numbers are independent and of deviation 1 over all heads.
+
+        The first is the shape, in standard deviations along its axes; the second is what the appearance has of its own,
+        beside what goes along with such a shape.
+        """
+        return HeadCode(
+            self.shape.code(shape), self.appearance.code(shape @ self.coupling + self._unforetold @ appearance)
+        )
+
     def sample(self, generator: torch.Generator, temperature: float = 1.0) -> HeadCode:
-        """Draw a person from the Gaussians fitted to the training latents."""
-        return HeadCode(*(own.sample(generator, temperature) for own in (self.shape, self.appearance)))
+        """Draw a person from the Gaussian fitted to the training latents; `temperature` multiplies its deviations."""
+        shape, appearance = (
+            temperature * torch.randn(len(own.axes), generator=generator).to(own.axes)
+            for own in (self.shape, self.appearance)
+        )
+        return self.code(shape, appearance)
 
     def landmarks_of(self, field: HeadField, code: HeadCode, rounds: int = 30) -> Float[Tensor, "6 3"]:
         """Return the landmarks of a head whose field started as this prior's: the points that come to lie in the

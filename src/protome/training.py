@@ -21,7 +21,7 @@ from protome.field.head import HeadField, HeadFieldConfig
 from protome.files import write_atomically
 from protome.fit import losses
 from protome.population.store import Population, SampleBatch
-from protome.prior import LatentStatistics, Prior
+from protome.prior import LatentStatistics, Prior, coupling_of
 from protome.progress import progress
 from protome.ranks import Ranks
 from protome.units import UNIT_MM
@@ -229,9 +229,10 @@ class Run:
     def prior(self) -> Prior:
         """Return what was learned."""
         self.field.alpha = None
-        shape, appearance = (LatentStatistics.of(self.codes[name].codes) for name in ("shape", "appearance"))
+        codes = [self.codes[name].codes for name in ("shape", "appearance")]
+        shape, appearance = (LatentStatistics.of(own) for own in codes)
         landmarks, bounds = self.people.landmarks.mean(0).to(self.device), self.people.bounds.to(self.device)
-        return Prior(self.field.requires_grad_(False), shape, appearance, landmarks, bounds)
+        return Prior(self.field.requires_grad_(False), shape, appearance, landmarks, bounds, coupling_of(*codes))
 
 
 def _start(hints: Float[Tensor, "heads k"], config: TrainingConfig, seed: int) -> Float[Tensor, "heads c"]:

@@ -38,14 +38,14 @@ def untrained_prior(seed: int = 0) -> Prior:
     torch.manual_seed(seed)
     field = HeadField(HeadFieldConfig(deformed=False, reference_width=192, reference_depth=8))
     field.requires_grad_(False)
-    return _without_latents(Prior(field, shipped.shape, shipped.appearance, shipped.landmarks, shipped.bounds))
+    return _without_latents(replace(shipped, field=field))
 
 
 def _without_latents(prior: Prior) -> Prior:
     """Return the prior with its mean head alone."""
     nothing = torch.zeros(1, prior.field.config.latent)
     still = [LatentStatistics(own.mean[: nothing.shape[1]], nothing) for own in (prior.shape, prior.appearance)]
-    return replace(prior, shape=still[0], appearance=still[1])
+    return replace(prior, shape=still[0], appearance=still[1], coupling=torch.zeros(1, 1))
 
 
 def _unlatent(config: FitConfig) -> FitConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import igl
@@ -22,6 +23,9 @@ SHEET_M = 0.002
 """Half the thickness given to single sheets of hair, metres."""
 FACE_M = 0.095
 """Radius of the face around the nose tip, metres."""
+SEEN = 0.1
+"""Share of the directions before a face, or around a point, that must lead out: the insides of mouths and nostrils and
+what lies between locks of hair are not outside just because some ray finds a way."""
 _OFF_M = 2e-5
 """How far off the surface rays start, metres."""
 
@@ -149,7 +153,7 @@ class OuterSurface:
     def _visible(self, rounds: int) -> tuple[Bool[np.ndarray, "f"], Bool[np.ndarray, "f"]]:
         """Return which faces are seen from outside on their front, and (sheets only) on their back.
 
-        A face counts as seen if from random points on it some direction leads out; skin has no back.
+        A face counts as seen if from random points on it enough directions lead out; skin has no back.
         """
         soup, normals = self.soup, self.mesh.face_normals
         inside = (self.mesh.triangles_center > BOUNDS_M[0] - 0.02).all(1) & (
@@ -157,18 +161,20 @@ class OuterSurface:
         ).all(1)
         front, back = np.zeros(len(soup.faces), bool), np.zeros(len(soup.faces), bool)
         for seen, sign, allowed in ((front, 1.0, inside), (back, -1.0, inside & ~soup.solid)):
+            ways = np.zeros(len(seen), int)
             for _ in range(rounds):
-                ask = np.flatnonzero(allowed & ~seen)
+                ask = np.flatnonzero(allowed & (ways < _least(rounds)))
                 if len(ask) == 0:
                     break
                 bary = _barycentric(self.rng, len(ask))
                 points = (soup.vertices[soup.faces[ask]] * bary[..., None]).sum(1)
                 facing = sign * normals[ask]
-                seen[ask] = self._free(points, facing, _above(_directions(self.rng, len(ask)), facing))
+                ways[ask] += self._free(points, facing, _above(_directions(self.rng, len(ask)), facing))
+            seen[:] = ways >= _least(rounds)
         seen_caps = soup.part < 0
         return front & ~seen_caps, back
 
-    def samples(self, count: int, rounds: int = 14) -> _Samples:
+    def samples(self, count: int, rounds: int = 24) -> _Samples:
         """Return `count` points of what is seen, half of them in the face, each with a view that sees it."""
         soup, rng, mesh = self.soup, self.rng, self.mesh
         area = mesh.area_faces * (self.front | self.back)
@@ -187,13 +193,13 @@ class OuterSurface:
         smooth /= np.linalg.norm(smooth, axis=1, keepdims=True) + 1e-12
         normals = np.where(((smooth * flat).sum(1) > 0.3)[:, None], smooth, flat)
 
-        views, seen, sky = np.zeros_like(points), np.zeros(candidates, bool), np.zeros(candidates)
+        views, sky = np.zeros_like(points), np.zeros(candidates)
         for _ in range(rounds):
             direction = _above(_directions(rng, candidates), flat)
             free = self._free(points, flat, direction)
             views[free] = -direction[free]
             sky += free
-            seen |= free
+        seen = sky >= _least(rounds)
         sheet = (self.front & self.back & ~soup.solid)[chosen]
         placed = points + np.where(sheet, SHEET_M, 0.0)[:, None] * normals
         kept = np.flatnonzero(seen & (placed > BOUNDS_M[0]).all(1) & (placed < BOUNDS_M[1]).all(1))
@@ -261,16 +267,17 @@ class OuterSurface:
         )
         return colours
 
-    def signed_distance(self, points: Float[np.ndarray, "m 3"]) -> Float[np.ndarray, "m"]:
-        """Distance to the nearest face seen from outside; negative where no direction leads out, or in the body."""
+    def signed_distance(self, points: Float[np.ndarray, "m 3"], rounds: int = 48) -> Float[np.ndarray, "m"]:
+        """Distance to the nearest face seen from outside; negative where few directions lead out, or in the body."""
         squared, face, _ = igl.point_mesh_squared_distance(points, self.soup.vertices, self.outer)
         distance = np.sqrt(squared)
         solid = self.soup.faces[self.soup.solid]
         inside = igl.fast_winding_number(self.soup.vertices, solid, points) > 0.5
-        hidden = ~inside
-        for _ in range(24):
-            ask = np.flatnonzero(hidden)
-            hidden[ask] = self.rays.intersects_any(points[ask], _directions(self.rng, len(ask)))
+        ways = np.zeros(len(points), int)
+        for _ in range(rounds):
+            ask = np.flatnonzero(~inside & (ways < _least(rounds)))
+            ways[ask] += ~self.rays.intersects_any(points[ask], _directions(self.rng, len(ask)))
+        hidden = ways < _least(rounds)
         return np.where(inside | hidden, -distance, distance - np.where(self.sheet[face], SHEET_M, 0.0))
 
     def radii(self, directions: Float[np.ndarray, "r 3"]) -> tuple[Float[np.ndarray, "r"], UInt8[np.ndarray, "r 3"]]:
@@ -283,6 +290,11 @@ class OuterSurface:
         bary = np.full((int(known.sum()), 3), 1 / 3)
         colours[index[known]] = self.albedo(face[known], bary)
         return reach, colours
+
+
+def _least(rounds: int) -> int:
+    """Return how many of some random directions must lead out."""
+    return math.ceil(SEEN * rounds)
 
 
 def _above(directions: Float[np.ndarray, "n 3"], normals: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
