@@ -119,7 +119,7 @@ def found() -> dict[str, tuple[dict[str, float], Tensor]]:
         batch = pixel_table(scene, MODELLED, 96).draw(1500, torch.Generator().manual_seed(2))
         terms = step_losses(fit, batch, 100.0, torch.Generator().manual_seed(0))
         torch.stack(list(terms.values())).sum().backward()
-        slope = torch.cat([fit.latents.shape.grad, fit.latents.appearance.grad, fit.placement.shift.grad[0]])
+        slope = torch.cat([fit.shape.amount.grad, fit.appearance.amount.grad, fit.placement.shift.grad[0]])
         found[name] = {key: float(value.detach()) for key, value in terms.items()}, slope
     return found
 

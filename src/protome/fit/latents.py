@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from protome.prior import HeadCode, Prior
+from protome.prior import LatentStatistics
 
 
-class Latents(nn.Module):
-    """A head of the prior, as numbers that are independent and of deviation 1 over all heads."""
+class LatentBasis(nn.Module):
+    """Latents in standard deviations along the principal directions of the training heads'."""
 
-    def __init__(self, prior: Prior) -> None:
+    mean: Tensor
+    axes: Tensor
+
+    def __init__(self, statistics: LatentStatistics) -> None:
         super().__init__()
-        self.prior = prior
-        self.shape = nn.Parameter(prior.shape.mean.new_zeros(len(prior.shape.axes)))
-        self.appearance = nn.Parameter(prior.appearance.mean.new_zeros(len(prior.appearance.axes)))
+        self.register_buffer("mean", statistics.mean)
+        self.register_buffer("axes", statistics.axes)
+        self.amount = nn.Parameter(torch.zeros(len(statistics.axes)))
 
-    def code(self) -> HeadCode:
-        """Return the latents themselves."""
-        return self.prior.code(self.shape, self.appearance)
-
-    def unlikely(self) -> Float[Tensor, ""]:
-        """Return the mean squares of both: twice the negative log likelihood of either, per number."""
-        return self.shape.square().mean() + self.appearance.square().mean()
+    def code(self) -> Float[Tensor, "c"]:
+        return LatentStatistics(self.mean, self.axes).code(self.amount)

@@ -18,7 +18,7 @@ from protome.fit.cameras import CameraCorrections
 from protome.fit.colours import MOST_PIXELS, fit_colours
 from protome.fit.exposure import Exposure
 from protome.fit.landmarks import LandmarkRays
-from protome.fit.latents import Latents
+from protome.fit.latents import LatentBasis
 from protome.fit.pace import Budget, Pace
 from protome.fit.pixels import PixelTable, pixel_table
 from protome.fit.placement import Placement
@@ -148,7 +148,8 @@ class _Fit:
     """Everything a step reads and moves."""
 
     head: HeadField
-    latents: Latents
+    shape: LatentBasis
+    appearance: LatentBasis
     placement: Placement
     cameras: CameraCorrections | None
     exposure: Exposure | None
@@ -166,8 +167,7 @@ class _Fit:
     """Share of the run."""
 
     def bind(self) -> Field:
-        code = self.latents.code()
-        return self.head.bind(code.shape, code.appearance, self.baked)
+        return self.head.bind(self.shape.code(), self.appearance.code(), self.baked)
 
     def rays(self, batch: PixelTable | LandmarkRays) -> Rays:
         """Return the rays of pixels, in the head frame as the fit now sees it."""
@@ -197,7 +197,7 @@ def step_losses(fit: _Fit, batch: PixelTable, sharpness: float, generator: torch
     terms = {
         "colour": losses.photometric(colours, batch.colour[seen], count),
         "mask": config.mask * losses.silhouette(lowest, batch.mask[rest], sharpness, count),
-        "latent": config.latent * fit.latents.unlikely(),
+        "latent": config.latent * (fit.shape.amount.square().mean() + fit.appearance.amount.square().mean()),
     }
     if fit.landmarks is not None and fit.landmark_weight() > 0:
         terms["landmark"] = fit.landmark_weight() * fit.landmarks.loss(now, fit.rays(fit.landmarks))
@@ -228,7 +228,8 @@ def new_fit(scene: Scene, prior: Prior, config: FitConfig, *, shared_frame: bool
     views = len(scene.views)
     return _Fit(
         head,
-        Latents(prior).to(device),
+        LatentBasis(prior.shape).to(device),
+        LatentBasis(prior.appearance).to(device),
         _placement(scene, head, shared_frame).to(device),
         CameraCorrections(scene.views, scene.head_from_world).to(device) if config.refine_cameras else None,
         Exposure(views).to(device) if config.match_exposures and views > 1 else None,
@@ -341,8 +342,7 @@ def fit_head(
             number += 1
             before, done = done, pace.done(number)
             step(plan.shape * (done - before), f"colour {curves['colour'][-1]:.3f}  mask {curves['mask'][-1]:.3f}")
-        code = fit.latents.code()
-        code = HeadCode(code.shape.detach(), code.appearance.detach())
+        code = HeadCode(fit.shape.code().detach(), fit.appearance.code().detach())
         fit.head.requires_grad_(False)
         if plan.colour_steps:
             curves["colour alone"] = fit_colours(
@@ -381,7 +381,7 @@ def _result(fit: _Fit, scene: Scene, code: HeadCode, curves: dict[str, list[floa
 def _optimiser(fit: _Fit) -> torch.optim.Adam:
     """Return a fresh optimiser of all that moves in the current phase."""
     config, head = fit.config, fit.head
-    moved = [(list(fit.latents.parameters()), config.latent_rate)]
+    moved = [([fit.shape.amount, fit.appearance.amount], config.latent_rate)]
     moved.append(([value for value in fit.placement.parameters() if value.requires_grad], config.placement_rate))
     for corrections in (fit.cameras, fit.exposure):
         if corrections is not None:
