@@ -21,7 +21,7 @@ QUICK = FitConfig(size=96, rays=320, latent_steps=160, network_steps=0, colour_s
 @pytest.fixture(scope="module")
 def person() -> Person:
     # A likely person: a few hundred steps on small pictures do not reach the far ends of all 192 axes.
-    return draw_person(seed=5, temperature=0.6)
+    return draw_person(seed=1, temperature=0.6)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from torch import Tensor
 from protome.capture.cameras import camera_from_landmarks, turned_degrees
 from protome.capture.head import Units, head_from_landmarks
 from protome.capture.landmarks import Detection, FaceLandmarks, choose_face, detect, load_face_landmarks
-from protome.capture.mask import person_mask
+from protome.capture.mask import SURE, person_mask
 from protome.capture.photo import load_photo
 from protome.errors import InputError, ProtomeWarning
 from protome.geometry.transforms import Similarity
@@ -94,8 +94,9 @@ def _mask_of_head(
 
     From behind, the face is hidden by the head and so lies within the person's outline all the same.
     """
-    points = view.landmarks
+    points, sure = view.landmarks, SURE
     if points is None:
+        sure = 0.0
         world = head_from_world.inverse().apply(face.positions / UNIT_MM)
         if float(view.camera.to_camera(world)[:, 2].min()) <= 0:
             return torch.zeros_like(view.mask)
@@ -103,7 +104,7 @@ def _mask_of_head(
         points = points[((points > 0) & (points < torch.tensor([*view.mask.shape[::-1]]))).all(1)]
         if len(points) < LEAST_SEEN * len(world):
             return torch.zeros_like(view.mask)
-    return person_mask(view.image, detection.person_mask, points)
+    return person_mask(view.image, detection.person_mask, points, sure)
 
 
 def _face_on_person(view: View, detection: Detection) -> torch.Tensor | None:

@@ -26,9 +26,11 @@ FLAT = 1e-4
 
 
 def person_mask(
-    image: Float[Tensor, "h w 3"], probability: Float[Tensor, "h w"], face: Float[Tensor, "n 2"]
+    image: Float[Tensor, "h w 3"], probability: Float[Tensor, "h w"], face: Float[Tensor, "n 2"], sure: float = SURE
 ) -> Float[Tensor, "h w"]:
     """Return the mask in [0, 1] of the person whose face is given by points on it, hair and clothes included.
+
+    What lies farther than `sure` inside the points' outline, in units of the face's size, is certainly person.
 
     The connected part of the probable person that holds the face is kept. Its outline then moves to the image's own
     edges: colours decide within a band (GrabCut: Rother, Kolmogorov and Blake, 2004), and a guided filter (He, Sun and
@@ -42,11 +44,11 @@ def person_mask(
     coarse = cv2.resize(probability.detach().cpu().numpy().astype(np.float32), size, interpolation=cv2.INTER_AREA)
     points = face.detach().cpu().numpy() * [size[0] / width, size[1] / height]
     face_size = float((points.max(0) - points.min(0)).max())
-    sure, area = _face(points, coarse.shape, SURE * face_size)
-    reach = _part_with(coarse > 0.5, sure)
-    kept = _filled(_large_parts(coarse > PERSON, reach, sure, area), coarse, area)
-    cut = _cut(small, kept, sure, max(1, round(BAND * face_size)))
-    cut = _large_parts(_without_threads(cut, max(1, round(0.015 * face_size))), cut, sure, area)
+    certain, area = _face(points, coarse.shape, sure * face_size)
+    reach = _part_with(coarse > 0.5, certain)
+    kept = _filled(_large_parts(coarse > PERSON, reach, certain, area), coarse, area)
+    cut = _cut(small, kept, certain, max(1, round(BAND * face_size)))
+    cut = _large_parts(_without_threads(cut, max(1, round(0.015 * face_size))), cut, certain, area)
     cut = _filled(cut, coarse, area)
     slope, offset = _guide(small, cut.astype(np.float32), max(1, round(EDGE * face_size)))
     slope = cv2.resize(slope, (width, height), interpolation=cv2.INTER_LINEAR)
