@@ -107,7 +107,7 @@ class Prior:
         shape, appearance = (
             LatentStatistics(own[f"{name}_mean"], own[f"{name}_axes"]) for name in ("shape", "appearance")
         )
-        # Priors of a shape alone, and older ones, hold none.
+        # Older priors hold none.
         coupling = own.get("coupling", shape.mean.new_zeros(len(shape.axes), len(appearance.axes)))
         return Prior(field, shape, appearance, own["landmarks"], own["bounds"], coupling)
 
