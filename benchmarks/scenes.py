@@ -31,6 +31,7 @@ from protome.geometry.transforms import Similarity, rotation_from_vector
 from protome.population.build import Sources, outer_surface
 from protome.population.picture import photograph
 from protome.population.store import Population, read_manifest
+from protome.population.surface import SEEN
 from protome.progress import progress
 from protome.scene import View
 from protome.scenes.h3ds import CONFIG, Truth, write_h3ds
@@ -45,8 +46,6 @@ FRAME_MM = 440.0
 """Height and width of the picture at the target's distance: room for tall hair and for shoulders."""
 LEAST_FACES = 30
 """Of a part of the truth; smaller ones are scraps."""
-SEEN = 0.1
-"""Share of the directions before it from which a triangle must be seen: the insides of mouths and nostrils are not."""
 AROUND = {
     8: {"1": (0,), "3": (0, 1, 7), "4": (0, 1, 7, 4), "8": tuple(range(8))},
     32: {

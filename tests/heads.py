@@ -73,8 +73,8 @@ def small_prior(seed: int = 0) -> Prior:
             [0.1, -0.4, 0.0],
         ]
     )
-    coupling = torch.zeros(6, 6)
-    return Prior(field, shape, appearance, landmarks, torch.tensor([[-0.9, -1.1, -1.2], [0.9, 0.6, 0.4]]), coupling)
+    bounds = torch.tensor([[-0.9, -1.1, -1.2], [0.9, 0.6, 0.4]])
+    return Prior(field, shape, appearance, landmarks, bounds, torch.zeros(6, 6))
 
 
 def photograph(person: Person, azimuths: tuple[float, ...], size: int, world_from_head: Similarity) -> Scene:

@@ -91,7 +91,7 @@ def _everywhere(sdf: SdfFn, rays: Rays) -> Trace:
     return parallel_tracer(400)(sdf, rays, box_span(rays, MODELLED))
 
 
-PERSON = draw_person(seed=5, resolution=96, temperature=0.6)
+PERSON = draw_person(seed=5, resolution=96, temperature=0.7)
 MODELLED = PERSON.prior.bounds
 TRACERS = {
     "naive": _everywhere,
@@ -135,9 +135,8 @@ def test_spared_work_changes_neither_losses_nor_gradients(
     for key, value in naive.items():
         assert terms[key] == pytest.approx(value, rel=allowed, abs=1e-4), key
     # The direction is the same; a single ray that grazes the surface can hold a tenth of the gradient's length, and
-    # where along such rays the baked head comes nearest is a matter of tenths of a millimetre. The sphere tracer loses
-    # some of them.
-    alike = 0.97 if name in ("baked", "sphere") else 0.99
+    # where along such rays the baked head comes nearest is a matter of tenths of a millimetre.
+    alike = 0.97 if name == "baked" else 0.99
     assert float(torch.nn.functional.cosine_similarity(slope, other, dim=0)) > alike
     assert float(other.norm() / slope.norm()) == pytest.approx(1, abs=0.3 if name == "baked" else 0.2)
 

@@ -140,23 +140,14 @@ class Prior:
         told = self.coupling.T @ self.coupling
         return torch.linalg.cholesky(torch.eye(len(told)).to(told) - told)
 
-    def code(self, shape: Float[Tensor, "k"], appearance: Float[Tensor, "l"]) -> HeadCode:
-        """Return the head that two vectors stand for whose numbers are independent and of deviation 1 over all heads.
-
-        The first is the shape, in standard deviations along its axes; the second is what the appearance has of its own,
-        beside what goes along with such a shape.
-        """
-        return HeadCode(
-            self.shape.code(shape), self.appearance.code(shape @ self.coupling + self._unforetold @ appearance)
-        )
-
     def sample(self, generator: torch.Generator, temperature: float = 1.0) -> HeadCode:
         """Draw a person from the Gaussian fitted to the training latents; `temperature` multiplies its deviations."""
-        shape, appearance = (
+        shape, rest = (
             temperature * torch.randn(len(own.axes), generator=generator).to(own.axes)
             for own in (self.shape, self.appearance)
         )
-        return self.code(shape, appearance)
+        appearance = shape @ self.coupling + self._unforetold @ rest
+        return HeadCode(self.shape.code(shape), self.appearance.code(appearance))
 
     def landmarks_of(self, field: HeadField, code: HeadCode, rounds: int = 30) -> Float[Tensor, "6 3"]:
         """Return the landmarks of a head whose field started as this prior's: the points that come to lie in the
