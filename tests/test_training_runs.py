@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from ellipsoids import SMALL, one_thread, write_population
 from protome import training
@@ -85,6 +86,10 @@ def test_an_interrupted_run_ends_where_the_unbroken_run_does(tmp_path: Path, mon
     assert second.losses == straight.losses[20:]
     assert not checkpoint.exists()
     _same_prior(whole, broken)
+    prior, latents = Prior.load(whole), load_file(tmp_path / "whole.latents.safetensors")
+    assert latents["shape"].shape == (256, prior.field.config.latent)
+    for name in ("shape", "appearance"):
+        assert torch.allclose(latents[name].mean(0), getattr(prior, name).mean, atol=1e-6)
     # Another seed gives another prior, so equality means something.
     _train(people, other, monkeypatch, seed=1, config=config)
     assert not torch.equal(Prior.load(other).shape.axes, Prior.load(whole).shape.axes)

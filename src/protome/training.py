@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from protome.codes import CodeTable, principal_start
@@ -257,6 +258,9 @@ def train(
     from it, with the same batches as the unbroken run. Under torchrun the heads of each step are split over the
     processes, one for each device.
 
+    The heads' own latents are left beside the prior (suffix `.latents.safetensors`, float32: "shape" and "appearance",
+    one row for each head), because an encoder is learned from them.
+
     Raises:
         InputError: no such population or configuration, or the checkpoint belongs to another run.
     """
@@ -291,6 +295,8 @@ def train(
                 saved = now
     prior = run.prior()
     if ranks.leads:
+        latents = {name: table.codes.detach().cpu().float().contiguous() for name, table in run.codes.items()}
+        write_atomically(out.with_suffix(".latents.safetensors"), lambda part: save_file(latents, part))
         prior.save(out)
         checkpoint.unlink(missing_ok=True)
     ranks.leave()

@@ -23,7 +23,7 @@ from protome.evaluate.landmarks import MarkedMesh
 from protome.evaluate.metrics import compare
 from protome.face import LANDMARK_NAMES
 from protome.files import write_atomically
-from protome.fit.methods import method
+from protome.fit.methods import Method, method
 from protome.fit.reconstruct import FIT_PRESETS, FitConfig, fit_head
 from protome.geometry.align import align_landmarks
 from protome.geometry.mesh import Mesh
@@ -100,7 +100,7 @@ def measure(case: Case, scenes: Path, out: Path, meshes: dict[str, Path]) -> Acc
     views = noisy(read_h3ds(folder, [str(case.views)]), case.noise, case.seed)
     chosen = method(case.method)
     config = replace(chosen.settings(FIT_PRESETS[case.preset]), refine_cameras=case.refine)
-    mesh, found = fit_and_score(views, chosen.prior(), config, truth, case.seed)
+    mesh, found = fit_and_score(views, chosen, config, truth, case.seed)
     mesh.save(out / f"{case.name}.ply")
     return found
 
@@ -112,12 +112,13 @@ def score_mean_head(prior: Prior, truth: H3dsScene) -> Accuracy:
 
 
 def fit_and_score(
-    views: Sequence[View], prior: Prior, config: FitConfig, truth: H3dsScene, seed: int
+    views: Sequence[View], chosen: Method, config: FitConfig, truth: H3dsScene, seed: int
 ) -> tuple[Mesh, Accuracy]:
     """Fit posed views and return the mesh in their world frame, and what it reached."""
-    scene = locate_head(views, "mm" if len(views) == 1 else None)
+    scene, prior = locate_head(views, "mm" if len(views) == 1 else None), chosen.prior()
     began = time.process_time()
-    fit = fit_head(scene, prior, config, shared_frame=True, seed=seed, quiet=True)
+    guess = chosen.guess(scene, prior)
+    fit = fit_head(scene, prior, config, shared_frame=True, seed=seed, guess=guess, quiet=True)
     seconds = time.process_time() - began
     world_from_head = fit.head_from_world[0].inverse()
     mesh = extract_mesh(fit.bind(), prior.bounds, RESOLUTION).transformed(world_from_head)

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import torch
 
+from protome.encoder.encoder import Encoder, Guess
 from protome.errors import InputError
 from protome.field.head import HeadField, HeadFieldConfig
 from protome.fit.reconstruct import FitConfig
 from protome.fit.tracing import TracingConfig
 from protome.prior import LatentStatistics, Prior
+from protome.scene import Scene
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,12 @@ class Method:
     """Reads or makes the prior."""
     settings: Callable[[FitConfig], FitConfig] = lambda config: config
     """Changes a preset of SIRA++ into one of this method."""
+    encoder: Callable[[], Encoder] | None = None
+    """Reads what guesses the head from one photo; None where the fit starts from the mean head."""
+
+    def guess(self, scene: Scene, prior: Prior) -> Guess | None:
+        """Return where the fit of a scene starts; None where it starts from the mean head, as with several photos."""
+        return self.encoder().guess(scene, prior) if self.encoder and len(scene.views) == 1 else None
 
 
 def _ablation(name: str) -> Path:
@@ -93,7 +101,7 @@ METHODS = {
         lambda: Prior.load(_ablation("sira++")),
     ),
     "sira": Method("the full prior, without the accelerations", Prior.load, _unhurried),
-    "sira++": Method("the full prior", Prior.load),
+    "sira++": Method("the full prior, and from one photo a guess to start from", Prior.load, encoder=Encoder.load),
 }
 """Methods by name, as in the paper's tables."""
 

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from protome.encoder.encoder import Guess
 from protome.field.field import Field
 from protome.field.grid import SdfGrid
 from protome.field.head import HeadField
@@ -83,6 +84,8 @@ class FitConfig:
     """Share of the background's rays that is left out from each of four marks on (SIRA++, selective sampling)."""
     latent: float = 1e-2
     """Weight of the mean squared latent in standard deviations (ours: one view leaves most of them open)."""
+    guessed_latent: float = 0.1
+    """The same where an encoder guesses the latents: in its standard deviations, from where it guesses them to be."""
     landmark: float = 0.0
     """Weight of the landmarks' distances at the start; it falls to nothing within `landmarks_end` of the run."""
     landmarks_end: float = 0.25
@@ -159,6 +162,8 @@ class _Fit:
     config: FitConfig
     deformation_rate: float
     """For this number of photos."""
+    latent_weight: float
+    """Of the mean squared latents, which count from where they are guessed to be."""
     baked: SdfGrid | None = None
     """The reference's distances on a grid."""
     networks_move: bool = False
@@ -197,7 +202,7 @@ def step_losses(fit: _Fit, batch: PixelTable, sharpness: float, generator: torch
     terms = {
         "colour": losses.photometric(colours, batch.colour[seen], count),
         "mask": config.mask * losses.silhouette(lowest, batch.mask[rest], sharpness, count),
-        "latent": config.latent * (fit.shape.amount.square().mean() + fit.appearance.amount.square().mean()),
+        "latent": fit.latent_weight * (fit.shape.amount.square().mean() + fit.appearance.amount.square().mean()),
     }
     if fit.landmarks is not None and fit.landmark_weight() > 0:
         terms["landmark"] = fit.landmark_weight() * fit.landmarks.loss(now, fit.rays(fit.landmarks))
@@ -220,16 +225,18 @@ def _eikonal_points(fit: _Fit, surface: Float[Tensor, "k 3"], generator: torch.G
     return torch.cat([anywhere, surface[chosen] + 0.02 * torch.randn(count, 3, generator=generator).to(surface)])
 
 
-def new_fit(scene: Scene, prior: Prior, config: FitConfig, *, shared_frame: bool, seed: int = 0) -> _Fit:
-    """Return the state that a fit starts from: the mean head where the scene says that the head is."""
+def new_fit(
+    scene: Scene, prior: Prior, config: FitConfig, *, shared_frame: bool, seed: int = 0, guess: Guess | None = None
+) -> _Fit:
+    """Return the state that a fit starts from: the mean head, or the guessed one, where the scene says that it is."""
     torch.manual_seed(seed)
     device = prior.bounds.device
     head = prior.field.with_finer_colour(config.renderer_frequencies).requires_grad_(False)
     views = len(scene.views)
     return _Fit(
         head,
-        LatentBasis(prior.shape).to(device),
-        LatentBasis(prior.appearance).to(device),
+        LatentBasis(prior.shape if guess is None else guess.shape).to(device),
+        LatentBasis(prior.appearance if guess is None else guess.appearance).to(device),
         _placement(scene, head, shared_frame).to(device),
         CameraCorrections(scene.views, scene.head_from_world).to(device) if config.refine_cameras else None,
         Exposure(views).to(device) if config.match_exposures and views > 1 else None,
@@ -238,6 +245,7 @@ def new_fit(scene: Scene, prior: Prior, config: FitConfig, *, shared_frame: bool
         HeadTracer(config.tracing, prior.bounds, torch.Generator().manual_seed(seed)),
         config,
         deformation_rate(config, views),
+        config.latent if guess is None else config.guessed_latent,
         _baked(prior, config.tracing),
     )
 
@@ -307,6 +315,7 @@ def fit_head(
     shared_frame: bool,
     seed: int = 0,
     budget: Budget | None = None,
+    guess: Guess | None = None,
     quiet: bool = False,
 ) -> FitResult:
     """Fit a prior to a scene.
@@ -314,10 +323,13 @@ def fit_head(
     `shared_frame` says that the views' cameras are known in one frame (a posed scene): then one correction
     moves the head in that frame, with its scale from two views up. Otherwise each photo has its own. The schedule is
     made of shares of the run, so that a budget scales all of it; one in seconds is not reproducible from the seed.
+    With a `guess` the fit starts from it, and is held to it as far as it is sure.
     """
     device = prior.bounds.device
     generator = torch.Generator().manual_seed(seed)
-    fit = new_fit(scene, prior, config, shared_frame=shared_frame, seed=seed)
+    if guess is not None:
+        scene = guess.placed(scene)
+    fit = new_fit(scene, prior, config, shared_frame=shared_frame, seed=seed, guess=guess)
     table = pixel_table(scene, prior.bounds.cpu(), config.size).to(device)
     curves: dict[str, list[float]] = {}
     plan = _Plan.of(config, len(scene.views), budget or Budget())

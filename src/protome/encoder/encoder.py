@@ -1,0 +1,230 @@
+"""`Encoder`: from one photo to the latents of the head in it, by Gaussian process regression."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from protome.encoder.look import Look, look_at
+from protome.errors import InputError
+from protome.files import write_atomically
+from protome.geometry.transforms import Similarity, rotation_from_vector
+from protome.prior import LatentStatistics, Prior
+from protome.scene import Scene
+
+_FORMAT = "protome encoder 1"
+KEPT = {"landmarks": 100, "outline": 120, "colours": 60, "pose": 4}
+"""Principal components of each kind of measurement."""
+WIDTH = 0.2
+"""Of the kernel exp(-WIDTH d^2), with d^2 in units of the photos' mean square distance from their middle."""
+NOISE = 0.1
+"""Variance of what photos cannot tell, against the kernel's 1."""
+INDUCING = 800
+"""Photos that stand for all of them (the subset of regressors; Quinonero-Candela and Rasmussen, 2005)."""
+FOLDS = 8
+PLACE = 6
+"""How many of the numbers that are foretold say where the head is: a rotation vector and a shift."""
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What photos tell of a head: Gaussians of its latents, and where it is."""
+
+    shape: LatentStatistics
+    appearance: LatentStatistics
+    correction: Similarity
+    """The head's frame from the one in which the landmarks had placed it (inner unit)."""
+
+    def placed(self, scene: Scene) -> Scene:
+        """Return the scene with the head where it is guessed to be."""
+        found = self.correction.compose(scene.head_from_world.to(torch.float64))
+        return replace(scene, head_from_world=found.to(torch.float32))
+
+    def to(self, device: torch.device | str) -> Guess:
+        """Move the latents' Gaussians to a device."""
+        return replace(self, shape=self.shape.to(device), appearance=self.appearance.to(device))
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Foretells, for the prior that it was made for, a head's latents and its place from one photo.
+
+    Measurements (`Look`) are brought down to principal components x; what is foretold is
+    y = offset + sum_i weights_i exp(-|x - centres_i|^2). The spreads are what it missed of people left out.
+    """
+
+    means: dict[str, Tensor]
+    axes: dict[str, Tensor]
+    """Of each kind of n measurements: its mean (n), and k scaled principal directions (k, n)."""
+    centres: Float[Tensor, "m f"]
+    weights: Float[Tensor, "m o"]
+    offset: Float[Tensor, "o"]
+    """Means of amounts of shape and appearance in standard deviations, of rotation and shift."""
+    shape_spread: Float[Tensor, "k k"]
+    appearance_spread: Float[Tensor, "l l"]
+    """Roots (spread^T spread) of the covariance that is left, in standard deviations of the prior."""
+    mark: Float[Tensor, "c"]
+    """The mean shape of the prior that the amounts belong to."""
+
+    @staticmethod
+    def load(path: str | Path | None = None) -> Encoder:
+        """Read an encoder; without a path, the one that belongs to the shipped prior.
+
+        Raises:
+            InputError: the file is missing or is no encoder.
+        """
+        if path is None:
+            path = Path(str(resources.files("protome") / "assets" / "encoder.safetensors"))
+        path, made_by = Path(path), "give a file written by benchmarks/encoder.py"
+        if not path.is_file():
+            raise InputError(f"{path} does not exist: {made_by}")
+        try:
+            with safe_open(path, "pt") as file:
+                kind = (file.metadata() or {}).get("format")
+                own = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118  (not a dict)
+        except SafetensorError as error:
+            raise InputError(f"{path} cannot be read as safetensors: {made_by}") from error
+        if kind != _FORMAT:
+            raise InputError(f"{path} is of another kind: {made_by}")
+        means, axes = ({key: own.pop(f"{name}.{key}") for key in KEPT} for name in ("means", "axes"))
+        return Encoder(means, axes, **own)
+
+    def save(self, path: str | Path) -> None:
+        """Write the encoder as safetensors, in half precision; the file appears only when it is complete."""
+        own = {key: value.half() for key, value in vars(self).items() if isinstance(value, Tensor)}
+        for name in ("means", "axes"):
+            own |= {f"{name}.{key}": value.half().contiguous() for key, value in getattr(self, name).items()}
+        own["mark"] = self.mark
+        tensors = {key: value.contiguous() for key, value in own.items()}
+        write_atomically(Path(path), lambda part: save_file(tensors, part, {"format": _FORMAT}))
+
+    def belongs_to(self, prior: Prior) -> bool:
+        """Tell whether this encoder was made for a prior."""
+        return self.mark.shape == prior.shape.mean.shape and bool((self.mark == prior.shape.mean.to(self.mark)).all())
+
+    def foretold(self, looks: Sequence[Look]) -> Float[Tensor, "n o"]:
+        """Return what each photo tells: amounts of shape and appearance, rotation vector and shift."""
+        return self.offset + _kernel(_components(self.means, self.axes, looks), self.centres) @ self.weights
+
+    def guess(self, scene: Scene, prior: Prior) -> Guess | None:
+        """Return what the first photo with a face tells of the head in a scene; None where no face is seen.
+
+        Raises:
+            ValueError: the encoder belongs to another prior.
+        """
+        if not self.belongs_to(prior):
+            raise ValueError("the encoder was made for another prior")
+        view = next((view for view in scene.views if view.landmarks is not None), None)
+        if view is None:
+            return None
+        found = self.foretold([look_at(view, scene.head_from_world)])[0]
+        counts = [len(self.shape_spread), len(self.appearance_spread), PLACE]
+        shape, appearance, place = found.split(counts)
+        turn, shift = place.double().split(3)
+        return Guess(
+            _given(prior.shape.to("cpu"), shape, self.shape_spread),
+            _given(prior.appearance.to("cpu"), appearance, self.appearance_spread),
+            Similarity(rotation_from_vector(turn), shift, torch.ones(()).double()),
+        )
+
+    @staticmethod
+    def of(
+        looks: Sequence[Look],
+        amounts: tuple[Float[Tensor, "n k"], Float[Tensor, "n l"]],
+        places: Float[Tensor, "n 6"],
+        people: Int[Tensor, "n"],
+        prior: Prior,
+        seed: int = 0,
+    ) -> Encoder:
+        """Learn from photos of known heads; `people` says which photos show the same one.
+
+        What is foretold of each number is shrunk, and the spreads are measured, by leaving out an eighth of the people
+        at a time.
+        """
+        truth = torch.cat([*amounts, places], 1).double()
+        means, axes = _principal(looks)
+        scale = (WIDTH / _components(means, axes, looks).square().sum(1).mean()).sqrt()
+        axes = {key: scale * own for key, own in axes.items()}
+        inner = _components(means, axes, looks).double()
+        order = torch.randperm(len(inner), generator=torch.Generator().manual_seed(seed))
+        fold = people.unique(return_inverse=True)[1] % FOLDS
+        missed, told = torch.zeros_like(truth), torch.zeros_like(truth)
+        for number in range(FOLDS):
+            out = fold == number
+            chosen = order[~out[order]][:INDUCING]
+            middle = truth[~out].mean(0)
+            weights = _regression(inner[~out], truth[~out] - middle, inner[chosen])
+            told[out] = _kernel(inner[out], inner[chosen]) @ weights
+            missed[out] = truth[out] - middle
+        slopes = ((told * missed).sum(0) / told.square().sum(0)).clamp(0, 1)
+        left = slopes * told - missed
+        shape, appearance = (left[:, part] for part in _parts(amounts))
+        centres = inner[order[:INDUCING]]
+        weights = _regression(inner, truth - truth.mean(0), centres) * slopes
+        return Encoder(
+            means, axes, centres.float(), weights.float(), truth.mean(0).float(), _root(shape), _root(appearance),
+            prior.shape.mean.clone(),
+        )  # fmt: skip
+
+
+def _parts(amounts: tuple[Tensor, Tensor]) -> tuple[slice, slice]:
+    first, second = (own.shape[1] for own in amounts)
+    return slice(0, first), slice(first, first + second)
+
+
+def _given(prior: LatentStatistics, amounts: Float[Tensor, "k"], spread: Float[Tensor, "k k"]) -> LatentStatistics:
+    """Return the latents' Gaussian once their likeliest amounts and what is left of their spread are known."""
+    return LatentStatistics(prior.code(amounts), spread @ prior.axes)
+
+
+def _root(missed: Float[Tensor, "n k"]) -> Float[Tensor, "k k"]:
+    """Return a root of the covariance of what was missed: principal directions as long as the deviation along them."""
+    values, vectors = torch.linalg.eigh(missed.T @ missed / len(missed))
+    # Nobody is foretold worse than without a photo.
+    return (vectors * values.clamp(1e-6, 1).sqrt()).T.flip(0).float()
+
+
+def _rows(looks: Sequence[Look], key: str) -> Float[Tensor, "n m"]:
+    return torch.stack([getattr(look, key).reshape(-1) for look in looks])
+
+
+def _principal(looks: Sequence[Look]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return mean and scaled principal directions of each kind: components fall like the root of their deviations."""
+    means, axes = {}, {}
+    for key, count in KEPT.items():
+        rows = _rows(looks, key).double()
+        mean = rows.mean(0)
+        if key == "pose":
+            own = torch.diag(1 / rows.std(0))
+        else:
+            _, sizes, directions = torch.linalg.svd(rows - mean, full_matrices=False)
+            count = min(count, int((sizes > 1e-6 * sizes[0]).sum()))  # none of what never varies
+            deviations = sizes[:count] / len(rows) ** 0.5
+            own = directions[:count] * ((sizes[:count] / sizes[0]).sqrt() / deviations)[:, None]
+        means[key], axes[key] = mean.float(), own.float()
+    return means, axes
+
+
+def _components(means: dict[str, Tensor], axes: dict[str, Tensor], looks: Sequence[Look]) -> Float[Tensor, "n f"]:
+    return torch.cat([(_rows(looks, key) - means[key]) @ axes[key].T for key in KEPT], 1)
+
+
+def _kernel(first: Float[Tensor, "n f"], second: Float[Tensor, "m f"]) -> Float[Tensor, "n m"]:
+    return (-torch.cdist(first, second).square()).exp()
+
+
+def _regression(
+    inner: Float[Tensor, "n f"], truth: Float[Tensor, "n o"], centres: Float[Tensor, "m f"]
+) -> Float[Tensor, "m o"]:
+    """Return the weights of the centres that foretell `truth`: (K_mn K_nm + noise K_mm)^-1 K_mn y."""
+    across, own = _kernel(inner, centres), _kernel(centres, centres)
+    normal = across.T @ across + NOISE * own + 1e-6 * torch.eye(len(centres)).to(own)
+    return torch.linalg.solve(normal, across.T @ truth)

@@ -1,0 +1,227 @@
+"""What one look at a photo tells: measurements with known answers, regression on made-up people, the shipped file."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from heads import draw_person, photograph, small_prior
+from protome.capture.capture import locate_head
+from protome.capture.landmarks import load_face_landmarks
+from protome.encoder.encoder import Encoder, Guess
+from protome.encoder.look import CELLS, EYE_RIMS, MIDDLE_MM, SPAN_MM, Look, look_at
+from protome.errors import InputError
+from protome.geometry.camera import Camera
+from protome.geometry.transforms import Similarity, rotation_from_vector
+from protome.prior import Prior
+from protome.scene import Scene, View
+from protome.units import UNIT_MM
+
+INNER = Similarity.scaling(1 / UNIT_MM)
+"""The inner head frame from the head frame in millimetres."""
+
+
+def mean_face() -> Tensor:
+    """The mean face's 468 landmarks and ten points where its irises are, millimetres."""
+    face = load_face_landmarks().positions
+    return torch.cat([face, *(face[list(rim)].mean(0).expand(5, 3) for rim in EYE_RIMS)])
+
+
+def camera(across: float, up: float, roll: float = 0.0, distance: float = 900.0, size: int = 300) -> Camera:
+    """A camera that looks at the middle of a head; degrees and millimetres."""
+    across, up, roll = (math.radians(angle) for angle in (across, up, roll))
+    away = torch.tensor([math.sin(across) * math.cos(up), math.sin(up), math.cos(across) * math.cos(up)]).double()
+    middle = torch.tensor(MIDDLE_MM).double()
+    upright = Camera.look_at(middle + distance * away, middle, 1.3 * size * distance / SPAN_MM, size, size)
+    turn = torch.eye(4).double()
+    turn[:3, :3] = rotation_from_vector(torch.tensor([0.0, 0.0, roll]).double())
+    return replace(upright, T_world_camera=upright.T_world_camera @ turn)
+
+
+def seen(points: Tensor, by: Camera, image: Tensor | None = None) -> View:
+    """A view of these points as landmarks."""
+    image = torch.zeros(by.height, by.width, 3) if image is None else image
+    return View("made up", image, image[..., 0], by, by.project(points.double()).float())
+
+
+def test_the_mean_face_is_seen_where_it_is() -> None:
+    look = look_at(seen(mean_face(), camera(20, -8)), INNER)
+    assert float(look.landmarks.abs().max()) < 1e-3
+
+
+def test_landmarks_are_measured_in_millimetres_beside_the_mean_face() -> None:
+    by = camera(25, 5)
+    right, down = by.T_world_camera[:3, 0].float(), by.T_world_camera[:3, 1].float()
+    moved = mean_face()
+    moved[4] += 3.0 * right
+    moved[152] -= 7.0 * down
+    found = look_at(seen(moved, by), INNER).landmarks
+    assert found[4].tolist() == pytest.approx([3.0, 0.0], abs=1e-3)
+    assert found[152].tolist() == pytest.approx([0.0, -7.0], abs=1e-3)
+    assert float(found[[0, 1, 473]].abs().max()) < 1e-3
+
+
+def test_a_turned_and_scaled_world_changes_nothing() -> None:
+    by, world = (
+        camera(-15, 10),
+        Similarity(rotation_from_vector(torch.tensor([0.4, -1.0, 0.2])), torch.ones(3), 3.0 * torch.ones(())),
+    )
+    view = seen(
+        mean_face() + 2 * torch.randn(478, 3, generator=torch.Generator().manual_seed(0)), by, torch.rand(300, 300, 3)
+    )
+    moved = replace(view, camera=by.transformed(world.to(torch.float64)))
+    one, two = look_at(view, INNER), look_at(moved, INNER.compose(world.inverse()))
+    for key in vars(one):
+        assert torch.allclose(getattr(one, key), getattr(two, key), atol=2e-3), key
+
+
+@pytest.mark.parametrize(
+    ("across", "up", "roll"), [(30.0, 0.0, 0.0), (0.0, 12.0, 0.0), (-20.0, -9.0, 0.0), (0.0, 0.0, 15.0)]
+)
+def test_the_camera_is_where_it_stands(across: float, up: float, roll: float) -> None:
+    by = camera(across, up, roll)
+    pose = look_at(seen(mean_face(), by), INNER).pose
+    assert torch.rad2deg(pose[:2]).tolist() == pytest.approx([across, up], abs=1e-3)
+    assert abs(float(torch.rad2deg(pose[2]))) == pytest.approx(roll, abs=1e-3)
+    assert float(pose[3]) == pytest.approx(1000 / float(by.centre.norm()), rel=1e-6)
+
+
+def test_cells_show_what_lies_in_them() -> None:
+    """An image whose colours are its own coordinates: each cell's colour says where it was taken."""
+    by = camera(15, 5, size=400)
+    pixels = by.pixels().reshape(400, 400, 2).float() / 400
+    view = seen(mean_face(), by, torch.cat([pixels, pixels[..., :1]], 2))
+    look = look_at(replace(view, mask=torch.ones(400, 400)), INNER)
+    steps = ((torch.arange(CELLS) + 0.5) / CELLS - 0.5) * SPAN_MM
+    axes = by.T_world_camera[:3, :3].float()
+    for row, column in ((24, 24), (10, 30), (40, 15)):
+        point = torch.tensor(MIDDLE_MM) + steps[column] * axes[:, 0] + steps[row] * axes[:, 1]
+        wanted = by.project(point.double()[None])[0] / 400
+        assert look.colours[row, column, :2].tolist() == pytest.approx(wanted.tolist(), abs=2e-3)
+        assert float(look.outline[row, column]) == 1
+    behind = look_at(replace(view, mask=(pixels[..., 0] > 0.5).float()), INNER)
+    assert behind.outline[24, 10] == 0
+    assert behind.colours[24, 10].tolist() == [0, 0, 0]
+    assert torch.allclose(behind.colours[24, 40], look.colours[24, 40])
+
+
+def made_up(count: int, each: int) -> tuple[list[Look], tuple[Tensor, Tensor], Tensor, Tensor]:
+    """People whose landmarks tell their first two amounts, a bend of them the third, and nothing the others."""
+    draw = torch.Generator().manual_seed(0)
+    shape, appearance = (torch.randn(count, 6, generator=draw) for _ in range(2))
+    directions = torch.randn(2, 478, 2, generator=draw)
+    shape[:, 2] = (shape[:, 0].square() - 1) / 2**0.5
+    people = torch.arange(count).repeat_interleave(each)
+    looks, blank = [], torch.zeros(CELLS, CELLS)
+    for person in people.tolist():
+        landmarks = torch.einsum("k,kij->ij", shape[person, :2], directions)
+        landmarks = landmarks + 0.05 * torch.randn(478, 2, generator=draw)
+        pose = torch.randn(4, generator=draw)
+        looks.append(Look(landmarks, blank, blank[..., None].expand(-1, -1, 3), pose))
+    places = 0.1 * torch.randn(len(people), 6, generator=draw)
+    places[:, 0] = 0.05 * shape[people, 1]
+    return looks, (shape[people], appearance[people]), places, people
+
+
+@pytest.fixture(scope="module")
+def learned() -> tuple[Encoder, Prior]:
+    prior = small_prior()
+    return Encoder.of(*made_up(300, 2), prior), prior
+
+
+def test_what_photos_tell_is_foretold_and_nothing_else(learned: tuple[Encoder, Prior]) -> None:
+    encoder, _ = learned
+    spread = encoder.shape_spread.square().sum(0)
+    assert float(spread[:2].max()) < 0.2
+    assert float(spread[2]) < 0.8
+    assert float(spread[3:].min()) > 0.8
+    assert float(encoder.appearance_spread.square().sum(0).min()) > 0.8
+    looks, (shape, appearance), places, _ = made_up(300, 2)
+    told = encoder.foretold(looks)
+    for truth, found in ((shape[:, 0], told[:, 0]), (shape[:, 1], told[:, 1]), (places[:, 0], told[:, 12])):
+        assert float((truth - found).square().mean() / truth.var()) < 0.2
+    # Chance is not learned by heart.
+    assert float((appearance - told[:, 6:12]).square().mean()) > 0.7
+
+
+def test_a_strange_photo_gives_the_mean_head(learned: tuple[Encoder, Prior]) -> None:
+    encoder, _ = learned
+    looks, (shape, _), *_ = made_up(300, 2)
+    strange = replace(looks[0], landmarks=looks[0].landmarks + 500.0)
+    assert torch.allclose(encoder.foretold([strange])[0, :6], shape.mean(0), atol=1e-3)
+
+
+def test_a_guess_places_the_head_and_narrows_the_prior(learned: tuple[Encoder, Prior]) -> None:
+    encoder, prior = learned
+    view = seen(mean_face(), camera(10, 0))
+    scene = Scene((view,), INNER)
+    guess = encoder.guess(scene, prior)
+    assert guess is not None
+    told = encoder.foretold([look_at(view, INNER)])[0]
+    assert torch.allclose(guess.shape.mean, prior.shape.code(told[:6]))
+    wanted = prior.shape.axes.T @ (encoder.shape_spread.T @ encoder.shape_spread) @ prior.shape.axes
+    assert torch.allclose(guess.shape.axes.T @ guess.shape.axes, wanted, atol=1e-6)
+    rotation, shift = rotation_from_vector(told[12:15]), told[15:]
+    point = torch.tensor([[0.2, -0.1, 0.3]])
+    moved = guess.placed(scene).head_from_world.apply(UNIT_MM * point)
+    assert torch.allclose(moved, point @ rotation.T + shift, atol=1e-6)
+
+
+def test_a_scene_without_a_face_gives_no_guess(learned: tuple[Encoder, Prior]) -> None:
+    encoder, prior = learned
+    scene = Scene((replace(seen(mean_face(), camera(0, 0)), landmarks=None),), INNER)
+    assert encoder.guess(scene, prior) is None
+
+
+def test_an_encoder_serves_its_own_prior_alone(learned: tuple[Encoder, Prior]) -> None:
+    encoder, prior = learned
+    assert encoder.belongs_to(prior)
+    other = small_prior(seed=1)
+    assert not encoder.belongs_to(other)
+    with pytest.raises(ValueError, match="another prior"):
+        encoder.guess(Scene((seen(mean_face(), camera(0, 0)),), INNER), other)
+
+
+def test_a_saved_encoder_foretells_the_same(learned: tuple[Encoder, Prior], tmp_path: Path) -> None:
+    encoder, prior = learned
+    encoder.save(tmp_path / "own.safetensors")
+    again = Encoder.load(tmp_path / "own.safetensors")
+    looks = made_up(300, 2)[0][:20]
+    assert torch.allclose(encoder.foretold(looks), again.foretold(looks), atol=0.02)
+    assert again.belongs_to(prior)
+
+
+def test_files_that_are_no_encoders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        Encoder.load(tmp_path / "none.safetensors")
+    small_prior().save(tmp_path / "prior.safetensors")
+    with pytest.raises(InputError, match="of another kind"):
+        Encoder.load(tmp_path / "prior.safetensors")
+    (tmp_path / "text.safetensors").write_text("no encoder")
+    with pytest.raises(InputError, match="cannot be read"):
+        Encoder.load(tmp_path / "text.safetensors")
+
+
+def test_the_shipped_encoder_tells_more_than_the_mean_head() -> None:
+    """People of the prior, photographed and found by the detector: the guess is nearer than the mean head."""
+    encoder, prior = Encoder.load(), Prior.load()
+    assert encoder.belongs_to(prior)
+    people = [draw_person(seed, 96, 0.8) for seed in range(4)]
+    errors = []
+    for person in people:
+        # Where the head is, is found from its landmarks, not known.
+        scene = locate_head(photograph(person, (10.0,), 320, Similarity.scaling(UNIT_MM)).views, "mm")
+        guess = encoder.guess(scene, prior)
+        assert isinstance(guess, Guess)
+        points = torch.from_numpy(person.mesh.vertices).float()
+        rows = [
+            prior.field.bind(code, prior.appearance.mean).sdf(points) for code in (guess.shape.mean, prior.shape.mean)
+        ]
+        errors.append([float(row.abs().mean()) for row in rows])
+    guessed, mean = torch.tensor(errors).mean(0).tolist()
+    assert guessed < 0.8 * mean
