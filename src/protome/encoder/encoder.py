@@ -23,11 +23,11 @@ from protome.scene import Scene
 _FORMAT = "protome encoder 1"
 KEPT = {"landmarks": 100, "outline": 120, "colours": 60, "pose": 4}
 """Principal components of each kind of measurement."""
-WIDTH = 0.2
+WIDTH = 0.3
 """Of the kernel exp(-WIDTH d^2), with d^2 in units of the photos' mean square distance from their middle."""
 NOISE = 0.1
 """Variance of what photos cannot tell, against the kernel's 1."""
-INDUCING = 800
+INDUCING = 3000
 """Photos that stand for all of them (the subset of regressors; Quinonero-Candela and Rasmussen, 2005)."""
 FOLDS = 8
 PLACE = 6

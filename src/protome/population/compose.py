@@ -131,7 +131,7 @@ class Composer:
         if self.faces is None:
             return own - before
         faces = self.faces
-        # Most faces are the face model's; a quarter keep the avatars' own faces, with smaller moves upon them.
+        # Almost half of the faces are the face model's, a quarter the avatars' own with smaller moves upon them.
         kept = 0.0 if pure or rng.random() < 0.45 else float(rng.choice([rng.uniform(0, 0.6), 1.0], p=[0.55, 0.45]))
         if pure:
             moves = np.tensordot(rng.normal(size=len(faces.identity)), faces.identity, 1)
