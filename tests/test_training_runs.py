@@ -87,7 +87,7 @@ def test_an_interrupted_run_ends_where_the_unbroken_run_does(tmp_path: Path, mon
     assert not checkpoint.exists()
     _same_prior(whole, broken)
     prior, latents = Prior.load(whole), load_file(tmp_path / "whole.latents.safetensors")
-    assert latents["shape"].shape == (256, prior.field.config.latent)
+    assert latents["shape"].shape == (6, prior.field.config.latent)
     for name in ("shape", "appearance"):
         assert torch.allclose(latents[name].mean(0), getattr(prior, name).mean, atol=1e-6)
     # Another seed gives another prior, so equality means something.
@@ -201,7 +201,7 @@ def test_processes_train_one_prior(tmp_path: Path) -> None:
     write_population(tmp_path / "people", count=128)
     out = tmp_path / "own.safetensors"
     _processes(2, [PROGRAM, str(tmp_path / "people"), str(out), repr(replace(SMALL, steps=6, checkpoint_s=0.0))])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["own.safetensors", "people"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["own.latents.safetensors", "own.safetensors", "people"]
     assert float(Prior.load(out).shape.axes.abs().max()) > 0
 
 
