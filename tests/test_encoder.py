@@ -172,6 +172,28 @@ def test_a_guess_places_the_head_and_narrows_the_prior(learned: tuple[Encoder, P
     assert torch.allclose(moved, point @ rotation.T + shift, atol=1e-6)
 
 
+def test_photos_with_frames_of_their_own_are_each_placed(learned: tuple[Encoder, Prior]) -> None:
+    encoder, prior = learned
+    draw = torch.Generator().manual_seed(1)
+    views = [seen(mean_face() + 3 * torch.randn(478, 3, generator=draw), camera(angle, 0)) for angle in (-30, 0, 25)]
+    views.append(replace(views[0], landmarks=None))
+    scene = Scene(tuple(views), INNER)
+    guess = encoder.guess(scene, prior)
+    assert guess is not None
+    told = encoder.foretold([look_at(view, INNER) for view in views[:3]])
+    assert torch.allclose(guess.shape.mean, prior.shape.code(told[:, :6].mean(0)), atol=1e-6)
+    placed = guess.placed(scene)
+    assert placed.head_from_world is scene.head_from_world
+    point = torch.tensor([[10.0, -20.0, 15.0]])
+    for number in range(3):
+        # What a camera sees of a head that was moved, the moved camera sees of the head.
+        rotation, shift = rotation_from_vector(told[number, 12:15]), told[number, 15:] * UNIT_MM
+        where = (point - shift) @ rotation
+        wanted = views[number].camera.project(where.double())
+        assert torch.allclose(placed.views[number].camera.project(point).double(), wanted, atol=0.02)
+    assert torch.allclose(placed.views[3].camera.T_world_camera, views[3].camera.T_world_camera.float())
+
+
 def test_a_scene_without_a_face_gives_no_guess(learned: tuple[Encoder, Prior]) -> None:
     encoder, prior = learned
     scene = Scene((replace(seen(mean_face(), camera(0, 0)), landmarks=None),), INNER)

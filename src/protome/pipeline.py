@@ -186,7 +186,7 @@ def reconstruct(
         prior = chosen.prior().to(where)
     started = time.perf_counter()
     config = replace(chosen.settings(FIT_PRESETS[preset]), refine_cameras=fitting.refine_cameras)
-    guess = chosen.guess(scene, prior)
+    guess = chosen.guess(scene, prior, shared_frame=posed)
     fit = fit_head(scene, prior, config, shared_frame=posed, seed=seed, budget=budget, guess=guess, quiet=quiet)
     seconds["fit"] = time.perf_counter() - started
     return head_from_fit(

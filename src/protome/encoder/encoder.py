@@ -40,13 +40,24 @@ class Guess:
 
     shape: LatentStatistics
     appearance: LatentStatistics
-    correction: Similarity
-    """The head's frame from the one in which the landmarks had placed it (inner unit)."""
+    corrections: tuple[Similarity, ...]
+    """For each photo: the head's frame from the one in which the landmarks had placed it (inner unit)."""
 
     def placed(self, scene: Scene) -> Scene:
-        """Return the scene with the head where it is guessed to be."""
-        found = self.correction.compose(scene.head_from_world.to(torch.float64))
-        return replace(scene, head_from_world=found.to(torch.float32))
+        """Return the scene with the head where it is guessed to be; where there are several photos, which must each
+        have a frame of their own, by moving their cameras."""
+        head_from_world = scene.head_from_world.to(torch.float64)
+        if len(scene.views) == 1:
+            found = self.corrections[0].compose(head_from_world)
+            return replace(scene, head_from_world=found.to(torch.float32))
+        world_from_head = head_from_world.inverse()
+        views = []
+        for view, correction in zip(scene.views, self.corrections, strict=True):
+            moved = view.camera.to(torch.float64).transformed(
+                world_from_head.compose(correction).compose(head_from_world)
+            )
+            views.append(replace(view, camera=moved.to(torch.float32)))
+        return replace(scene, views=tuple(views))
 
     def to(self, device: torch.device | str) -> Guess:
         """Move the latents' Gaussians to a device."""
@@ -115,24 +126,28 @@ class Encoder:
         return self.offset + _kernel(_components(self.means, self.axes, looks), self.centres) @ self.weights
 
     def guess(self, scene: Scene, prior: Prior) -> Guess | None:
-        """Return what the first photo with a face tells of the head in a scene; None where no face is seen.
+        """Return what the photos of a head tell of it, each by itself; None where no face is seen.
+
+        Several photos: the latents are the mean of what each tells, as sure as if it were one.
 
         Raises:
             ValueError: the encoder belongs to another prior.
         """
         if not self.belongs_to(prior):
             raise ValueError("the encoder was made for another prior")
-        view = next((view for view in scene.views if view.landmarks is not None), None)
-        if view is None:
+        faces = [number for number, view in enumerate(scene.views) if view.landmarks is not None]
+        if not faces:
             return None
-        found = self.foretold([look_at(view, scene.head_from_world)])[0]
+        found = self.foretold([look_at(scene.views[number], scene.head_from_world) for number in faces])
         counts = [len(self.shape_spread), len(self.appearance_spread), PLACE]
-        shape, appearance, place = found.split(counts)
-        turn, shift = place.double().split(3)
+        shape, appearance, places = found.split(counts, dim=1)
+        corrections = [Similarity.identity(torch.float64)] * len(scene.views)
+        for number, place in zip(faces, places.double(), strict=True):
+            corrections[number] = Similarity(rotation_from_vector(place[:3]), place[3:], torch.ones(()).double())
         return Guess(
-            _given(prior.shape.to("cpu"), shape, self.shape_spread),
-            _given(prior.appearance.to("cpu"), appearance, self.appearance_spread),
-            Similarity(rotation_from_vector(turn), shift, torch.ones(()).double()),
+            _given(prior.shape.to("cpu"), shape.mean(0), self.shape_spread),
+            _given(prior.appearance.to("cpu"), appearance.mean(0), self.appearance_spread),
+            tuple(corrections),
         )
 
     @staticmethod

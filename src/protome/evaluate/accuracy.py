@@ -117,7 +117,7 @@ def fit_and_score(
     """Fit posed views and return the mesh in their world frame, and what it reached."""
     scene, prior = locate_head(views, "mm" if len(views) == 1 else None), chosen.prior()
     began = time.process_time()
-    guess = chosen.guess(scene, prior)
+    guess = chosen.guess(scene, prior, shared_frame=True)
     fit = fit_head(scene, prior, config, shared_frame=True, seed=seed, guess=guess, quiet=True)
     seconds = time.process_time() - began
     world_from_head = fit.head_from_world[0].inverse()

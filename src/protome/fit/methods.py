@@ -29,11 +29,16 @@ class Method:
     settings: Callable[[FitConfig], FitConfig] = lambda config: config
     """Changes a preset of SIRA++ into one of this method."""
     encoder: Callable[[], Encoder] | None = None
-    """Reads what guesses the head from one photo; None where the fit starts from the mean head."""
+    """Reads what guesses the head from photos; None where the fit starts from the mean head."""
 
-    def guess(self, scene: Scene, prior: Prior) -> Guess | None:
-        """Return where the fit of a scene starts; None where it starts from the mean head, as with several photos."""
-        return self.encoder().guess(scene, prior) if self.encoder and len(scene.views) == 1 else None
+    def guess(self, scene: Scene, prior: Prior, *, shared_frame: bool) -> Guess | None:
+        """Return where the fit of a scene starts; None where it starts from the mean head.
+
+        Several views in one frame need no guess: they say where the head is, and see most of it.
+        """
+        if self.encoder is None or (shared_frame and len(scene.views) > 1):
+            return None
+        return self.encoder().guess(scene, prior)
 
 
 def _ablation(name: str) -> Path:
@@ -101,7 +106,7 @@ METHODS = {
         lambda: Prior.load(_ablation("sira++")),
     ),
     "sira": Method("the full prior, without the accelerations", Prior.load, _unhurried),
-    "sira++": Method("the full prior, and from one photo a guess to start from", Prior.load, encoder=Encoder.load),
+    "sira++": Method("the full prior, and a guess to start from", Prior.load, encoder=Encoder.load),
 }
 """Methods by name, as in the paper's tables."""
 
