@@ -16,9 +16,11 @@ from protome.capture.landmarks import load_face_landmarks
 from protome.encoder.encoder import Encoder, Guess
 from protome.encoder.look import CELLS, EYE_RIMS, MIDDLE_MM, SPAN_MM, Look, look_at
 from protome.errors import InputError
+from protome.fit.methods import method
+from protome.fit.reconstruct import FitConfig, fit_head, latent_weight
 from protome.geometry.camera import Camera
 from protome.geometry.transforms import Similarity, rotation_from_vector
-from protome.prior import Prior
+from protome.prior import LatentStatistics, Prior
 from protome.scene import Scene, View
 from protome.units import UNIT_MM
 
@@ -247,3 +249,39 @@ def test_the_shipped_encoder_tells_more_than_the_mean_head() -> None:
         errors.append([float(row.abs().mean()) for row in rows])
     guessed, mean = torch.tensor(errors).mean(0).tolist()
     assert guessed < 0.8 * mean
+
+
+def test_a_guess_is_for_photos_whose_cameras_do_not_tell() -> None:
+    views = tuple(seen(mean_face(), camera(angle, 0)) for angle in (-20, 15))
+    prior, one, two = Prior.load(), Scene(views[:1], INNER), Scene(views, INNER)
+    ours = method("sira++")
+    assert ours.guess(one, prior, shared_frame=True) is not None
+    assert ours.guess(one, prior, shared_frame=False) is not None
+    assert ours.guess(two, prior, shared_frame=False) is not None
+    assert ours.guess(two, prior, shared_frame=True) is None
+    assert method("sira").guess(one, prior, shared_frame=True) is None
+
+
+def test_a_fit_starts_at_the_guess_and_is_held_to_it() -> None:
+    person = draw_person(2, 64, 0.7)
+    scene = photograph(person, (5.0,), 64, Similarity.identity())
+    spread = 0.3 * torch.eye(len(person.prior.shape.axes))
+    wanted = torch.zeros(len(spread))
+    wanted[0] = 1.5
+    told = LatentStatistics(person.prior.shape.code(wanted), spread @ person.prior.shape.axes)
+    guess = Guess(told, person.prior.appearance, (Similarity.identity(torch.float64),))
+    config = FitConfig(size=64, rays=64, latent_steps=3, single_steps=0, colour_steps=0)
+    found = {
+        weight: fit_head(
+            scene, person.prior, replace(config, guessed_latent=weight), shared_frame=True, guess=guess, quiet=True
+        )
+        for weight in (0.1, 1000.0)
+    }
+    amounts = {weight: person.prior.shape.amounts(fit.code.shape[None])[0] for weight, fit in found.items()}
+    # Three steps of 0.05 deviations of what the guess misses, each of which is 0.3 of the prior's.
+    assert float((amounts[0.1] - wanted).abs().max()) <= 3 * 0.05 * 0.3 + 1e-3
+    free, held = ((amounts[weight] - wanted).norm() for weight in (0.1, 1000.0))
+    assert float(held) < 0.8 * float(free)
+    assert latent_weight(config, 1, None) == config.latent
+    assert latent_weight(config, 1, guess) == config.guessed_latent
+    assert latent_weight(config, 3, guess) == config.shared_guess

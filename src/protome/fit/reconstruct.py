@@ -85,7 +85,9 @@ class FitConfig:
     latent: float = 1e-2
     """Weight of the mean squared latent in standard deviations (ours: one view leaves most of them open)."""
     guessed_latent: float = 0.1
-    """The same where an encoder guesses the latents: in its standard deviations, from where it guesses them to be."""
+    """The same where an encoder guesses the latents from one photo: in what it misses them by, from its guess on."""
+    shared_guess: float = 0.02
+    """The same where it guesses them from several."""
     landmark: float = 0.0
     """Weight of the landmarks' distances at the start; it falls to nothing within `landmarks_end` of the run."""
     landmarks_end: float = 0.25
@@ -245,7 +247,7 @@ def new_fit(
         HeadTracer(config.tracing, prior.bounds, torch.Generator().manual_seed(seed)),
         config,
         deformation_rate(config, views),
-        config.latent if guess is None else config.guessed_latent,
+        latent_weight(config, views, guess),
         _baked(prior, config.tracing),
     )
 
@@ -272,6 +274,13 @@ def shape_steps(config: FitConfig, views: int) -> int:
 def deformation_rate(config: FitConfig, views: int) -> float:
     """Return the learning rate of the deformation's network, for a number of photos."""
     return float(np.interp(views, (1, 3), (config.single_deformation_rate, config.deformation_rate)))
+
+
+def latent_weight(config: FitConfig, views: int, guess: Guess | None) -> float:
+    """Return the weight of the mean squared latents."""
+    if guess is None:
+        return config.latent
+    return config.guessed_latent if views == 1 else config.shared_guess
 
 
 @dataclass(frozen=True)
