@@ -159,6 +159,8 @@ def example(view: View, rng: np.random.Generator) -> tuple[Look, Float[Tensor, "
     taken, face = replace(view, camera=replace(view.camera, K=K)), load_face_landmarks()
     # Where a wrong camera should have the head is where it sees the mean face as the right one does.
     pixels = view.camera.project(face.positions.double()).float()
+    assert view.landmarks is not None
+    pixels = torch.cat([pixels, view.landmarks[len(pixels) :]])  # irises lie on no face and place none
     try:
         placed = head_from_landmarks([taken], "mm", face).head_from_world.to(torch.float64)
         true = head_from_landmarks([replace(taken, landmarks=pixels)], "mm", face).head_from_world.to(torch.float64)

@@ -6,10 +6,12 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from encoder import draw_camera, example
 from heads import draw_person, photograph, small_prior
 from protome.capture.capture import locate_head
 from protome.capture.landmarks import load_face_landmarks
@@ -285,3 +287,23 @@ def test_a_fit_starts_at_the_guess_and_is_held_to_it() -> None:
     assert latent_weight(config, 1, None) == config.latent
     assert latent_weight(config, 1, guess) == config.guessed_latent
     assert latent_weight(config, 3, guess) == config.shared_guess
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_mean_face_lies_where_training_photos_place_it(seed: int) -> None:
+    """Trimmed, and of a wrong focal length: what is to be learned of the mean face is that nothing is off."""
+    by = draw_camera(np.random.default_rng(seed))
+    found = example(seen(mean_face(), by), np.random.default_rng(seed))
+    assert found is not None
+    look, place = found
+    assert float(place.abs().max()) < 1e-4
+    assert float(look.landmarks.norm(dim=1).mean()) < 2.5
+
+
+def test_a_face_that_is_turned_is_learned_as_turned() -> None:
+    """Landmarks of a head that has turned by 10 degrees, said to stand straight: its frame is off by as much."""
+    by, turn = camera(0, 0, size=384), rotation_from_vector(torch.tensor([0.0, math.radians(10), 0.0]))
+    random = np.random.default_rng(3)
+    found = example(seen(mean_face() @ turn.T, by), random)
+    assert found is not None
+    assert torch.rad2deg(found[1][:3]).tolist() == pytest.approx([0, 10, 0], abs=0.3)
