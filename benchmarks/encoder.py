@@ -24,13 +24,12 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from command import command
-from protome.capture.capture import choose_face
 from protome.capture.head import head_from_landmarks
-from protome.capture.landmarks import detect, load_face_landmarks
+from protome.capture.landmarks import choose_face, detect, load_face_landmarks
 from protome.encoder.encoder import KEPT, Encoder
 from protome.encoder.look import MIDDLE_MM, SPAN_MM, Look, look_at
 from protome.errors import InputError
-from protome.files import check_output_folder, write_atomically
+from protome.files import check_output_file, check_output_folder, write_arrays
 from protome.geometry.camera import Camera
 from protome.geometry.transforms import Similarity
 from protome.population.build import Sources, outer_surface
@@ -128,13 +127,7 @@ def _photograph(job: tuple[Options, int]) -> None:
         "K": np.array([view.camera.K.numpy() for view in seen]),
         "T_head_camera": np.array([view.camera.T_world_camera.numpy() for view in seen]),
     }
-    options.photos.mkdir(parents=True, exist_ok=True)
-    write_atomically(photo_file(options, head), lambda part: _save(part, kept))
-
-
-def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    with path.open("wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    write_arrays(photo_file(options, head), kept)
 
 
 def photos_of(path: Path) -> list[View]:
@@ -184,6 +177,7 @@ def _measure(job: tuple[Options, int]) -> dict[str, np.ndarray]:
 def run(options: Options) -> None:
     """Take the photos that are not there yet, and learn from all of them."""
     check_output_folder(options.photos)
+    check_output_file(options.out)
     options.sources().check()
     prior = Prior.load(options.prior)
     if not options.latents.is_file():

@@ -87,7 +87,7 @@ def measure(job: Job, options: Options) -> dict[str, object]:
     choose_device("cpu")
     folder = options.scenes / job.head
     views, truth = read_h3ds(folder, [str(job.views)]), read_scene(folder)
-    _, found = fit_and_score(views, method("sira++"), VARIANTS[job.variant], truth, job.seed)
+    _, found = fit_and_score(views, METHODS["sira++"], VARIANTS[job.variant], truth, job.seed)
     return {"variant": job.variant, "head": job.head, "views": job.views, **asdict(found)}
 
 

@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from protome.errors import InputError
 
 
@@ -58,3 +60,17 @@ def write_atomically(path: Path, writer: Callable[[Path], object]) -> None:
         raise InputError(f"cannot write {path} ({error.strerror or error}): choose another place for it") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write named arrays, compressed, as one npz file under exactly this name (numpy adds a suffix to others).
+
+    Raises:
+        InputError: as `write_atomically`.
+    """
+
+    def fill(part: Path) -> None:
+        with part.open("wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+    write_atomically(path, fill)

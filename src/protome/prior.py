@@ -180,7 +180,12 @@ def save_head(
     _save(path, field, own, _HEAD_FORMAT)
 
 
-def _read(path: Path, kind: str, made_by: str) -> tuple[HeadField, dict[str, Tensor]]:
+def read_tensors(path: Path, kind: str, made_by: str) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Return notes and tensors (float32) of a safetensors file whose note `format` is `kind`.
+
+    Raises:
+        InputError: the file is missing, unreadable or of another kind; the sentence says what writes such files.
+    """
     if not path.is_file():
         raise InputError(f"{path} does not exist: give a file written by {made_by}")
     try:
@@ -191,6 +196,11 @@ def _read(path: Path, kind: str, made_by: str) -> tuple[HeadField, dict[str, Ten
         raise InputError(f"{path} cannot be read as safetensors: give a file written by {made_by}") from error
     if meta.get("format") != kind:
         raise InputError(f"{path} is of another kind: give a file written by {made_by}")
+    return meta, tensors
+
+
+def _read(path: Path, kind: str, made_by: str) -> tuple[HeadField, dict[str, Tensor]]:
+    meta, tensors = read_tensors(path, kind, made_by)
     config = json.loads(meta["config"])
     field = HeadField(HeadFieldConfig(**config | {"centre": tuple(config["centre"])}))
     inner = [key for key in tensors if key.startswith("field.")]

@@ -9,15 +9,13 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from protome.encoder.look import Look, look_at
-from protome.errors import InputError
 from protome.files import write_atomically
 from protome.geometry.transforms import Similarity, rotation_from_vector
-from protome.prior import LatentStatistics, Prior
+from protome.prior import LatentStatistics, Prior, read_tensors
 from protome.scene import Scene
 
 _FORMAT = "protome encoder 1"
@@ -59,10 +57,6 @@ class Guess:
             views.append(replace(view, camera=moved.to(torch.float32)))
         return replace(scene, views=tuple(views))
 
-    def to(self, device: torch.device | str) -> Guess:
-        """Move the latents' Gaussians to a device."""
-        return replace(self, shape=self.shape.to(device), appearance=self.appearance.to(device))
-
 
 @dataclass(frozen=True)
 class Encoder:
@@ -94,17 +88,7 @@ class Encoder:
         """
         if path is None:
             path = Path(str(resources.files("protome") / "assets" / "encoder.safetensors"))
-        path, made_by = Path(path), "give a file written by benchmarks/encoder.py"
-        if not path.is_file():
-            raise InputError(f"{path} does not exist: {made_by}")
-        try:
-            with safe_open(path, "pt") as file:
-                kind = (file.metadata() or {}).get("format")
-                own = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118  (not a dict)
-        except SafetensorError as error:
-            raise InputError(f"{path} cannot be read as safetensors: {made_by}") from error
-        if kind != _FORMAT:
-            raise InputError(f"{path} is of another kind: {made_by}")
+        _, own = read_tensors(Path(path), _FORMAT, "benchmarks/encoder.py")
         means, axes = ({key: own.pop(f"{name}.{key}") for key in KEPT} for name in ("means", "axes"))
         return Encoder(means, axes, **own)
 
@@ -180,19 +164,13 @@ class Encoder:
             told[out] = _kernel(inner[out], inner[chosen]) @ weights
             missed[out] = truth[out] - middle
         slopes = ((told * missed).sum(0) / told.square().sum(0)).clamp(0, 1)
-        left = slopes * told - missed
-        shape, appearance = (left[:, part] for part in _parts(amounts))
+        shape, appearance, _ = (slopes * told - missed).split([*(own.shape[1] for own in amounts), PLACE], dim=1)
         centres = inner[order[:INDUCING]]
         weights = _regression(inner, truth - truth.mean(0), centres) * slopes
         return Encoder(
             means, axes, centres.float(), weights.float(), truth.mean(0).float(), _root(shape), _root(appearance),
             prior.shape.mean.clone(),
         )  # fmt: skip
-
-
-def _parts(amounts: tuple[Tensor, Tensor]) -> tuple[slice, slice]:
-    first, second = (own.shape[1] for own in amounts)
-    return slice(0, first), slice(first, first + second)
 
 
 def _given(prior: LatentStatistics, amounts: Float[Tensor, "k"], spread: Float[Tensor, "k k"]) -> LatentStatistics:

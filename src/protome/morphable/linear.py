@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from protome.errors import InputError
-from protome.files import write_atomically
+from protome.files import write_arrays
 from protome.morphable.model import Chart, MorphableModel, SurfacePoints
 
 ASSET = "morphable.npz"
@@ -96,12 +96,7 @@ def save_linear(model: MorphableModel, path: str | Path, precision: type[np.floa
             }
     if model.chart is not None:
         arrays |= {"uv": model.chart.uv.numpy(), "uv_faces": model.chart.faces.numpy().astype(np.int32)}
-
-    def write(part: Path) -> None:
-        with part.open("wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-
-    write_atomically(Path(path), write)
+    write_arrays(Path(path), arrays)
 
 
 def _floats(array: np.ndarray) -> torch.Tensor:

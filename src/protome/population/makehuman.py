@@ -11,7 +11,7 @@ from zipfile import BadZipFile
 import numpy as np
 from jaxtyping import Bool, Float
 
-from protome.files import write_atomically
+from protome.files import write_arrays
 from protome.geometry.mesh import Mesh
 from protome.population.makehuman_clothes import Outfit, fit_outfits
 from protome.population.makehuman_fit import MakeHumanFit, fit_makehuman
@@ -62,7 +62,7 @@ class MakeHuman:
             return found
         made = _fitted(files, fit_makehuman(ObjMesh.load(base), valid, mediapipe), valid, targets)
         if cache is not None:
-            write_atomically(cache, lambda part: _write(part, key, made))
+            _write(cache, key, made)
         return made
 
 
@@ -111,8 +111,7 @@ def _write(path: Path, key: str, made: MakeHuman) -> None:
         arrays |= {f"skins_{name}": getattr(made.skins[0], name) for name in _SHARED}
     if made.shapes is not None:
         arrays |= {"shapes": np.array(made.shapes.names, str), "shapes_modes": made.shapes.modes}
-    with path.open("wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    write_arrays(path, arrays)
 
 
 def _read(path: Path, key: str) -> MakeHuman | None:
