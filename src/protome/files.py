@@ -6,10 +6,12 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from protome.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def check_output_folder(folder: Path) -> None:
@@ -68,6 +70,7 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     Raises:
         InputError: as `write_atomically`.
     """
+    import numpy as np  # here, because the command line imports this module and its help is not to wait for numpy
 
     def fill(part: Path) -> None:
         with part.open("wb") as file:
