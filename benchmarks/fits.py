@@ -12,7 +12,6 @@ import json
 import multiprocessing
 import statistics
 import sys
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -130,17 +129,15 @@ def table(results: dict[Job, dict[str, float]], options: Options, heads: list[st
     lines.append(f"{'views':<7}{'settings':<22}{'face':>7}{'head':>7}{'face/mean':>11}{'head/mean':>11}")
     lines[-1] += f"{'face/first':>12}{'head/first':>12}{'seconds':>9}{'of first':>10}"
 
-    def middle(key: str, chosen: Callable[[Job], bool]) -> float:
-        return statistics.fmean(float(row[key]) for job, row in results.items() if chosen(job))
+    def middle(key: str, variant: str, views: int | None = None) -> float:
+        rows = [row for job, row in results.items() if job.variant == variant and views in (None, job.views)]
+        return statistics.fmean(float(row[key]) for row in rows)
 
-    still = {key: middle(key, lambda job: job.variant == "mean") for key in ("face_mm", "head_mm")}
+    still = {key: middle(key, "mean") for key in ("face_mm", "head_mm")}
     for views in options.views:
         first: dict[str, float] = {}
         for name in options.variants:
-            own = {
-                key: middle(key, lambda job, n=name, v=views: (job.variant, job.views) == (n, v))
-                for key in ("face_mm", "head_mm", "seconds")
-            }
+            own = {key: middle(key, name, views) for key in ("face_mm", "head_mm", "seconds")}
             first = first or own
             lines.append(
                 f"{views:<7}{name:<22}{own['face_mm']:>7.3f}{own['head_mm']:>7.2f}"

@@ -48,7 +48,7 @@ ROUNDS = 12
 """Rounds of nearest points."""
 RIDGE_MM = 0.5
 """Distance that weighs as much, over a hundred points, as one standard deviation of one coefficient."""
-POINTS = ("dense", "ibug68")
+POINTS: tuple[Literal["dense", "ibug68"], ...] = ("dense", "ibug68")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 import trimesh
 from jaxtyping import Bool, Float, Int
 from trimesh.ray.ray_pyembree import RayMeshIntersector
@@ -143,7 +144,7 @@ def render(
     Each pixel is the mean, in linear light, of supersample x supersample rays. `background` is an sRGB colour.
     """
     lighting = Lighting() if lighting is None else lighting
-    fine = camera.to(camera.K.double()).resized(camera.width * supersample, camera.height * supersample)
+    fine = camera.to(torch.float64).resized(camera.width * supersample, camera.height * supersample)
     rays = fine.rays()
     origins, directions = rays.origins.numpy(), rays.directions.numpy()
     axis = fine.T_world_camera[:3, 2].numpy()

@@ -160,10 +160,10 @@ def run(options: Options) -> None:
                 scan = load_scan(options.scan, options.landmarks)
                 truth, landmarks = scan.truth, scan.landmarks
             else:
-                split, _, number = head.partition(":")
+                split, _, index = head.partition(":")
                 heads = Population(options.population, split)
-                surface, _ = outer_surface(composer, split, int(number), seed)
-                given = heads.samples(int(number)).landmarks[0].double().numpy() * UNIT_MM
+                surface, _ = outer_surface(composer, split, int(index), seed)
+                given = heads.samples(int(index)).landmarks[0].double().numpy() * UNIT_MM
                 landmarks = dict(zip(LANDMARK_NAMES, given, strict=True))
                 whole = Mesh(1000.0 * np.asarray(surface.soup.vertices), np.asarray(surface.outer, np.int64))
                 truth = above(outer(whole), float(heads.bounds[0, 1]) * UNIT_MM + RIM_MM)
@@ -175,8 +175,8 @@ def run(options: Options) -> None:
                     inner = camera.transformed(Similarity.scaling(1 / UNIT_MM, torch.float64))
                     photo = photograph(surface, inner)
                     image, mask = photo.image, photo.mask
-                image, mask = (torch.from_numpy(np.ascontiguousarray(array)).float() for array in (image, mask))
-                views.append(View(f"{number:04d}", image, mask, camera))
+                seen, person = (torch.from_numpy(np.ascontiguousarray(array)).float() for array in (image, mask))
+                views.append(View(f"{number:04d}", seen, person, camera))
                 step(1, name)
             write_subject(folder, views, truth, landmarks)
 
