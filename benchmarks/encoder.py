@@ -30,7 +30,7 @@ from protome.encoder.encoder import KEPT, Encoder
 from protome.encoder.look import MIDDLE_MM, SPAN_MM, Look, look_at
 from protome.errors import InputError
 from protome.files import check_output_file, check_output_folder, write_arrays
-from protome.geometry.camera import Camera
+from protome.geometry.camera import Camera, direction
 from protome.geometry.transforms import Similarity
 from protome.population.build import Sources, outer_surface
 from protome.population.compose import Composer
@@ -87,10 +87,9 @@ class Options:
 def draw_camera(rng: np.random.Generator) -> Camera:
     """Return a camera in front of a head (head frame, millimetres)."""
     across, up = (np.radians(np.clip(rng.normal(0, spread), -most, most)) for spread, most in (TURNED, TILTED))
-    away = torch.tensor([np.sin(across) * np.cos(up), np.sin(up), np.cos(across) * np.cos(up)])
     distance = float(np.exp(rng.uniform(*np.log(DISTANCE_MM))))
     target = torch.tensor(MIDDLE_MM, dtype=torch.float64) + torch.from_numpy(rng.normal(0, OFF_MM, 3))
-    return Camera.look_at(target + distance * away, target, SIZE * distance / SPAN_MM, SIZE, SIZE)
+    return Camera.look_at(target + distance * direction(across, up), target, SIZE * distance / SPAN_MM, SIZE, SIZE)
 
 
 _composer: Composer

@@ -27,7 +27,7 @@ from protome.capture.landmarks import load_face_landmarks
 from protome.errors import InputError
 from protome.evaluate.metrics import FACE_RADIUS_MM, Comparison, compare, sample_surface
 from protome.geometry.align import Dof, align_landmarks
-from protome.geometry.camera import Camera
+from protome.geometry.camera import Camera, direction
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity, rotation_from_vector
 from protome.pipeline import mean_head, reconstruct
@@ -169,9 +169,9 @@ def cameras_around(views: int, size: int) -> list[Camera]:
     cameras = []
     for index, (azimuth, elevation) in enumerate(DIRECTIONS[views]):
         across, up = np.radians([azimuth, elevation])
-        away = torch.tensor([np.sin(across) * np.cos(up), np.sin(up), np.cos(across) * np.cos(up)])
         distance = DISTANCE_MM + 15.0 * (index % 3 - 1)
-        cameras.append(Camera.look_at(target + distance * away, target, size * DISTANCE_MM / FRAME_MM, size, size))
+        place = target + distance * direction(across, up)
+        cameras.append(Camera.look_at(place, target, size * DISTANCE_MM / FRAME_MM, size, size))
     return cameras
 
 

@@ -25,7 +25,7 @@ from protome.errors import InputError
 from protome.evaluate.metrics import FACE_RADIUS_MM
 from protome.face import LANDMARK_NAMES
 from protome.files import check_output_folder, write_atomically
-from protome.geometry.camera import Camera
+from protome.geometry.camera import Camera, direction
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity, rotation_from_vector
 from protome.population.build import Sources, outer_surface
@@ -89,9 +89,9 @@ def cameras(around: int, size: int) -> list[Camera]:
     for number in range(around):
         across = 2 * np.pi * number / around + 0.06
         up = np.radians(2.0 + 7.0 * np.sin(2.4 * number))
-        away = torch.tensor([np.sin(across) * np.cos(up), np.sin(up), np.cos(across) * np.cos(up)])
         distance = DISTANCE_MM + 15.0 * (number % 3 - 1)
-        found.append(Camera.look_at(target + distance * away, target, size * DISTANCE_MM / FRAME_MM, size, size))
+        place = target + distance * direction(across, up)
+        found.append(Camera.look_at(place, target, size * DISTANCE_MM / FRAME_MM, size, size))
     return found
 
 

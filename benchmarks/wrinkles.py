@@ -10,7 +10,7 @@ from jaxtyping import Float
 from scipy.spatial import cKDTree
 
 from protome.geometry.align import Surface
-from protome.geometry.camera import Camera
+from protome.geometry.camera import Camera, direction
 from protome.geometry.mesh import Mesh
 from protome.geometry.refine import refine
 from protome.geometry.thick import vertex_normals
@@ -104,9 +104,9 @@ def photograph(person: Wrinkled, seed: int, size: int = 360) -> View:
     """Return a photo of the person, posed in the head frame, its landmarks not yet found."""
     rng = np.random.default_rng([seed, 1])
     turn, up = np.radians(rng.uniform(-15, 15)), np.radians(rng.uniform(-6, 8))
-    away = torch.tensor([np.sin(turn) * np.cos(up), np.sin(up), np.cos(turn) * np.cos(up)])
     target = torch.from_numpy(person.landmarks[33])
-    camera = Camera.look_at(target + DISTANCE_MM * away, target, size * DISTANCE_MM / FACE_MM, size, size)
+    place = target + DISTANCE_MM * direction(turn, up)
+    camera = Camera.look_at(place, target, size * DISTANCE_MM / FACE_MM, size, size)
     side = float(rng.choice([-1, 1]))
     lights = (Light((side * 0.7, 0.6, 0.8), 0.75, 10.0), Light((-side * 0.8, 0.1, 0.6), 0.2, 15.0))
     lighting = Lighting(lights, sky=0.28, ground=0.18, rays=4)

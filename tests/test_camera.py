@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from protome.geometry.camera import Camera, Rays
+from protome.geometry.camera import Camera, Rays, direction
 from protome.geometry.transforms import Similarity, rotation_from_vector
 from protome.scene import View
 
@@ -45,6 +45,23 @@ def test_pixel_centres_lie_at_one_half() -> None:
     camera = Camera(torch.eye(3), torch.eye(4), width=3, height=2)
     expected = [[0.5, 0.5], [1.5, 0.5], [2.5, 0.5], [0.5, 1.5], [1.5, 1.5], [2.5, 1.5]]
     assert camera.pixels().tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("degrees", "expected"),
+    [
+        ((0, 0), (0, 0, 1)),
+        ((90, 0), (1, 0, 0)),
+        ((180, 0), (0, 0, -1)),
+        ((-45, 90), (0, 1, 0)),
+        ((90, 30), (0.75**0.5, 0.5, 0)),
+    ],
+)
+def test_directions_are_told_by_azimuth_and_elevation(
+    degrees: tuple[float, float], expected: tuple[float, float, float]
+) -> None:
+    found = direction(*map(math.radians, degrees))
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64), atol=1e-12, rtol=0)
 
 
 def test_axes_are_opencv() -> None:

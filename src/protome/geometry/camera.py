@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +28,13 @@ class Rays:
     def at(self, depths: Float[Tensor, "n"]) -> Float[Tensor, "n 3"]:
         """Return the point of each ray at its distance `depths` from the origin."""
         return self.origins + depths[:, None] * self.directions
+
+
+def direction(azimuth: float, elevation: float) -> Float[Tensor, "3"]:
+    """Return the unit vector from a head towards an azimuth (to the subject's left) and an elevation, radians."""
+    level = math.cos(elevation)
+    towards = [math.sin(azimuth) * level, math.sin(elevation), math.cos(azimuth) * level]
+    return torch.tensor(towards, dtype=torch.float64)
 
 
 @dataclass(frozen=True)

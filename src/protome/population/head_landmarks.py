@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 from protome.capture.landmarks import detect
 from protome.geometry.align import Surface
-from protome.geometry.camera import Camera
+from protome.geometry.camera import Camera, direction
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity
 from protome.population.compose import ComposedHead, Composer
@@ -101,9 +101,9 @@ def _people(composer: Composer, rng: np.random.Generator, count: int) -> Iterato
 
 def _camera(rng: np.random.Generator) -> Camera:
     yaw, pitch = np.radians(rng.uniform(-YAW, YAW)), np.radians(rng.uniform(-PITCH, PITCH))
-    away = torch.tensor([np.sin(yaw) * np.cos(pitch), np.sin(pitch), np.cos(yaw) * np.cos(pitch)], dtype=torch.float64)
     target = torch.tensor([0.0, -25.0, -30.0], dtype=torch.float64)
-    return Camera.look_at(target + DISTANCE_MM * away, target, FOCAL * SIZE * 1.8, SIZE, SIZE)
+    place = target + DISTANCE_MM * direction(yaw, pitch)
+    return Camera.look_at(place, target, FOCAL * SIZE * 1.8, SIZE, SIZE)
 
 
 def _on_template(
