@@ -123,8 +123,9 @@ def test_the_last_phase_moves_the_renderer_alone_and_brings_the_colours_closer(p
 
 
 def test_more_photos_get_more_steps() -> None:
-    config = FitConfig(network_steps=450, single_steps=100, many_steps=1000)
-    assert [shape_steps(config, views) for views in (1, 2, 3, 4, 8, 32)] == [100, 275, 450, 560, 1000, 1000]
+    config = FitConfig(network_steps=450, single_steps=100, many_steps=1000, most_steps=4000)
+    wanted = {1: 100, 2: 275, 3: 450, 4: 560, 8: 1000, 16: 2000, 32: 4000, 40: 4000}
+    assert {views: shape_steps(config, views) for views in wanted} == wanted
 
 
 def test_more_photos_let_the_deformation_learn_faster() -> None:

@@ -66,7 +66,8 @@ def _unlatent(config: FitConfig) -> FitConfig:
     steps = config.latent_steps + config.network_steps
     return replace(
         config, latent_steps=0, network_steps=steps, single_steps=steps,
-        many_steps=config.latent_steps + config.many_steps, renderer_first=True,
+        many_steps=config.latent_steps + config.many_steps, most_steps=config.latent_steps + config.most_steps,
+        renderer_first=True,
     )  # fmt: skip
 
 

@@ -54,7 +54,9 @@ class FitConfig:
     single_steps: int = 100
     """The same with one photo: more of them bend the face to explain its shading."""
     many_steps: int = 2000
-    """The same with eight photos and more, each of which is looked at more seldom."""
+    """The same with eight photos, each of which is looked at more seldom."""
+    most_steps: int = 5000
+    """The same with 32 photos and more."""
     colour_steps: int = 300
     """Steps that then move the renderer alone."""
     renderer_first: bool = False
@@ -97,13 +99,15 @@ class FitConfig:
 
 FIT_PRESETS = {
     "draft": FitConfig(
-        size=128, rays=384, latent_steps=60, network_steps=90, single_steps=30, many_steps=300, colour_steps=120
+        size=128, rays=384, latent_steps=60, network_steps=90, single_steps=30, many_steps=300, most_steps=750,
+        colour_steps=120,
     ),
     "standard": FitConfig(),
     "fine": FitConfig(
-        size=384, rays=1536, latent_steps=250, network_steps=1200, single_steps=250, many_steps=4000, colour_steps=1200
+        size=384, rays=1536, latent_steps=250, network_steps=1200, single_steps=250, many_steps=4000,
+        most_steps=10_000, colour_steps=1200,
     ),
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -268,7 +272,8 @@ def _placement(scene: Scene, head: HeadField, shared_frame: bool) -> Placement:
 
 def shape_steps(config: FitConfig, views: int) -> int:
     """Return how many steps move the networks, for a number of photos."""
-    return round(np.interp(views, (1, 3, 8), (config.single_steps, config.network_steps, config.many_steps)))
+    steps = (config.single_steps, config.network_steps, config.many_steps, config.most_steps)
+    return round(np.interp(views, (1, 3, 8, 32), steps))
 
 
 def deformation_rate(config: FitConfig, views: int) -> float:
