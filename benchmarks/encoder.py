@@ -1,6 +1,6 @@
 """Make the encoder: photograph the heads of a population, and learn what a photo tells of them.
 
-    python benchmarks/encoder.py --population DIR --valid DIR --ict DIR --mediapipe DIR --makehuman DIR \
+    python benchmarks/encoder.py --population DIR --valid DIR --ict DIR --makehuman DIR \
         --latents build/prior.latents.safetensors --photos DIR --out encoder.safetensors
 
 The sources are those that the population was built from, the latents those that `protome train` leaves beside the
@@ -71,7 +71,6 @@ class Options:
     prior: Path | None = None
     """The prior of these latents; by default the one that ships."""
     ict: Path | None = None
-    mediapipe: Path | None = None
     makehuman: Path | None = None
     targets: Path | None = None
     each: int = 6
@@ -81,7 +80,7 @@ class Options:
 
     def sources(self) -> Sources:
         """Return where the heads come from."""
-        return Sources(self.valid, self.ict, self.mediapipe, self.makehuman, self.targets)
+        return Sources(self.valid, self.ict, self.makehuman, self.targets)
 
 
 def draw_camera(rng: np.random.Generator) -> Camera:

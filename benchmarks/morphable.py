@@ -1,6 +1,6 @@
 """Build the packaged head model, and measure how close it comes to heads that it has never seen.
 
-    python benchmarks/morphable.py --valid DIR --ict DIR --mediapipe DIR --makehuman DIR --targets DIR --out DIR \\
+    python benchmarks/morphable.py --valid DIR --ict DIR --makehuman DIR --targets DIR --out DIR \\
         --scenes DIR --scan head.glb --landmarks landmarks.json
 
 First table: all components fitted to points of held-out people and of a real scan. Second: the same heads from the
@@ -35,7 +35,7 @@ from protome.geometry.transforms import Similarity, rotation_from_vector
 from protome.morphable.fit import LandmarkFitConfig, Sighting, fit_landmarks
 from protome.morphable.linear import load_linear, save_linear
 from protome.morphable.model import MorphableModel
-from protome.population.build import Sources
+from protome.population.build import TABLES, Sources
 from protome.population.faces import FaceModes
 from protome.population.head_model import HeadModelConfig, build_head_model
 from protome.population.head_shapes import HeadShapes
@@ -60,7 +60,6 @@ class Options:
     valid: Path
     """The population's sources, as for "protome population build"."""
     ict: Path
-    mediapipe: Path
     makehuman: Path | None = None
     targets: Path | None = None
     cache: Path | None = None
@@ -141,7 +140,7 @@ def _weights(corners: Float[np.ndarray, "n 3 3"], points: Float[np.ndarray, "n 3
 def unseen(options: Options) -> list[Head]:
     """Return the held-out avatars whose scalp is bare, and as many faces of the ICT model."""
     valid = ValidHeads(options.valid)
-    modes = FaceModes.load(options.ict, options.mediapipe, valid)
+    modes = FaceModes.load(options.ict, TABLES, valid)
     topology = HeadTopology.of(valid, HeadShapes.of(valid, modes, None).template)
     names = [name for name in valid.holdout_names if valid.is_bald(name)]
     bodies = {name: valid.body(name) for name in names}
@@ -230,7 +229,7 @@ def run(options: Options) -> None:
     check_output_folder(options.out)
     path = options.out / "morphable.npz"
     if not path.is_file():
-        sources = Sources(options.valid, options.ict, options.mediapipe, options.makehuman, options.targets)
+        sources = Sources(options.valid, options.ict, options.makehuman, options.targets)
         sources.check()
         config = HeadModelConfig(options.people, options.identities, options.pictures, options.seed)
         save_linear(build_head_model(sources, options.cache, config), path, np.float16)

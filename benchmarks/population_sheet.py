@@ -1,6 +1,6 @@
 """Draw a contact sheet of random training people, photographed in their own lights.
 
-python benchmarks/population_sheet.py --valid valid_heads/ --ict ict_facekit/ --mediapipe mediapipe/ \
+python benchmarks/population_sheet.py --valid valid_heads/ --ict ict_facekit/ \
     --makehuman makehuman/ --out docs/population.jpg
 """
 
@@ -38,7 +38,6 @@ class Options:
     """The picture to write."""
     ict: Path | None = None
     """The folder of the ICT face model."""
-    mediapipe: Path | None = None
     """The folder of MediaPipe's landmark tables."""
     makehuman: Path | None = None
     """The folder of MakeHuman's assets."""
@@ -67,7 +66,7 @@ def portrait(surface: OuterSurface, azimuth: float, size: int) -> np.ndarray:
 def main(options: Options) -> int:
     """Write the sheet."""
     try:
-        sources = Sources(options.valid, options.ict, options.mediapipe, options.makehuman, options.targets)
+        sources = Sources(options.valid, options.ict, options.makehuman, options.targets)
         sources.check()
         composer = sources.composer(options.cache)
     except InputError as error:

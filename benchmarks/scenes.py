@@ -1,6 +1,6 @@
 """Photograph held-out heads and a real scan: a folder in H3DS's layout for each, with views all around and the truth.
 
-    python benchmarks/scenes.py --population DIR --valid DIR --ict DIR --mediapipe DIR --out DIR \
+    python benchmarks/scenes.py --population DIR --valid DIR --ict DIR --out DIR \
         --scan head.glb --landmarks landmarks.json
 
 The sources are those that the population was built from; the same heads are composed again and photographed with their
@@ -67,7 +67,6 @@ class Options:
     out: Path
     """Folder for the scenes."""
     ict: Path | None = None
-    mediapipe: Path | None = None
     makehuman: Path | None = None
     targets: Path | None = None
     scan: Path | None = None
@@ -136,7 +135,7 @@ def run(options: Options) -> None:
     check_output_folder(options.out)
     if (options.scan is None) != (options.landmarks is None):
         raise InputError("the real scan needs both --scan and --landmarks")
-    sources = Sources(options.valid, options.ict, options.mediapipe, options.makehuman, options.targets)
+    sources = Sources(options.valid, options.ict, options.makehuman, options.targets)
     sources.check()
     composer = sources.composer(options.population / "makehuman.npz")
     seed = read_manifest(options.population).seed

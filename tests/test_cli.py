@@ -75,6 +75,7 @@ def _module(monkeypatch: pytest.MonkeyPatch, name: str, function: str, replaceme
         ("help_train.txt", ["train"]),
         ("help_population.txt", ["population"]),
         ("help_population_build.txt", ["population", "build"]),
+        ("help_population_busts.txt", ["population", "busts"]),
         ("help_evaluate.txt", ["evaluate"]),
         ("help_prior.txt", ["prior"]),
         ("help_prior_sample.txt", ["prior", "sample"]),
@@ -172,10 +173,10 @@ def test_population_build_hands_every_option_on(
     _module(monkeypatch, name, "build_population", lambda *names, **options: seen.append((names, options)))
     arguments = ["population", "build", "--valid", "v", "--out", str(tmp_path / "people")]
     assert run(arguments) == 0
-    folders = ["--ict", "i", "--mediapipe", "m", "--makehuman", "h", "--targets", "t"]
+    folders = ["--ict", "i", "--makehuman", "h", "--targets", "t"]
     assert run([*arguments, *folders, "--count", "4", "--seed", "5", "--jobs", "2", "--quiet"]) == 0
-    nothing = dict.fromkeys(("ict", "mediapipe", "makehuman", "targets", "jobs"))
-    given = {"ict": Path("i"), "mediapipe": Path("m"), "makehuman": Path("h"), "targets": Path("t"), "jobs": 2}
+    nothing = dict.fromkeys(("ict", "makehuman", "targets", "jobs"))
+    given = {"ict": Path("i"), "makehuman": Path("h"), "targets": Path("t"), "jobs": 2}
     assert (tmp_path / "people").is_dir()  # made before the long work
     assert seen == [
         ((tmp_path / "people",), {"valid": Path("v"), **nothing, "count": 1200, "seed": 0, "quiet": False}),

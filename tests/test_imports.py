@@ -96,6 +96,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "preview": ("geometry", "field", "render"),
     "population.sources": (),
     "population.registration": (),
+    "population.meshopt": (),
+    "population.gltf": ("population.meshopt",),
+    "population.busts": ("population.sources", "population.gltf"),
     "population.texture": (),
     "population.face_landmarks": (),
     "population.light": (),
@@ -190,7 +193,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "device", "geometry", "scene", "capture", "field", "render", "fit.detail", "meshing.displace", "morphable",
     ),
     "detail_files": ("geometry", "field.field", "render", "meshing", "preview", "evaluate.landmarks", "detail"),
-    "cli": ("detail", "detail_files", "fit.choice", "pipeline", "training", "population.build", "gallery", "evaluate"),
+    "cli": (
+        "detail", "detail_files", "fit.choice", "pipeline", "training", "population.build", "population.busts",
+        "gallery", "evaluate",
+    ),
 }  # fmt: skip
 
 

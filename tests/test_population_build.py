@@ -53,7 +53,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {
         "valid": write_valid(root / "valid"),
         "ict": write_ict(root / "ict"),
-        "mediapipe": write_mediapipe(root / "mediapipe"),
+        "tables": write_mediapipe(root / "mediapipe"),
     }
 
 
@@ -96,7 +96,7 @@ def test_a_population_has_its_people_in_order(people: Path) -> None:
     assert manifest.seed == 0
     assert manifest.heads == {"train": COUNT, "holdout_valid": 2, "holdout_ict": PURE}
     assert (manifest.samples, manifest.heads_per_shard) == (SAMPLES, 2)
-    given = {"valid": True, "ict": True, "mediapipe": True, "makehuman": False, "targets": False}
+    given = {"valid": True, "ict": True, "makehuman": False, "targets": False}
     assert {key: value for key, value in manifest.sources.items() if key in given} == given
     assert {path.name for path in people.iterdir()} == {
         "manifest.json",
@@ -236,12 +236,9 @@ def test_avatars_alone_make_a_population_the_same_in_another_process(
 
 def test_sources_that_do_not_go_together_are_named(folders: dict[str, Path], tmp_path: Path) -> None:
     valid, ict = folders["valid"], folders["ict"]
-    for extra in ({"ict": ict}, {"makehuman": ict}):
-        with pytest.raises(InputError, match="need the landmark tables: give --mediapipe too"):
-            build_population(tmp_path / "out", valid=valid, **extra)
     with pytest.raises(InputError, match="--targets are shapes of MakeHuman's mesh: give --makehuman too"):
         build_population(tmp_path / "out", valid=valid, targets=ict)
-    with pytest.raises(InputError, match=r"has no bodies\.npz: give the folder of the VALID busts"):
+    with pytest.raises(InputError, match=r'has no bodies\.npz: give the folder that "protome population busts" wrote'):
         build_population(tmp_path / "out", valid=ict)
     assert not (tmp_path / "out").exists()
     blocked = tmp_path / "file"

@@ -91,7 +91,9 @@ def test_an_avatar_has_its_parts_and_its_hair(valid: ValidHeads) -> None:
 def test_a_file_that_the_valid_folder_lacks_is_named(tmp_path: Path, missing: str) -> None:
     folder = write_valid(tmp_path / "valid")
     (folder / missing).unlink()
-    with pytest.raises(InputError, match=rf"valid has no {missing}: give the folder of the VALID busts"):
+    with pytest.raises(
+        InputError, match=rf'valid has no {missing}: give the folder that "protome population busts" wrote'
+    ):
         ValidHeads(folder)
 
 

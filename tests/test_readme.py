@@ -134,6 +134,7 @@ def test_the_command_line_takes_it(command: str, monkeypatch: pytest.MonkeyPatch
         ("protome.detail", "recover_detail"),
         ("protome.detail_files", "save_detail"),
         ("protome.training", "train"),
+        ("protome.population.busts", "cut_busts"),
         ("protome.population.build", "build_population"),
         ("protome.gallery", "sample_heads", "morph_heads"),
         ("protome.evaluate.speed", "report_speed"),

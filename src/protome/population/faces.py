@@ -35,13 +35,13 @@ class FaceModes:
     """1 where the face model gives the shape itself, falling to 0 towards hair and neck."""
 
     @staticmethod
-    def load(ict: Path, mediapipe: Path, valid: ValidHeads) -> FaceModes:
+    def load(ict: Path, tables: Path, valid: ValidHeads) -> FaceModes:
         """Register the mean VALID body to ICT's mean face and carry its modes over.
 
         Raises:
             InputError: a file is missing.
         """
-        mapping = mediapipe / "mediapipe_landmarks.json"
+        mapping = tables / "mediapipe_landmarks.json"
         if not mapping.is_file():
             raise InputError(f"{mapping} does not exist: give the folder that holds it")
         maps, model = json.loads(mapping.read_text()), IctModel.load(ict)

@@ -52,8 +52,8 @@ def build_head_model(sources: Sources, cache: Path | None, config: HeadModelConf
     Raises:
         InputError: a source is missing.
     """
-    if sources.ict is None or sources.mediapipe is None:
-        raise InputError("the head model needs the ICT face model and the landmark tables: give --ict and --mediapipe")
+    if sources.ict is None:
+        raise InputError("the head model needs the ICT face model: give --ict")
     composer = sources.composer(cache)
     assert composer.faces is not None
     sliders = None if composer.makehuman is None else composer.makehuman.shapes
@@ -65,7 +65,7 @@ def build_head_model(sources: Sources, cache: Path | None, config: HeadModelConf
     opened = mean + OPENED * expression[names.index("jawOpen")]
     flat = flat_map(opened, faces)
 
-    table = json.loads((sources.mediapipe / "mediapipe_landmarks.json").read_text())["valid_body"]
+    table = json.loads((sources.tables / "mediapipe_landmarks.json").read_text())["valid_body"]
     corners, weights = np.array(table["triangles"])[:LANDMARKS], np.array(table["barycentric"])[:LANDMARKS]
     start = 1000 * (shapes.template[corners] * weights[..., None]).sum(1)
     template = Mesh(1000 * topology.shape(shapes.template), faces)

@@ -42,12 +42,12 @@ class MakeHuman:
 
     @staticmethod
     def load(
-        folder: Path, valid: ValidHeads, mediapipe: Path, targets: Path | None = None, cache: Path | None = None
+        folder: Path, valid: ValidHeads, tables: Path, targets: Path | None = None, cache: Path | None = None
     ) -> MakeHuman:
         """Read the assets of a folder and fit them to the mean VALID body.
 
         `folder` is laid out as MakeHuman's assets are (see `AssetFiles.find`), with `base.obj` in it or beside the
-        targets; `mediapipe` holds `mediapipe_landmarks.json`; `targets` is a folder with MakeHuman's morph targets and
+        targets; `tables` holds `mediapipe_landmarks.json`; `targets` is a folder with MakeHuman's morph targets and
         may be missing. Fitting takes one or two minutes; with `cache`, a file that is made if it is missing or does not
         match, a later call takes about a second.
 
@@ -56,11 +56,11 @@ class MakeHuman:
         """
         files = AssetFiles.find(folder)
         base = find_base_mesh(folder, *([] if targets is None else [targets, targets.parent]))
-        key = _fingerprint([base, *files.paths()], valid, mediapipe, targets)
+        key = _fingerprint([base, *files.paths()], valid, tables, targets)
         found = None if cache is None else _read(cache, key)
         if found is not None:
             return found
-        made = _fitted(files, fit_makehuman(ObjMesh.load(base), valid, mediapipe), valid, targets)
+        made = _fitted(files, fit_makehuman(ObjMesh.load(base), valid, tables), valid, targets)
         if cache is not None:
             _write(cache, key, made)
         return made
@@ -89,13 +89,13 @@ def scalp_faces(valid: ValidHeads) -> Bool[np.ndarray, "f"]:
     return centres[:, 1] - 0.9 * (centres[:, 2] + 0.03) > 0.05
 
 
-def _fingerprint(files: list[Path], valid: ValidHeads, mediapipe: Path, targets: Path | None) -> str:
+def _fingerprint(files: list[Path], valid: ValidHeads, tables: Path, targets: Path | None) -> str:
     """Return a text that changes with the inputs: names and sizes of files, and the mean body itself."""
     digest = hashlib.sha256(np.ascontiguousarray(valid.mean, np.float32).tobytes())
     shapes = [] if targets is None else sorted(targets.rglob("*.target*"))
     for path in (*files, *shapes):
         digest.update(f"{path.name} {path.stat().st_size if path.is_file() else None}\n".encode())
-    mapping = mediapipe / "mediapipe_landmarks.json"
+    mapping = tables / "mediapipe_landmarks.json"
     digest.update(mapping.read_bytes() if mapping.is_file() else b"")
     return f"{_CACHE_FORMAT} {digest.hexdigest()}"
 

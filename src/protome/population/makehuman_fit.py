@@ -106,7 +106,7 @@ class MakeHumanFit:
         return placed + self._warp(placed)
 
 
-def fit_makehuman(base: ObjMesh, valid: ValidHeads, mediapipe: Path) -> MakeHumanFit:
+def fit_makehuman(base: ObjMesh, valid: ValidHeads, tables: Path) -> MakeHumanFit:
     """Lay the base mesh over the mean VALID body.
 
     MediaPipe's landmarks, known on both meshes, give a similarity; then each vertex of head, neck and shoulders that
@@ -116,7 +116,7 @@ def fit_makehuman(base: ObjMesh, valid: ValidHeads, mediapipe: Path) -> MakeHuma
     Raises:
         InputError: the landmark map is missing, or the base mesh is not hm08.
     """
-    mapping = mediapipe / "mediapipe_landmarks.json"
+    mapping = tables / "mediapipe_landmarks.json"
     if not mapping.is_file():
         raise InputError(f"{mapping} does not exist: give the folder that holds it")
     table = json.loads(mapping.read_text())["valid_body"]

@@ -64,7 +64,7 @@ class ValidHeads:
     def __post_init__(self) -> None:
         for name in ("bodies.npz", "landmarks.json", "index.json"):
             if not (self.folder / name).is_file():
-                raise InputError(f"{self.folder} has no {name}: give the folder of the VALID busts")
+                raise InputError(f'{self.folder} has no {name}: give the folder that "protome population busts" wrote')
 
     @cached_property
     def _bodies(self) -> dict[str, np.ndarray]:
