@@ -157,17 +157,23 @@ class Limits:
         first, second = (self.prior.sample(torch.Generator().manual_seed(2 * pair + side)) for side in (0, 1))
         code = interpolate(first, second, 0.5, 0.5)
         whole = zero_level(self.prior.bind(code).sdf, self.prior.bounds, self.resolution)
-        head, *others = sorted(
-            whole.to_trimesh().split(only_watertight=False), key=lambda part: len(part.faces), reverse=True
-        )
-        # A hollow's surface is turned the other way round.
-        loose = [part for part in others if part.volume * head.volume > 0]
-        return {
-            "pieces": 1 + len(others),
-            "closed": sum(bool(part.is_watertight) for part in (head, *others)),
-            "loose_faces": [len(part.faces) for part in loose],
-            "hollows": len(others) - len(loose),
-        }
+        return pieces_of(whole)
+
+
+def pieces_of(whole: Mesh) -> dict[str, object]:
+    """Count the pieces of a head's zero level (inner unit) and say how large those beside it are."""
+    head, *others = sorted(
+        whole.to_trimesh().split(only_watertight=False), key=lambda part: len(part.faces), reverse=True
+    )
+    # A hollow's surface is turned the other way round.
+    loose = [part for part in others if part.volume * head.volume > 0]
+    return {
+        "pieces": 1 + len(others),
+        "closed": sum(bool(part.is_watertight) for part in (head, *others)),
+        "loose_faces": [len(part.faces) for part in loose],
+        "loose_mm": [float(part.extents.max()) * UNIT_MM for part in loose],
+        "hollows": len(others) - len(loose),
+    }
 
 
 def _in_mm(inner: Similarity) -> Similarity:

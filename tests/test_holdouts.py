@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import trimesh
 
 from heads import small_prior
+from limits import pieces_of
 from protome.geometry.align import Surface
+from protome.geometry.mesh import Mesh
 from protome.meshing.extract import zero_level
 from protome.population.store import HeadRecord, Manifest, shard_path, write_manifest, write_shard
 from protome.population.surface import HeadSamples
@@ -120,3 +123,15 @@ def test_dense_parts_do_not_count_for_more_than_their_area(monkeypatch: pytest.M
     strip = np.stack([along, rng.random(16_000), np.zeros(16_000)], 1)
     share = (evenly(strip, 10_000)[:, 0] > 3).mean()
     assert abs(share - 0.25) < 0.02
+
+
+def test_pieces_beside_a_head_are_told_from_hollows_in_it() -> None:
+    head, hollow, loose = (trimesh.creation.icosphere(subdivisions=3, radius=radius) for radius in (1.0, 0.5, 0.02))
+    hollow.invert()
+    loose.apply_translation([1.5, 0.0, 0.0])
+    whole = trimesh.util.concatenate([head, hollow, loose])
+    found = pieces_of(Mesh(np.asarray(whole.vertices), np.asarray(whole.faces)))
+    assert found["pieces"] == found["closed"] == 3
+    assert found["loose_faces"] == [len(loose.faces)]
+    assert found["loose_mm"] == pytest.approx([0.04 * UNIT_MM])
+    assert found["hollows"] == 1
