@@ -21,7 +21,6 @@ from scipy.spatial.transform import Rotation
 
 from protome.errors import InputError
 from protome.population.meshopt import (
-    DecodeError,
     decode_attributes,
     decode_exponential,
     decode_indices,
@@ -132,9 +131,8 @@ class Glb:
         faces, uvs, joints, weights = [], [], [], []
         for part in parts:
             own = part["attributes"]
-            faces.append(
-                self.array(part["indices"]).reshape(-1, 3).astype(np.int64) + sum(len(other) for other in places)
-            )
+            first = sum(len(other) for other in places)
+            faces.append(first + self.array(part["indices"]).reshape(-1, 3).astype(np.int64))
             places.append(self.array(own["POSITION"]).astype(np.float64))
             uvs.append(self._textured(part.get("material"), self.array(own["TEXCOORD_0"]).astype(np.float64)))
             if "skin" in row:
@@ -210,5 +208,5 @@ class Glb:
                 return decode_attributes(data, count, stride).reshape(-1)
             decode = {"TRIANGLES": decode_triangles, "INDICES": decode_indices}[packed["mode"]]
             return decode(data, count).astype(f"<u{stride}").reshape(-1).view(np.uint8)
-        except (DecodeError, KeyError) as error:
+        except (ValueError, IndexError, KeyError) as error:
             raise InputError(f"{self.path} is compressed in a way that cannot be read ({error})") from error
