@@ -168,8 +168,9 @@ def summary(results: dict[str, list[dict[str, object]]], options: Options) -> st
         loose = sum(bool(row["loose_faces"]) for row in found)
         hollow = sum(bool(row["hollows"]) for row in found)
         lines.append(f"halfway between two people: {whole} of {len(found)} in one closed piece,")
-        largest = max((size for row in found for size in row["loose_mm"]), default=0.0)  # type: ignore[attr-defined]
-        beside = f" (up to {largest:.1f} mm across)" if loose else ""
+        # Results of before sizes were measured have none.
+        largest = max((size for row in found for size in row.get("loose_mm", ())), default=0.0)  # type: ignore[attr-defined]
+        beside = f" (up to {largest:.1f} mm across)" if largest else ""
         lines[-1] += f" {loose} with loose pieces beside it{beside}, {hollow} with a hollow inside"
     path = prior_path(options)
     began = time.perf_counter()

@@ -38,7 +38,6 @@ class Options:
     """The picture to write."""
     ict: Path | None = None
     """The folder of the ICT face model."""
-    """The folder of MediaPipe's landmark tables."""
     makehuman: Path | None = None
     """The folder of MakeHuman's assets."""
     targets: Path | None = None

@@ -234,6 +234,21 @@ def test_avatars_that_cannot_be_cut_are_named(avatars: Path, tmp_path: Path) -> 
         Glb(avatars / "avatars/Asian/Asian_F_1_Busi.glb").node("LeftArmpit")
 
 
+def test_a_mesh_that_its_file_has_no_room_for_is_refused(avatars: Path) -> None:
+    avatar = Glb(avatars / "avatars/Asian/Asian_F_1_Busi.glb")
+    avatar.tree["accessors"][0]["count"] += 1000
+    with pytest.raises(InputError, match="ends before its last mesh: get it again from its source"):
+        avatar.array(0)
+
+
+def test_a_layout_taken_from_busts_is_the_one_that_they_were_cut_with(heads: ValidHeads) -> None:
+    taken, wanted = Layout.of(heads), _layout()
+    assert np.allclose(taken.uv, wanted.uv, atol=1e-7)
+    assert np.array_equal(taken.faces, wanted.faces)
+    assert np.array_equal(taken.weld, wanted.weld)
+    assert (taken.landmarks, taken.names) == (wanted.landmarks, wanted.names)
+
+
 def test_the_packaged_layout_is_one_bust() -> None:
     layout = Layout.load()
     assert len(layout.uv) == len(layout.weld) == layout.faces.max() + 1 == 9534

@@ -2,11 +2,14 @@
 
 All bodies have the same texture coordinates. So a table of those of the bust's vertices says where on any body each of
 them lies, whatever order its file has; a vertex that the cut has made lies inside a triangle.
+
+`python -m protome.population.busts VALID_HEADS OUT.npz` takes that table (`assets/valid_layout.npz`) from busts.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -21,7 +24,7 @@ from scipy.spatial.transform import Rotation
 from protome.errors import InputError
 from protome.files import check_output_folder, write_atomically
 from protome.population.gltf import Glb, Skinned
-from protome.population.sources import EYE_CORNERS, identity
+from protome.population.sources import EYE_CORNERS, ValidHeads, identity
 from protome.progress import progress
 
 BODY, WIG = "H_DDS_HighRes", "h_wig"
@@ -60,13 +63,9 @@ class Layout:
             )  # fmt: skip
 
     @staticmethod
-    def of(valid: Path) -> Layout:
-        """Take the layout from a folder of busts."""
-        with np.load(valid / "bodies.npz") as bodies:
-            uv, faces, weld = (bodies[key].astype(kind) for key, kind in (("uv", float), ("faces", int), ("weld", int)))
-            names = tuple(str(name).removesuffix(".glb") for name in bodies["names"])
-        landmarks = json.loads((valid / "landmarks.json").read_text())["landmarks"]
-        return Layout(uv, faces, weld, landmarks, names)
+    def of(heads: ValidHeads) -> Layout:
+        """Take the layout from busts that are there."""
+        return Layout(heads.uv, heads.faces, heads.weld, heads.landmarks, heads.names)
 
     def save(self, path: Path) -> None:
         """Write the layout as the package's asset."""
@@ -163,10 +162,7 @@ def _cut(path: Path, out: Path, layout: Layout, bald: bool) -> tuple[Float[np.nd
         for joint, degrees in (("Shoulder", SHOULDER_DEG), ("Arm", ARM_DEG))
     }
     down = bust(avatar.posed(body, turned)) - origin
-    colours = trimesh.visual.material.PBRMaterial(
-        baseColorTexture=Image.fromarray(avatar.texture(body.material, TEXTURE)), metallicFactor=0.0,
-        roughnessFactor=0.6, doubleSided=True,
-    )  # fmt: skip
+    colours = _colours(avatar, body)
     scene = trimesh.Scene()
     scene.add_geometry(_coloured(still - origin, layout.faces, layout.uv, colours), geom_name="body")
     for name, node in SMALL.items():
@@ -175,15 +171,23 @@ def _cut(path: Path, out: Path, layout: Layout, bald: bool) -> tuple[Float[np.nd
             scene.add_geometry(_coloured(avatar.posed(part) - origin, part.faces, part.uv, colours), geom_name=name)
     if WIG in nodes:
         wig = avatar.mesh(nodes[WIG])
-        hair = trimesh.visual.material.PBRMaterial(
-            baseColorTexture=Image.fromarray(avatar.texture(wig.material, TEXTURE)), metallicFactor=0.0,
-            roughnessFactor=0.6, doubleSided=True,
-        )  # fmt: skip
-        scene.add_geometry(_coloured(avatar.posed(wig) - origin, wig.faces, wig.uv, hair), geom_name="wig")
+        places = avatar.posed(wig) - origin
+        scene.add_geometry(_coloured(places, wig.faces, wig.uv, _colours(avatar, wig)), geom_name="wig")
     write_atomically(out, lambda part: part.write_bytes(scene.export(file_type="glb")))
     return down, "wig" if WIG in nodes else "none" if bald else "body"
+
+
+def _colours(avatar: Glb, mesh: Skinned) -> trimesh.visual.material.PBRMaterial:
+    return trimesh.visual.material.PBRMaterial(
+        baseColorTexture=Image.fromarray(avatar.texture(mesh.material, TEXTURE)), metallicFactor=0.0,
+        roughnessFactor=0.6, doubleSided=True,
+    )  # fmt: skip
 
 
 def _coloured(vertices: np.ndarray, faces: np.ndarray, uv: np.ndarray, material: object) -> trimesh.Trimesh:
     visual = trimesh.visual.TextureVisuals(uv=np.stack([uv[:, 0], 1 - uv[:, 1]], 1), material=material)
     return trimesh.Trimesh(vertices, faces, visual=visual, process=False)
+
+
+if __name__ == "__main__":
+    Layout.of(ValidHeads(Path(sys.argv[1]))).save(Path(sys.argv[2]))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,8 @@ from protome.population.meshopt import (
 
 MESHOPT = "EXT_meshopt_compression"
 KINDS = {5120: np.int8, 5121: np.uint8, 5122: np.int16, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}
+FILTERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"NONE": np.asarray, "EXPONENTIAL": decode_exponential}
+"""What the bytes of attributes stand for; normals and turns, which have others, are not read."""
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 
 
@@ -105,7 +108,6 @@ class Glb:
         if node in self._parents:
             own = self.world(self._parents[node], turned) @ own
         if turned and node in turned:
-            own = own.copy()
             own[:3, :3] = turned[node].as_matrix() @ own[:3, :3]
         return own
 
@@ -184,10 +186,11 @@ class Glb:
         view = self.tree["bufferViews"][row["bufferView"]]
         start, size = row.get("byteOffset", 0), kind.itemsize * width
         stride = view.get("byteStride", view.get("extensions", {}).get(MESHOPT, {}).get("byteStride", size))
-        data = self._view(row["bufferView"])
-        if row["componentType"] == 5126 and view.get("extensions", {}).get(MESHOPT, {}).get("filter") == "EXPONENTIAL":
-            data = np.ascontiguousarray(decode_exponential(data.reshape(-1, stride))).view(np.uint8).reshape(-1)
-        rows = np.lib.stride_tricks.as_strided(data[start:], (row["count"], size), (stride, 1))
+        data = self._view(row["bufferView"]).data
+        try:
+            rows = np.ndarray((row["count"], size), np.uint8, data, start, (stride, 1))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{self.path} ends before its last mesh: get it again from its source") from error
         found = np.ascontiguousarray(rows).view(kind.newbyteorder("<")).reshape(row["count"], width)
         if not row.get("normalized"):
             return found
@@ -205,7 +208,8 @@ class Glb:
         count, stride = packed["count"], packed["byteStride"]
         try:
             if packed["mode"] == "ATTRIBUTES":
-                return decode_attributes(data, count, stride).reshape(-1)
+                found = decode_attributes(data, count, stride)
+                return FILTERS[packed.get("filter", "NONE")](found).view(np.uint8).reshape(-1)
             decode = {"TRIANGLES": decode_triangles, "INDICES": decode_indices}[packed["mode"]]
             return decode(data, count).astype(f"<u{stride}").reshape(-1).view(np.uint8)
         except (ValueError, IndexError, KeyError) as error:

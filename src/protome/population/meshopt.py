@@ -102,8 +102,12 @@ class _Varints:
                 return value
 
     def signed(self) -> int:
-        value = self.number()
-        return -(value >> 1) - 1 if value & 1 else value >> 1
+        return _unfolded(self.number())
+
+
+def _unfolded(value: int) -> int:
+    """Return 0, -1, 1, -2, ... for 0, 1, 2, 3, ..."""
+    return -(value >> 1) - 1 if value & 1 else value >> 1
 
 
 def decode_indices(data: bytes, count: int) -> Int[np.ndarray, "count"]:
@@ -119,8 +123,8 @@ def decode_indices(data: bytes, count: int) -> Int[np.ndarray, "count"]:
     found = np.empty(count, np.int64)
     for place in range(count):
         value = numbers.number()
-        which, folded = value & 1, value >> 1
-        last[which] += -(folded >> 1) - 1 if folded & 1 else folded >> 1
+        which = value & 1
+        last[which] += _unfolded(value >> 1)
         found[place] = last[which]
     return found
 

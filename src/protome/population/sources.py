@@ -111,6 +111,11 @@ class ValidHeads:
         return self._bodies["faces"].astype(np.int64)
 
     @property
+    def uv(self) -> Float[np.ndarray, "v 2"]:
+        """Texture coordinates of the body, v down."""
+        return self._bodies["uv"].astype(np.float64)
+
+    @property
     def weld(self) -> Int[np.ndarray, "v"]:
         """For each vertex the representative of its position (seams merged)."""
         return self._bodies["weld"].astype(np.int64)
