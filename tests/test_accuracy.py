@@ -125,7 +125,7 @@ def _numbers(case: Case) -> Accuracy:
     """Made-up results: of the mean head 2 and 8 mm, of a method by its number of views."""
     if case.method == MEAN:
         return Accuracy(2.0, 1.5, 8.0, 6.0, 10.0, 1.8, 7.0, 0.0)
-    face = 1.0 / case.views + (case.subject == "b")
+    face = 1.0 / case.views + (case.subject == "b") - 0.1 * case.sized
     return Accuracy(face, 0.5, 4.0 / case.views, 2.0, 5.0, 0.9 * face, 3.0 / case.views, 10.0)
 
 
@@ -137,6 +137,7 @@ def test_the_page_has_means_and_their_ratios_to_the_mean_head() -> None:
     text = page(plan, results, quick=True)
     assert "| sira++ | 1.50 / 4.00 (0.75 / 0.50) | 0.83 / 1.33 (0.42 / 0.17) |" in text
     assert "| sira++, H3DS's measure | 1.35 / 3.00 (0.75 / 0.43) | 0.75 / 1.00 (0.42 / 0.14) |" in text
+    assert "| sira++, camera's distance known | 1.40 / 4.00 (0.70 / 0.50) |  |" in text
     assert "the quick extent" in text
     for name in (*ANCESTORS, "sira++, cameras refined", "0.5°, 2 mm", "targets"):
         assert f"| {name} |" in text or f"| {name}" in text
@@ -149,6 +150,14 @@ def test_our_method_alone_has_no_tables_of_others() -> None:
     assert "| sira++ | 1.50 / 4.00 (0.75 / 0.50) |" in text
     for heading in ("## Methods", "## Camera noise", "## Architecture"):
         assert heading not in text
+
+
+def test_a_distance_is_known_of_one_view_alone() -> None:
+    one, several = (Plan(("a",), (), views, replace(FULL, ablated=0), "standard", ()) for views in ((1, 8), (3, 8)))
+    assert {(case.views, case.method) for case in one.cases() if case.sized} == {(1, OURS)}
+    assert not any(case.sized for case in several.cases())
+    text = page(several, {case: _numbers(case) for case in several.cases()}, quick=False)
+    assert "distance known" not in text
 
 
 def test_the_full_extent_has_every_view_noise_and_method() -> None:

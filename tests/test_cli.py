@@ -20,6 +20,7 @@ import skimage.data
 from PIL import Image
 
 from protome.cli import main
+from protome.encoder.size import Size
 from protome.errors import InputError, ProtomeWarning
 from protome.fit.choice import Fitting
 from shots import random_shots, write_transforms
@@ -142,11 +143,13 @@ def test_reconstruct_hands_every_option_on(
     assert head.saved == [(tmp_path / "out", ("protome", *arguments))]
 
     chosen = ["--preset", "draft", "--device", "cpu", "--seed", "7", "--units", "m", "--resolution", "96"]
-    fitting = ["--method", "deform", "--budget", "60s", "--refine-cameras"]
+    fitting = ["--method", "deform", "--budget", "60s", "--refine-cameras", "--pupils", "63.5"]
     assert run([*arguments, *chosen, "--views", "front", "img_3", *fitting, "--strict", "--quiet"]) == 0
     others = {"preset": "draft", "device": "cpu", "seed": 7, "units": "m", "resolution": 96}
-    others |= {"views": ("front", "img_3"), "fitting": Fitting("deform", "60s", True)}
+    others |= {"views": ("front", "img_3"), "fitting": Fitting("deform", "60s", True, Size(pupils_mm=63.5))}
     assert seen == {"inputs": (Path("a.png"), Path("b.png")), **others, "strict": True, "quiet": True}
+    assert run([*arguments, "--distance", "800"]) == 0
+    assert seen["fitting"] == Fitting(size=Size(distance_mm=800.0))
 
 
 def test_train_hands_every_option_on(

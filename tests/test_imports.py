@@ -60,6 +60,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "prior": ("field",),
     "encoder.look": ("geometry", "scene", "capture.landmarks"),
     "encoder.encoder": ("geometry", "scene", "prior", "encoder.look"),
+    "encoder.size": (
+        "geometry", "scene", "prior", "capture.landmarks", "capture.cameras", "encoder.look", "encoder.encoder",
+    ),
     "render.trace": ("geometry", "field.field"),
     "render.guide": ("geometry", "field.field", "field.grid", "render.trace"),
     "render.cache": ("field.field",),
@@ -76,7 +79,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "fit.exposure": (),
     "fit.landmarks": ("geometry", "scene", "field.field", "prior"),
     "fit.pace": (),
-    "fit.choice": (),
+    "fit.choice": ("encoder.size",),
     "fit.colours": (
         "geometry", "field", "prior", "fit.losses", "fit.pace", "fit.pixels", "fit.schedule", "fit.tracing",
     ),
@@ -183,7 +186,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "geometry", "evaluate.metrics", "evaluate.landmarks", "evaluate.h3ds", "evaluate.now", "evaluate.figures",
     ),
     "evaluate.accuracy": (
-        "device", "geometry", "scene", "scenes", "capture", "prior", "fit", "meshing", "evaluate.metrics",
+        "device", "geometry", "scene", "scenes", "capture", "prior", "encoder", "fit", "meshing", "evaluate.metrics",
         "evaluate.landmarks", "evaluate.h3ds",
     ),
     "evaluate.accuracy_report": (
@@ -194,8 +197,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "detail_files": ("geometry", "field.field", "render", "meshing", "preview", "evaluate.landmarks", "detail"),
     "cli": (
-        "detail", "detail_files", "fit.choice", "pipeline", "training", "population.build", "population.busts",
-        "gallery", "evaluate",
+        "detail", "detail_files", "encoder.size", "fit.choice", "pipeline", "training", "population.build",
+        "population.busts", "gallery", "evaluate",
     ),
 }  # fmt: skip
 

@@ -27,6 +27,7 @@ MaybeFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint=""), D
 MaybeFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint=""), DisallowNone]
 MaybeUnits = Annotated[Literal["mm", "cm", "m"] | None, arg(help_behavior_hint=""), DisallowNone]
 MaybeNames = Annotated[tuple[str, ...] | None, arg(metavar="NAME ...", help_behavior_hint=""), DisallowNone]
+MaybeNumber = Annotated[float | None, arg(metavar="MM", help_behavior_hint=""), DisallowNone]
 MaybeInteger = Annotated[int | None, arg(metavar="N", help_behavior_hint=""), DisallowNone]
 
 app = SubcommandApp()
@@ -45,6 +46,8 @@ def reconstruct(
     method: Annotated[str, arg(metavar="NAME")] = "sira++",
     budget: Annotated[str | None, arg(metavar="N|Ns", help_behavior_hint=""), DisallowNone] = None,
     refine_cameras: Flag = False,
+    pupils: MaybeNumber = None,
+    distance: MaybeNumber = None,
     strict: Flag = False,
     quiet: Flag = False,
 ) -> None:
@@ -62,13 +65,17 @@ def reconstruct(
         method: What to fit: sira++, its slow form sira, or what papers compare with: deform, h3d-net-pm, h3d-net, idr.
         budget: Steps of the fit (300) or its seconds (60s), instead of the preset's; seconds give no repeatable head.
         refine_cameras: Correct each camera's rotation, position and focal length during the fit, as far as is likely.
+        pupils: The millimetres between the person's pupils, if known: photos alone do not tell how large a head is.
+        distance: The millimetres from the camera to the tip of the nose, if known instead; of one photo.
         strict: Stop at a photo with several faces, instead of taking the largest face with a warning.
         quiet: Show no progress; warnings and errors are still shown.
     """
     check_output_folder(out)
+    from protome.encoder.size import Size
     from protome.fit.choice import Fitting
     from protome.pipeline import reconstruct as run
 
+    size = None if pupils is None and distance is None else Size(pupils, distance)
     head = run(
         inputs,
         preset=preset,
@@ -77,7 +84,7 @@ def reconstruct(
         units=units,
         resolution=resolution,
         views=views,
-        fitting=Fitting(method, budget, refine_cameras),
+        fitting=Fitting(method, budget, refine_cameras, size),
         strict=strict,
         quiet=quiet,
     )

@@ -187,6 +187,8 @@ def reconstruct(
     started = time.perf_counter()
     config = replace(chosen.settings(FIT_PRESETS[preset]), refine_cameras=fitting.refine_cameras)
     guess = chosen.guess(scene, prior, shared_frame=posed)
+    if fitting.size is not None:
+        guess = fitting.size.known(guess, scene, prior)
     fit = fit_head(scene, prior, config, shared_frame=posed, seed=seed, budget=budget, guess=guess, quiet=quiet)
     seconds["fit"] = time.perf_counter() - started
     return head_from_fit(

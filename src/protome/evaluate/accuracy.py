@@ -17,6 +17,7 @@ from trimesh.remesh import subdivide
 
 from protome.capture.capture import locate_head
 from protome.device import choose_device
+from protome.encoder.size import Size
 from protome.errors import InputError
 from protome.evaluate.h3ds import H3dsScene, evaluate_h3ds, read_scene
 from protome.evaluate.landmarks import MarkedMesh
@@ -57,11 +58,14 @@ class Case:
     """Whether cameras are refined during the fit."""
     preset: str = "standard"
     seed: int = 0
+    sized: bool = False
+    """Whether it is told how far the camera is from the tip of the nose; with one view."""
 
     @property
     def name(self) -> str:
         """Name of its result's file."""
         extra = f"_noise{self.noise}{'_refined' if self.refine else ''}" if self.noise or self.refine else ""
+        extra += "_sized" if self.sized else ""
         return f"{self.subject}_{self.views}_{self.method.replace(' ', '-')}{extra}_{self.preset}_{self.seed}"
 
 
@@ -100,7 +104,7 @@ def measure(case: Case, scenes: Path, out: Path, meshes: dict[str, Path]) -> Acc
     views = noisy(read_h3ds(folder, [str(case.views)]), case.noise, case.seed)
     chosen = method(case.method)
     config = replace(chosen.settings(FIT_PRESETS[case.preset]), refine_cameras=case.refine)
-    mesh, found = fit_and_score(views, chosen, config, truth, case.seed)
+    mesh, found = fit_and_score(views, chosen, config, truth, case.seed, sized=case.sized)
     mesh.save(out / f"{case.name}.ply")
     return found
 
@@ -112,12 +116,18 @@ def score_mean_head(prior: Prior, truth: H3dsScene) -> Accuracy:
 
 
 def fit_and_score(
-    views: Sequence[View], chosen: Method, config: FitConfig, truth: H3dsScene, seed: int
+    views: Sequence[View], chosen: Method, config: FitConfig, truth: H3dsScene, seed: int, *, sized: bool = False
 ) -> tuple[Mesh, Accuracy]:
-    """Fit posed views and return the mesh in their world frame, and what it reached."""
+    """Fit posed views and return the mesh in their world frame, and what it reached.
+
+    `sized`: of the truth, the nose's distance from the one camera is known.
+    """
     scene, prior = locate_head(views, "mm" if len(views) == 1 else None), chosen.prior()
     began = time.process_time()
     guess = chosen.guess(scene, prior, shared_frame=True)
+    if sized:
+        nose, eye = truth.head.points(["nose_tip"], "--landmarks")[0], scene.views[0].camera.centre.double().numpy()
+        guess = Size(distance_mm=float(np.linalg.norm(nose - eye))).known(guess, scene, prior)
     fit = fit_head(scene, prior, config, shared_frame=True, seed=seed, guess=guess, quiet=True)
     seconds = time.process_time() - began
     world_from_head = fit.head_from_world[0].inverse()

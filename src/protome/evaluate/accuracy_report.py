@@ -89,6 +89,10 @@ class Plan:
         ]
         return still + own + theirs
 
+    def sized(self) -> list[Case]:
+        """Our method with one view, told how far away the face is."""
+        return [Case(subject, 1, OURS, preset=self.preset, sized=True) for subject in self.subjects if 1 in self.views]
+
     @property
     def ablated_views(self) -> list[int]:
         """Numbers of views of the other methods."""
@@ -118,7 +122,7 @@ class Plan:
 
     def cases(self) -> list[Case]:
         """Everything, what shows most first."""
-        return [*self.main(), *self.ancestors(), *self.noise(), *self.architecture()]
+        return [*self.main(), *self.sized(), *self.ancestors(), *self.noise(), *self.architecture()]
 
 
 def benchmark_accuracy(
@@ -201,8 +205,9 @@ def page(plan: Plan, results: Results, *, quick: bool) -> str:
         f"the prior's mean head on the same subjects, which saw no photo ({face:.2f} / {head:.2f} mm on all of them).",
         "## Views",
         _views_table(plan, results),
-        "Targets are ratios. H3DS's measure is the paper's: alignment with scale, distance to the nearest vertex (of "
-        "meshes whose edges have been halved). What the paper printed in it is of real captures: beside, not against.",
+        "Targets are ratios. One photo does not tell how large a head is; `--distance` says how far away it is. H3DS's "
+        "measure is the paper's: alignment with scale, distance to the nearest vertex (of meshes whose edges have been "
+        "halved). What the paper printed in it is of real captures: beside, not against.",
         "![Errors by number of photos](accuracy.png)",
         *(_others_parts(plan, results) if plan.ablated else []),
         "## Subjects",
@@ -234,6 +239,8 @@ def _views_table(plan: Plan, results: Results) -> str:
         public = (cell(results, column, ("h3ds_face_mm", "h3ds_head_mm")) for column in columns)
         rows.append([f"{name}, H3DS's measure", *public])
     rows.insert(1, ["targets", *(" / ".join(map(str, TARGETS[v])) if v in TARGETS else "" for v in plan.views)])
+    if plan.sized():
+        rows.insert(1, [f"{OURS}, camera's distance known", cell(results, plan.sized()), *[""] * (len(plan.views) - 1)])
     for name, numbers in PAPER.items():
         rows.append(
             [f"{name}, paper", *(f"{numbers[v][0]} / {numbers[v][1]}" if v in numbers else "" for v in plan.views)]

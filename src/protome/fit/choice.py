@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from protome.encoder.size import Size
+
 
 @dataclass(frozen=True)
 class Fitting:
@@ -15,3 +17,5 @@ class Fitting:
     """Steps ("300") or seconds ("60s") of the fit, instead of the preset's."""
     refine_cameras: bool = False
     """Whether each view's rotation, position and focal length are corrected, too."""
+    size: Size | None = None
+    """A measure of the person, where photos alone do not tell how large the head is."""
