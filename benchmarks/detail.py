@@ -12,8 +12,10 @@ is more than a quarter. Ratios are to the coarse face, which has no height.
 
 from __future__ import annotations
 
+import multiprocessing
 import statistics
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +42,7 @@ from protome.morphable.face import NOW_LANDMARKS
 from protome.morphable.fit import Sighting, fit_landmarks
 from protome.morphable.linear import load_builtin
 from protome.morphable.model import MorphableModel
+from protome.progress import progress
 from protome.render.cast import cast
 from protome.scene import View
 from raster import Lighting, render
@@ -71,6 +74,8 @@ class Options:
     real_landmarks: Path | None = None
     """JSON with its landmarks."""
     seed: int = 0
+    jobs: int = 2
+    """Processes, each with one thread, that share the people."""
 
 
 @dataclass(frozen=True)
@@ -151,36 +156,72 @@ def coarse_of(model: MorphableModel, person: Wrinkled, view: View, fitted: bool)
     return CoarseFace.of(model, posed.mesh().transformed(place), place.apply(torch.from_numpy(landmarks)).numpy())
 
 
+@dataclass(frozen=True)
+class Found:
+    """What one preset recovered of one person."""
+
+    person: int
+    kind: str
+    """Whether the coarse face was known or fitted."""
+    preset: str
+    before: Missed
+    after: Missed
+    seconds: dict[str, float]
+
+    @property
+    def ratios(self) -> tuple[float, float]:
+        """Errors over those of the coarse face: all, folds."""
+        return self.after.all / self.before.all, self.after.folds / self.before.folds
+
+    def row(self) -> str:
+        """Return a line of the table."""
+        named = f"{self.person:<8}{self.kind:<12}{self.preset:<17}"
+        everything = f"{self.before.all:>8.3f}{self.after.all:>8.3f}{self.ratios[0]:>7.2f}"
+        return named + everything + f"{self.before.folds:>10.3f}{self.after.folds:>8.3f}{self.ratios[1]:>7.2f}"
+
+
+def measure_person(job: tuple[Options, int]) -> list[Found]:
+    """Recover the wrinkles of one person from the known coarse face and from a fitted one; write a sheet of each."""
+    options, number = job
+    choose_device("cpu")
+    model = load_builtin()
+    person = wrinkled(model, number)
+    plain = photograph(person, number)
+    chosen = seen_heights(person, plain)
+    found = []
+    for kind in ("known", "fitted")[: 1 + options.fitted]:
+        view = landmarks_of(person, plain, model, number, kind == "fitted")
+        coarse = coarse_of(model, person, view, kind == "fitted")
+        for preset in options.presets if kind == "known" else options.presets[:1]:
+            face = add_detail(view, coarse, DETAIL_PRESETS[preset], seed=options.seed, quiet=True)
+            height = height_along_rays(face, plain, person.truth.vertices[chosen])
+            before, after = Missed.of(person, chosen, np.zeros_like(height)), Missed.of(person, chosen, height)
+            found.append(Found(number, kind, preset, before, after, face.seconds))
+            _write(options.out / f"person{number}_{kind}_{preset}.png", Pictures.of(face).sheet())
+    return found
+
+
 def measure_people(options: Options) -> None:
     """Print the table of recovered wrinkles and write a sheet for each person."""
-    model = load_builtin()
-    results: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    seconds: dict[str, list[float]] = {}
     title = f"{'person':<8}{'coarse face':<12}{'preset':<17}"
     print(title + f"{'coarse':>8}{'detail':>8}{'ratio':>7}{'folds':>10}{'detail':>8}{'ratio':>7}")
-    for number in range(options.seed, options.seed + options.people):
-        person = wrinkled(model, number)
-        plain = photograph(person, number)
-        chosen = seen_heights(person, plain)
-        for kind in ("known", "fitted")[: 1 + options.fitted]:
-            view = landmarks_of(person, plain, model, number, kind == "fitted")
-            coarse = coarse_of(model, person, view, kind == "fitted")
-            for preset in options.presets if kind == "known" else options.presets[:1]:
-                face = add_detail(view, coarse, DETAIL_PRESETS[preset], seed=options.seed, quiet=True)
-                height = height_along_rays(face, plain, person.truth.vertices[chosen])
-                before, after = Missed.of(person, chosen, np.zeros_like(height)), Missed.of(person, chosen, height)
-                ratios = after.all / before.all, after.folds / before.folds
-                results.setdefault((kind, preset), []).append(ratios)
-                for key, value in face.seconds.items():
-                    seconds.setdefault(key, []).append(value)
-                print(f"{number:<8}{kind:<12}{preset:<17}{before.all:>8.3f}{after.all:>8.3f}{ratios[0]:>7.2f}"
-                      f"{before.folds:>10.3f}{after.folds:>8.3f}{ratios[1]:>7.2f}", flush=True)  # fmt: skip
-                _write(options.out / f"person{number}_{kind}_{preset}.png", Pictures.of(face).sheet())
-    for (kind, preset), found in results.items():
-        both = [statistics.median(column) for column in zip(*found, strict=True)]
+    people = range(options.seed, options.seed + options.people)
+    results: list[Found] = []
+    fresh = multiprocessing.get_context("spawn")
+    with (
+        ProcessPoolExecutor(options.jobs, fresh, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+        progress("people", options.people) as step,
+    ):
+        for found in pool.map(measure_person, [(options, number) for number in people]):
+            results += found
+            step(1)
+            print("\n".join(one.row() for one in found), flush=True)
+    for kind, preset in dict.fromkeys((one.kind, one.preset) for one in results):
+        alike = [one.ratios for one in results if (one.kind, one.preset) == (kind, preset)]
+        both = [statistics.median(column) for column in zip(*alike, strict=True)]
         print(f"{'median':<8}{kind:<12}{preset:<17}{both[0]:>23.2f}{both[1]:>25.2f}")
-    if seconds:
-        print("seconds: " + ", ".join(f"{key} {statistics.fmean(value):.1f}" for key, value in seconds.items()))
+    for key in results[0].seconds if results else ():
+        print(f"seconds on one thread, {key}: {statistics.fmean(one.seconds[key] for one in results):.1f}")
 
 
 def measure_scan(options: Options) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
+from matplotlib.path import Path
 from scipy.spatial import cKDTree
 
 from protome.geometry.align import Surface
@@ -24,6 +25,7 @@ LEVELS = 3
 DISTANCE_MM = 700.0
 FACE_MM = 240.0
 """Height and width of the photo at the face."""
+LIP_EDGE_MM = 0.7
 LIPS = np.array([0.62, 0.33, 0.30])
 SKIN = np.array([0.80, 0.60, 0.50])
 
@@ -109,12 +111,26 @@ def photograph(person: Wrinkled, seed: int, size: int = 360) -> View:
     camera = Camera.look_at(place, target, size * DISTANCE_MM / FACE_MM, size, size)
     side = float(rng.choice([-1, 1]))
     lights = (Light((side * 0.7, 0.6, 0.8), 0.75, 10.0), Light((-side * 0.8, 0.1, 0.6), 0.2, 15.0))
-    lighting = Lighting(lights, sky=0.28, ground=0.18, rays=4)
+    lighting = Lighting(lights, sky=0.28, ground=0.18, rays=16)
     picture = render(Subject(_skinned(person, rng)), camera, lighting, seed=seed)
     return View(
         f"person {seed}", torch.from_numpy(picture.image).float(), torch.from_numpy(picture.mask).float(),
         camera.to(torch.float32),
     )  # fmt: skip
+
+
+def _between(corners: Float[np.ndarray, "n 3"], steps: int = 20) -> Float[np.ndarray, "m 3"]:
+    """Return points along a line with corners."""
+    share = np.arange(steps * (len(corners) - 1) + 1) / steps
+    return np.stack([np.interp(share, np.arange(len(corners)), corners[:, axis]) for axis in range(3)], 1)
+
+
+def _inside(loop: Float[np.ndarray, "n 3"], points: Float[np.ndarray, "m 3"], edge: float) -> Float[np.ndarray, "m"]:
+    """Return how far points lie within a loop, seen from the front: 1 inside, 0 outside, in between along its edge."""
+    closed = np.concatenate([loop, loop[:1]])
+    away = cKDTree(_between(closed)).query(points)[0]
+    within = Path(loop[:, :2]).contains_points(points[:, :2])
+    return 1 / (1 + np.exp(-np.where(within, away, -away) / edge))
 
 
 def _skinned(person: Wrinkled, rng: np.random.Generator) -> Mesh:
@@ -123,10 +139,11 @@ def _skinned(person: Wrinkled, rng: np.random.Generator) -> Mesh:
     waves = rng.normal(size=(40, 3)) * 0.12
     mottle = np.sin(vertices @ waves.T + rng.uniform(0, 6.3, 40)).sum(1) / 40**0.5
     colour = SKIN * (1 + 0.03 * mottle[:, None]) * np.array([1.0, 1.0, 1.0])
-    lips = np.exp(-((cKDTree(landmarks[48:60]).query(vertices)[0] / 5) ** 2))[:, None]
+    lips = _inside(landmarks[48:60], vertices, LIP_EDGE_MM)[:, None]
     cheeks = np.exp(-((cKDTree(landmarks[[2, 14]] * 0.6 + landmarks[[31, 35]] * 0.4).query(vertices)[0] / 18) ** 2))
     colour = colour * (1 - lips) + LIPS * lips
     colour = colour * (1 - 0.12 * cheeks[:, None] * np.array([0.0, 1.0, 1.0]))
-    brows = np.exp(-((cKDTree(landmarks[17:27]).query(vertices)[0] / 3.5) ** 2))[:, None]
+    hairs = np.concatenate([_between(landmarks[brow]) for brow in (slice(17, 22), slice(22, 27))])
+    brows = np.exp(-((cKDTree(hairs).query(vertices)[0] / 3.5) ** 2))[:, None]
     colour = colour * (1 - 0.6 * brows)
     return Mesh(person.truth.vertices, person.truth.faces, np.clip(colour, 0, 1))

@@ -305,7 +305,7 @@ def test_heights_are_compared_where_the_same_ray_passes() -> None:
 # Photos
 
 
-def test_skin_is_inside_the_outline_without_eyes_and_mouth() -> None:
+def test_skin_is_inside_the_outline_without_eyes_brows_and_lips() -> None:
     face = protome.detail.load_face_landmarks()
     flat = torch.zeros(478, 2)
     flat[:468] = face.positions[:, :2] * torch.tensor([1.0, -1.0]) + torch.tensor([100.0, 100.0])
@@ -315,8 +315,10 @@ def test_skin_is_inside_the_outline_without_eyes_and_mouth() -> None:
         assert bool(mask[y, x]) == wanted, spot
     right_eye = flat[[33, 133, 159, 145]].mean(0).long().tolist()
     assert not bool(mask[right_eye[1], right_eye[0]])
-    mouth = flat[[13, 14]].mean(0).long().tolist()
-    assert not bool(mask[mouth[1], mouth[0]])
+    # Lips between their borders, the borders themselves, and the brow's upper and lower edge.
+    for spot in (flat[[13, 14]].mean(0), flat[[37, 82]].mean(0), flat[0], flat[17], flat[291], flat[105], flat[52]):
+        x, y = spot.long().tolist()
+        assert not bool(mask[y, x])
     assert not bool(mask[0, 0])
 
 

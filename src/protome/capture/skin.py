@@ -16,25 +16,30 @@ RIGHT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 
 LEFT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
 RIGHT_BROW = (46, 53, 52, 65, 55, 107, 66, 105, 63, 70)
 LEFT_BROW = (276, 283, 282, 295, 285, 336, 296, 334, 293, 300)
-MOUTH = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
+LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 """Loops of MediaPipe's landmarks: the face's outline, and what in it is no skin."""
 _LIDS = {"right": ((159, 145), (33, 133)), "left": ((386, 374), (263, 362))}
 """Middles of upper and lower lid, and the corners."""
 CLOSED = 0.12
 """An eye whose lids are less of its width apart is shut."""
 _SHRINK = 0.96
-_GROW = {RIGHT_EYE: 1.25, LEFT_EYE: 1.25, RIGHT_BROW: 1.15, LEFT_BROW: 1.15, MOUTH: 1.15}
-"""How much larger than the loops the places are that hold lashes, brows and teeth."""
+_GROW = {RIGHT_EYE: 1.25, LEFT_EYE: 1.25, RIGHT_BROW: 1.15, LEFT_BROW: 1.15, LIPS: 1.05}
+"""How much larger than the loops the places are that hold lashes, brows and lips."""
+_BORDER = 0.015
+"""Of the outline's size: what lies so near to them is no plain skin, either."""
 
 
 def skin_mask(landmarks: Float[Tensor, "478 2"], height: int, width: int) -> Bool[Tensor, "h w"]:
-    """Return the pixels inside the face's outline without eyes, brows and the inside of the mouth."""
-    mask = np.zeros((height, width), np.uint8)
+    """Return the pixels inside the face's outline without eyes, brows and lips."""
+    face, other = np.zeros((2, height, width), np.uint8)
     points = landmarks.detach().cpu().double().numpy()
-    _fill(mask, _scaled(points[list(OVAL)], _SHRINK), 1)
+    oval = points[list(OVAL)]
+    _fill(face, _scaled(oval, _SHRINK), 1)
     for loop, factor in _GROW.items():
-        _fill(mask, _scaled(points[list(loop)], factor), 0)
-    return torch.from_numpy(mask > 0)
+        _fill(other, _scaled(points[list(loop)], factor), 1)
+    border = round(_BORDER * float(np.ptp(oval, axis=0).max()))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * border + 1, 2 * border + 1))
+    return torch.from_numpy((face > 0) & (cv2.dilate(other, disc) == 0))
 
 
 def eyes_closed(landmarks: Float[Tensor, "478 2"]) -> bool:

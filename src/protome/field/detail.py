@@ -22,8 +22,8 @@ class DetailFieldConfig:
 
     width: int = 128
     depth: int = 4
-    frequencies: int = 8
-    """Of the point that the distance depends on; the finest wave is 5 mm long."""
+    frequencies: int = 9
+    """Of the point that the distance depends on; the finest wave is 2.5 mm long."""
     coarse_frequencies: int = 5
     """Those of them that the coarse face has; the finer ones are let in while detail is found."""
     features: int = 16

@@ -32,7 +32,7 @@ class DetailConfig:
 
     networks: DetailFieldConfig = field(default_factory=DetailFieldConfig)
     coarse: CoarseConfig = field(default_factory=CoarseConfig)
-    epochs: int = 20
+    epochs: int = 120
     """Times that every pixel is looked at (the paper: 200 to 300)."""
     renderer_epochs: int = 3
     """The first of them, in which the renderer alone moves."""
@@ -40,8 +40,8 @@ class DetailConfig:
     """Share of the run after which the finest waves are fully let in."""
     batch: int = 1024
     """Pixels of a step."""
-    geometry_rate: float = 2e-4
-    """At the start, as the renderer's; both fall to zero in straight lines."""
+    geometry_rate: float = 1e-4
+    """At the start, as the renderer's; both fall to zero in straight lines. Faster, noise becomes pores."""
     renderer_rate: float = 2e-3
     prior: float = 20.0
     """Weight of |f - SDF| in metres (the paper's lambda 1 is 1e2 of a unit that is not told)."""
