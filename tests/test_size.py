@@ -135,5 +135,10 @@ def test_sizes_are_refused_where_they_tell_nothing(prior: Prior) -> None:
         Size(distance_mm=700.0).known(mean_guess(prior, 2), scene, prior)
     with pytest.raises(InputError, match="no photo shows both pupils"):
         Size(pupils_mm=63.0).known(mean_guess(prior, 2), scene, prior)
+    asleep = mean_face()
+    for upper, lower in ((159, 145), (386, 374)):
+        asleep[upper] = asleep[lower]
+    with pytest.raises(InputError, match="eyes open"):
+        Size(pupils_mm=63.0).known(mean_guess(prior), Scene((seen(asleep, camera(0.0, 0)),), INNER), prior)
     with pytest.raises(InputError, match="leave them out here"):
         Size(pupils_mm=63.0).known(None, scene, prior)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from protome.capture.cameras import turned_degrees
 from protome.capture.landmarks import load_face_landmarks
+from protome.capture.skin import eyes_closed
 from protome.encoder.encoder import Guess
 from protome.encoder.look import EYE_RIMS, IRIS
 from protome.errors import InputError
@@ -65,16 +66,18 @@ class Size:
             )
         if self.distance_mm is not None and len(scene.views) > 1:
             raise InputError(f"--distance is of one photo, and there are {len(scene.views)}: give --pupils instead")
-        code = HeadCode(guess.shape.mean, guess.appearance.mean)
-        prior = prior.to("cpu")
-        nose = prior.landmarks_of(prior.field, code)[NOSE_TIP].double()
+        device = prior.bounds.device
+        code = HeadCode(guess.shape.mean.to(device), guess.appearance.mean.to(device))
+        nose = prior.landmarks_of(prior.field, code)[NOSE_TIP].double().cpu()
         cameras = [
             _camera(view, correction, scene) for view, correction in zip(scene.views, guess.corrections, strict=True)
         ]
         factors = [self._farther(view, camera, nose) for view, camera in zip(scene.views, cameras, strict=True)]
         seen = [factor for factor in factors if factor is not None]
         if not seen:
-            raise InputError("no photo shows both pupils from the front: leave --pupils out, or add one that does")
+            raise InputError(
+                "no photo shows both pupils from the front, eyes open: leave --pupils out, or add one that does"
+            )
         farther = float(torch.tensor(seen).log().median().exp())
         moved = []
         for camera, correction in zip(cameras, guess.corrections, strict=True):
@@ -88,6 +91,8 @@ class Size:
             return self.distance_mm / UNIT_MM / float((nose - camera.centre).norm())
         assert self.pupils_mm is not None
         if view.landmarks is None or turned_degrees(camera.centre.numpy()) > MOST_TURNED:
+            return None
+        if eyes_closed(view.landmarks):
             return None
         irises = view.landmarks[-2 * IRIS :: IRIS].double()
         rays = torch.cat([irises, torch.ones(2, 1)], 1) @ torch.linalg.inv(camera.K).T
