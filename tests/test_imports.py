@@ -61,8 +61,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "encoder.look": ("geometry", "scene", "capture.landmarks"),
     "encoder.encoder": ("geometry", "scene", "prior", "encoder.look"),
     "encoder.size": (
-        "geometry", "scene", "prior", "capture.landmarks", "capture.cameras", "capture.skin", "encoder.look",
-        "encoder.encoder",
+        "geometry", "scene", "prior", "capture.cameras", "capture.skin", "encoder.look", "encoder.encoder",
     ),
     "render.trace": ("geometry", "field.field"),
     "render.guide": ("geometry", "field.field", "field.grid", "render.trace"),

@@ -40,6 +40,12 @@ class Look:
     """Where the camera stands: to the side, above and rolled (radians), and a metre over its distance."""
 
 
+def mean_pupils() -> Float[Tensor, "2 3"]:
+    """Return the middles of the mean face's right and left eye, head frame, millimetres."""
+    face = load_face_landmarks().positions.double()
+    return torch.stack([face[list(rim)].mean(0) for rim in EYE_RIMS])
+
+
 def look_at(view: View, head_from_world: Similarity) -> Look:
     """Measure a photo whose face has been found; `head_from_world` says where its landmarks place the mean head.
 
@@ -56,9 +62,9 @@ def look_at(view: View, head_from_world: Similarity) -> Look:
 
 def _offsets(pixels: Float[Tensor, "478 2"], camera: Camera) -> Float[Tensor, "478 2"]:
     """Return where landmarks are seen against the mean face's, in planes that face the camera at the latter's depth."""
-    face = load_face_landmarks().positions.double()
-    irises = [face[list(rim)].mean(0).expand(IRIS, 3) for rim in EYE_RIMS]
-    mean = camera.to_camera(torch.cat([face, *irises]))
+    mean = camera.to_camera(
+        torch.cat([load_face_landmarks().positions.double(), mean_pupils().repeat_interleave(IRIS, 0)])
+    )
     rays = torch.cat([pixels, torch.ones_like(pixels[:, :1])], 1) @ torch.linalg.inv(camera.K).T
     return rays[:, :2] / rays[:, 2:] * mean[:, 2:] - mean[:, :2]
 

@@ -9,11 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from protome.capture.cameras import turned_degrees
-from protome.capture.landmarks import load_face_landmarks
 from protome.capture.skin import eyes_closed
 from protome.encoder.encoder import Guess
-from protome.encoder.look import EYE_RIMS, IRIS
+from protome.encoder.look import IRIS, mean_pupils
 from protome.errors import InputError
+from protome.face import NOSE_TIP
 from protome.geometry.camera import Camera
 from protome.geometry.transforms import Similarity
 from protome.prior import HeadCode, Prior
@@ -25,8 +25,6 @@ PUPILS_MM = (40.0, 85.0)
 DISTANCE_MM = (150.0, 20_000.0)
 MOST_TURNED = 30.0
 """Degrees from the front up to which both pupils are seen well enough to tell how far away they are."""
-NOSE_TIP = 2
-"""Among the prior's landmarks."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +94,7 @@ class Size:
             return None
         irises = view.landmarks[-2 * IRIS :: IRIS].double()
         rays = torch.cat([irises, torch.ones(2, 1)], 1) @ torch.linalg.inv(camera.K).T
-        face = load_face_landmarks().positions.double() / UNIT_MM
-        eyes = camera.to_camera(torch.stack([face[list(rim)].mean(0) for rim in EYE_RIMS]))
+        eyes = camera.to_camera(mean_pupils() / UNIT_MM)
         apart = torch.nn.functional.normalize(eyes[1] - eyes[0], dim=0) * self.pupils_mm / UNIT_MM
         # One pupil lies on each ray, and the head says in which direction one is from the other.
         depths = torch.linalg.lstsq(torch.stack([-rays[0], rays[1]], 1), apart[:, None]).solution
