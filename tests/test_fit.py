@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from heads import Person, draw_person, photograph, some_world
 from protome.fit.pace import Budget
-from protome.fit.reconstruct import FitConfig, FitResult, deformation_rate, fit_head, shape_steps
+from protome.fit.reconstruct import FitConfig, FitResult, deformation_rate, fit_head, roomy, shape_steps
 from protome.geometry.transforms import Similarity, rotation_from_vector
-from protome.meshing.extract import extract_mesh
+from protome.meshing.extract import extract_mesh, zero_level
 from protome.scene import Scene
+from protome.units import UNIT_MM
 
 QUICK = FitConfig(size=96, rays=320, latent_steps=160, network_steps=0, colour_steps=0)
 
@@ -49,6 +51,25 @@ def test_latents_recover_a_head_from_its_own_renders(person: Person, fitted: Fit
     # Distances are to vertices of 4 mm cells, which lie on the surface but not everywhere: small errors look larger.
     assert fit < 0.5 * mean
     assert fit < 0.85
+
+
+def test_arms_end_where_their_surface_ends_and_not_with_the_priors_volume(person: Person, fitted: FitResult) -> None:
+    prior, far = person.prior, torch.tensor([0.5, 0.0, 0.5])
+    assert torch.equal(fitted.bounds, roomy(prior.bounds))
+    assert torch.equal(fitted.bounds[:, 1], prior.bounds[:, 1])  # below, a bust is cut where it was
+    more = torch.stack([fitted.bounds[0] - far, fitted.bounds[1] + far])
+    mean = prior.bind(prior.mean())
+
+    def wide(points: torch.Tensor) -> torch.Tensor:
+        """A head a tenth larger than the mean."""
+        return 1.1 * mean.sdf(points / 1.1)
+
+    whole, kept, cut = (
+        np.ptp(zero_level(wide, bounds, cells).vertices[:, [0, 2]], axis=0)
+        for bounds, cells in ((more, 144), (fitted.bounds, 108), (prior.bounds, 94))
+    )
+    np.testing.assert_allclose(kept, whole, atol=1 / UNIT_MM)
+    assert cut[0] < whole[0] - 10 / UNIT_MM
 
 
 def test_every_loss_term_is_recorded_and_the_picture_gets_closer(fitted: FitResult) -> None:

@@ -59,7 +59,7 @@ def reconstruct(
         preset: How long to work: draft is a quick look, fine takes the longest and keeps the most detail.
         device: Where to compute; auto takes the graphics card if there is one.
         seed: The number that every random choice follows from; the same seed gives the same head.
-        resolution: Cells of the mesh along 52 cm; if left out, the preset's.
+        resolution: Cells of the mesh along 60 cm; if left out, the preset's.
         units: The unit of length of a scene folder's cameras; if left out, mm where one view alone needs one.
         views: The images of a scene folder to use, or the name of an H3DS view set; if left out, all (of many, 32).
         method: What to fit: sira++, its slow form sira, or what papers compare with: deform, h3d-net-pm, h3d-net, idr.
@@ -266,7 +266,7 @@ def morph(
         appearance: Fraction of the way in appearance, likewise.
         steps: Write so many heads on the way from A to the fractions, not only the last; needs a folder.
         prior: The prior of the two heads; if left out, the one that ships with the package.
-        resolution: Cells of the meshes along 52 cm.
+        resolution: Cells of the meshes along 52 cm, or along 60 cm of fitted heads.
         quiet: Show no progress; warnings and errors are still shown.
     """
     from protome.gallery import morph_heads

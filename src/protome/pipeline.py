@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from PIL import Image
 
@@ -40,8 +41,8 @@ from protome.scenes.scene_folder import is_scene, read_scene
 from protome.units import UNIT_MM
 
 MAX_PHOTOS = 32
-RESOLUTIONS = {"draft": 160, "standard": 288, "fine": 384}
-"""Cells along the longest side of the modelled volume (52 cm): about 3.3, 1.8 and 1.4 mm."""
+RESOLUTIONS = {"draft": 184, "standard": 332, "fine": 443}
+"""Cells along the longest side of the space that holds a head (60 cm): about 3.3, 1.8 and 1.4 mm."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,11 @@ class Head:
 
     def _save_preview(self, path: Path) -> None:
         placed = self.fit.head_from_world[0]
-        view = head_window(self.scene.views[0], placed, self.fit.bounds, 768)
         inner = self.mesh.scaled(1 / UNIT_MM)
+        extent = torch.from_numpy(np.stack([inner.vertices.min(0), inner.vertices.max(0)])).float()
+        view = head_window(self.scene.views[0], placed, extent, 768)
         camera = view.camera.transformed(placed)
-        sheet = preview_sheet(inner, self.fit.bind(), self.fit.bounds, view.image, camera)
+        sheet = preview_sheet(inner, self.fit.bind(), extent, view.image, camera)
         Image.fromarray(np.rint(255 * sheet.clip(0, 1)).astype(np.uint8)).save(path, "PNG")
 
     def _facts(self, command: Sequence[str]) -> dict[str, object]:
@@ -156,8 +158,8 @@ def reconstruct(
     `protome.scenes.scene_folder.read_scene` says which folders those are, and what `views` of them can be named.
     `units` is the length unit of a posed scene's world. One view alone cannot tell the scale and takes it as
     millimetres if nothing is given; several views find it by themselves and check it against a given unit.
-    `resolution` is the number of mesh cells along the modelled volume's longest side. With a budget in seconds the
-    result depends on the machine; otherwise on a processor the same seed gives the same head.
+    `resolution` is the number of mesh cells along 60 cm. With a budget in seconds the result depends on the machine;
+    otherwise on a processor the same seed gives the same head.
 
     Raises:
         InputError: an input is missing or unusable, or an option has no such value.
@@ -236,7 +238,7 @@ def _posed_scene(folder: Path, names: Sequence[str] | None, units: Units | None)
     return locate_head(views, units or ("mm" if len(views) == 1 else None))
 
 
-def mean_head(resolution: int = RESOLUTIONS["standard"]) -> Mesh:
+def mean_head(resolution: int = 288) -> Mesh:
     """Return the mean head of the shipped prior (no photo used), head frame, millimetres."""
     choose_device("cpu")
     prior = Prior.load()

@@ -25,7 +25,7 @@ from protome.evaluate.metrics import compare
 from protome.face import LANDMARK_NAMES
 from protome.files import write_atomically
 from protome.fit.methods import Method, method
-from protome.fit.reconstruct import FIT_PRESETS, FitConfig, fit_head
+from protome.fit.reconstruct import FIT_PRESETS, FitConfig, fit_head, roomy
 from protome.geometry.align import align_landmarks
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import rotation_from_vector
@@ -39,7 +39,8 @@ from protome.units import UNIT_MM
 NOISES = ((0.0, 0.0), (0.25, 1.0), (0.5, 2.0), (1.0, 4.0))
 """Levels of camera noise: standard deviations of rotations in degrees and of positions in millimetres."""
 MEAN = "mean head"
-RESOLUTION = 200
+RESOLUTION = 230
+"""Cells along the longest side of a fitted head's space, 60 cm."""
 SAMPLES = 12_000
 
 
@@ -111,7 +112,7 @@ def measure(case: Case, scenes: Path, out: Path, meshes: dict[str, Path]) -> Acc
 
 def score_mean_head(prior: Prior, truth: H3dsScene) -> Accuracy:
     """Measure the prior's mean head, which saw no photo."""
-    mesh = extract_mesh(prior.bind(prior.mean()), prior.bounds, RESOLUTION).scaled(UNIT_MM)
+    mesh = extract_mesh(prior.bind(prior.mean()), roomy(prior.bounds), RESOLUTION).scaled(UNIT_MM)
     return score(mesh, truth, prior.landmarks.double().numpy() * UNIT_MM, 0.0)
 
 
@@ -131,7 +132,7 @@ def fit_and_score(
     fit = fit_head(scene, prior, config, shared_frame=True, seed=seed, guess=guess, quiet=True)
     seconds = time.process_time() - began
     world_from_head = fit.head_from_world[0].inverse()
-    mesh = extract_mesh(fit.bind(), prior.bounds, RESOLUTION).transformed(world_from_head)
+    mesh = extract_mesh(fit.bind(), fit.bounds, RESOLUTION).transformed(world_from_head)
     # Where the views leave something open, as one view does the depth, the start is where the fit has put the face.
     landmarks = world_from_head.apply(prior.landmarks).double().numpy()
     return mesh, score(mesh, truth, landmarks, seconds)

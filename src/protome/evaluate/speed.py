@@ -103,7 +103,7 @@ def benchmark_speed(
             if prior.bounds.is_cuda:
                 torch.cuda.synchronize()
             seconds = time.perf_counter() - began
-            mesh = _in_head_frame(extract_mesh(fit.bind(), fit.bounds, resolution), fit.head_from_world[0])
+            mesh = _in_head_frame(extract_mesh(fit.bind(), prior.bounds, resolution), fit.head_from_world[0])
             found = compare(mesh, truth, nose_tip=nose)
             steps = config.latent_steps + shape_steps(config, views)
             first = rows[0].seconds if rows else seconds
