@@ -43,6 +43,8 @@ from protome.units import UNIT_MM
 MAX_PHOTOS = 32
 RESOLUTIONS = {"draft": 184, "standard": 332, "fine": 443}
 """Cells along the longest side of the space that holds a head (60 cm): about 3.3, 1.8 and 1.4 mm."""
+_MARGIN = 0.05
+"""Around the head in the preview, as a share of its extent on each side."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ class Head:
     def _save_preview(self, path: Path) -> None:
         placed = self.fit.head_from_world[0]
         inner = self.mesh.scaled(1 / UNIT_MM)
-        extent = torch.from_numpy(np.stack([inner.vertices.min(0), inner.vertices.max(0)])).float()
+        corners = np.stack([inner.vertices.min(0), inner.vertices.max(0)])
+        extent = torch.from_numpy(corners + _MARGIN * np.diff(corners, axis=0) * [[-1.0], [1.0]]).float()
         view = head_window(self.scene.views[0], placed, extent, 768)
         camera = view.camera.transformed(placed)
         sheet = preview_sheet(inner, self.fit.bind(), extent, view.image, camera)
