@@ -107,7 +107,7 @@ def test_a_known_distance_gives_a_head_its_size() -> None:
     found = []
     for start in (guess, sized):
         fit = fit_head(located, person.prior, config, shared_frame=True, guess=start, quiet=True)
-        found.append(width(extract_mesh(fit.bind(), fit.bounds, 96).vertices))
+        found.append(width(extract_mesh(fit.bind(), person.prior.bounds, 96).vertices))
     true = width(person.mesh.vertices)
     assert found[0] == pytest.approx(true, rel=0.015)
     assert found[1] == pytest.approx(larger * true, rel=0.015)
