@@ -410,7 +410,7 @@ def roomy(bounds: Float[Tensor, "2 3"]) -> Float[Tensor, "2 3"]:
     """Return the space that a fitted head may fill: photos move shoulders out of the prior's volume, not the cut below.
 
     A fit scales the head and turns it by its face, and what hangs beside the face goes where it must. Cut at the sides
-    of the prior's volume, the benchmark's heads missed up to 27 mm of their arms.
+    of the prior's volume, the benchmark's heads lacked up to 18 mm of their arms.
     """
     beside = bounds.new_tensor([_BESIDE, 0.0, _BESIDE])
     return torch.stack([bounds[0] - beside, bounds[1] + beside])
