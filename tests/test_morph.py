@@ -73,6 +73,14 @@ def test_a_fitted_and_a_random_head_meet_in_finer_colours() -> None:
                 torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
 
 
+def test_the_space_of_a_morph_holds_both_heads() -> None:
+    prior = small_prior()
+    first, second = random_head(prior, 1), _fitted(prior, 2)
+    wide, tall = torch.tensor([[-0.2, 0, 0], [0.1, 0, 0]]), torch.tensor([[0, -0.3, 0], [0, 0, 0.4]])
+    found = morph(replace(first, bounds=prior.bounds + wide), replace(second, bounds=prior.bounds + tall), 0.5, 0.5)
+    torch.testing.assert_close(found.bounds, prior.bounds + wide + tall)
+
+
 @pytest.mark.parametrize("pair", ["random", "fitted"])
 def test_shape_and_appearance_go_their_own_ways(pair: str) -> None:
     first, second = _pairs()[pair]

@@ -39,7 +39,7 @@ class Meshed:
 
     @staticmethod
     def of(head: FittedHead, resolution: int) -> Meshed:
-        """Extract the surface; `resolution` counts cells along the longest side of the modelled volume."""
+        """Extract the surface; `resolution` counts cells along the longest side of the head's space."""
         return Meshed(
             head, extract_mesh(head.field.bind(head.code.shape, head.code.appearance), head.bounds, resolution)
         )

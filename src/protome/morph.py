@@ -51,7 +51,10 @@ def morph(first: FittedHead, second: FittedHead, shape: float, appearance: float
         {key: _between(key, value, there[key], shape, appearance) for key, value in one.state_dict().items()}
     )
     code = interpolate(first.code, second.code, shape, appearance)
-    return FittedHead(field.to(one.centre).requires_grad_(False), code, first.bounds)
+    # A fitted head's space is wider than the prior's own.
+    low, high = torch.stack([first.bounds, second.bounds.to(first.bounds)]).unbind(1)
+    bounds = torch.stack([low.amin(0), high.amax(0)])
+    return FittedHead(field.to(one.centre).requires_grad_(False), code, bounds)
 
 
 def _widened(field: HeadField, frequencies: int) -> HeadField:

@@ -95,8 +95,8 @@ class Head:
     def _save_preview(self, path: Path) -> None:
         placed = self.fit.head_from_world[0]
         inner = self.mesh.scaled(1 / UNIT_MM)
-        corners = np.stack([inner.vertices.min(0), inner.vertices.max(0)])
-        extent = torch.from_numpy(corners + _MARGIN * np.diff(corners, axis=0) * [[-1.0], [1.0]]).float()
+        margin = _MARGIN * np.diff(inner.bounds, axis=0) * [[-1.0], [1.0]]
+        extent = torch.from_numpy(inner.bounds + margin).float()
         view = head_window(self.scene.views[0], placed, extent, 768)
         camera = view.camera.transformed(placed)
         sheet = preview_sheet(inner, self.fit.bind(), extent, view.image, camera)

@@ -174,7 +174,7 @@ def _save(path: Path, field: HeadField, own: dict[str, Tensor], kind: str) -> No
 def save_head(
     path: Path, field: HeadField, code: HeadCode, bounds: Float[Tensor, "2 3"], placements: Sequence[Tensor]
 ) -> None:
-    """Write one fitted head as safetensors: weights, latents, modelled volume and 4x4 maps from its world."""
+    """Write one fitted head as safetensors: weights, latents, the space that holds it and 4x4 maps from its world."""
     own = {"code_shape": code.shape, "code_appearance": code.appearance, "bounds": bounds}
     own["head_from_world"] = torch.stack(list(placements))
     _save(path, field, own, _HEAD_FORMAT)
@@ -216,7 +216,7 @@ class FittedHead:
     """The prior's field, adapted to this head."""
     code: HeadCode
     bounds: Float[Tensor, "2 3"]
-    """Lower and upper corner of the modelled volume, inner units."""
+    """Lower and upper corner of the space that holds it, inner units."""
 
 
 def load_fitted(path: str | Path) -> FittedHead:
@@ -230,7 +230,7 @@ def load_fitted(path: str | Path) -> FittedHead:
 
 
 def load_head(path: str | Path) -> tuple[Field, Float[Tensor, "2 3"]]:
-    """Read a head saved as `field.safetensors` and return its field and the modelled volume.
+    """Read a head saved as `field.safetensors` and return its field and the space that holds it.
 
     Raises:
         InputError: the file is missing or is no fitted head.

@@ -317,7 +317,7 @@ def pictures(plan: Plan, results: Results, scenes: Path, out: Path, size: int = 
         truth = read_scene(scenes / subject).head
         turn, middle = upright(truth.landmarks), truth.points(("nose_tip",), "")[0]
         standing = Mesh((truth.mesh.vertices - middle) @ turn.T, truth.mesh.faces)
-        bounds = np.stack([standing.vertices.min(0), standing.vertices.max(0)])
+        bounds = standing.bounds
         tiles = [square(read_h3ds(scenes / subject, ["1"])[0].image.numpy(), size)]
         tiles += _tiles(standing, bounds, size, coloured=False)
         for views in plan.views[:3]:

@@ -56,7 +56,7 @@ class Around:
         near, far = config.points // 2, config.points // 3
         on = _on_surface(face, near + far, rng)
         reach = np.concatenate([np.full(near, 2.0 / UNIT_MM), np.full(far, 8.0 / UNIT_MM)])
-        box = np.stack([face.vertices.min(0), face.vertices.max(0)]) + np.array([[-1.0], [1.0]]) * 20.0 / UNIT_MM
+        box = face.bounds + np.array([[-1.0], [1.0]]) * 20.0 / UNIT_MM
         points = np.concatenate(
             [
                 on + rng.normal(size=on.shape) * reach[:, None],

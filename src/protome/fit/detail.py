@@ -107,7 +107,7 @@ def fit_detail(
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     device = pixels.depth.device
-    middle = torch.from_numpy((face.vertices.min(0) + face.vertices.max(0)) / 2).float()
+    middle = torch.from_numpy(face.bounds.sum(0) / 2).float()
     networks = DetailField(config.networks, middle).to(device)
     around = Around.of(face, config.coarse, seed).to(device)
     missed = fit_coarse(networks, around, config.coarse, generator, quiet=quiet)

@@ -43,6 +43,11 @@ class Mesh:
         """Return the mesh with all lengths multiplied by a factor."""
         return replace(self, vertices=self.vertices * factor)
 
+    @property
+    def bounds(self) -> Float[np.ndarray, "2 3"]:
+        """Lower and upper corner of the box that holds all vertices."""
+        return np.stack([self.vertices.min(0), self.vertices.max(0)])
+
     def largest_component(self) -> Mesh:
         """Return the connected part with the most faces."""
         groups = trimesh.graph.connected_component_labels(

@@ -97,7 +97,7 @@ def write_h3ds(folder: str | Path, views: Sequence[View], truth: Truth) -> None:
     for number, view in enumerate(views):
         write_picture(folder / "image" / f"img_{number:04d}.jpg", view.image)
         write_picture(folder / "mask" / f"mask_{number:04d}.png", view.mask)
-    middle = (truth.mesh.vertices.min(0) + truth.mesh.vertices.max(0)) / 2
+    middle = truth.mesh.bounds.sum(0) / 2
     radius = float(np.linalg.norm(truth.mesh.vertices - middle, axis=1).max())
     ball = Similarity(torch.eye(3).double(), torch.from_numpy(middle).double(), torch.tensor(radius).double())
     write_cameras(folder, [view.camera for view in views], ball)
