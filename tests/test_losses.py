@@ -133,12 +133,11 @@ def test_mask_sharpness_doubles_and_the_rate_halves_at_idrs_epochs() -> None:
 PIVOT = torch.tensor([0.1, -0.2, -0.4])
 
 
-def _placement(frames: int, with_scale: bool = True) -> Placement:
-    placement = Placement(frames, PIVOT, with_scale)
+def _placement(frames: int) -> Placement:
+    placement = Placement(frames, PIVOT)
     with torch.no_grad():
         placement.rotation.normal_(std=0.5)
         placement.shift.normal_(std=0.2)
-        placement.log_scale.normal_(std=0.3)
     return placement
 
 
@@ -147,7 +146,7 @@ def _rays(count: int) -> Rays:
 
 
 def test_placement_starts_as_the_identity() -> None:
-    placement, rays, points = Placement(2, PIVOT, True), _rays(5), torch.randn(4, 3)
+    placement, rays, points = Placement(2, PIVOT), _rays(5), torch.randn(4, 3)
     moved = placement.move(rays, torch.tensor([0, 1, 0, 1, 1]))
     torch.testing.assert_close(moved.origins, rays.origins)
     torch.testing.assert_close(moved.directions, rays.directions)
@@ -156,7 +155,7 @@ def test_placement_starts_as_the_identity() -> None:
 
 def test_a_held_direction_is_not_moved_along() -> None:
     ahead = torch.nn.functional.normalize(torch.tensor([0.2, -0.1, -1.0]), dim=0)
-    placement = Placement(1, PIVOT, False, ahead)
+    placement = Placement(1, PIVOT, ahead)
     with torch.no_grad():
         placement.shift.copy_(torch.tensor([[0.3, 0.1, -0.7]]))
     moved = placement.frame(0).apply(PIVOT) - PIVOT
@@ -176,9 +175,7 @@ def test_points_of_a_moved_ray_are_the_moved_points(frames: int) -> None:
     torch.testing.assert_close(moved.directions.norm(dim=1), torch.ones(9))
     for ray in range(9):
         frame = placement.frame(int(view[ray]) if frames > 1 else 0)
-        # Lengths along the ray grow with the scale, directions stay of unit length.
-        own = moved.origins[ray] + frame.scale * depth[ray] * moved.directions[ray]
-        torch.testing.assert_close(own, frame.apply(rays.at(depth)[ray]))
+        torch.testing.assert_close(moved.at(depth)[ray], frame.apply(rays.at(depth)[ray]))
 
 
 def test_a_moved_ray_meets_the_moved_sphere_where_it_met_the_sphere() -> None:
@@ -192,29 +189,18 @@ def test_a_moved_ray_meets_the_moved_sphere_where_it_met_the_sphere() -> None:
 
     frame, moved = placement.frame(0), placement.move(rays, torch.zeros(2, dtype=torch.long))
     before = rays.at(depth(rays, centre, torch.tensor(0.5)))
-    after = moved.at(depth(moved, frame.apply(centre), 0.5 * frame.scale))
+    after = moved.at(depth(moved, frame.apply(centre), torch.tensor(0.5)))
     torch.testing.assert_close(after, frame.apply(before))
 
 
-def test_placement_turns_and_grows_about_its_pivot() -> None:
+def test_placement_turns_about_its_pivot_and_keeps_sizes() -> None:
     placement = _placement(1)
     with torch.no_grad():
         placement.shift.zero_()
     frame, offset = placement.frame(0), torch.tensor([[0.3, -0.1, 0.2]])
     torch.testing.assert_close(frame.apply(PIVOT), PIVOT)
     stretch = (frame.apply(PIVOT + offset) - PIVOT).norm() / offset.norm()
-    torch.testing.assert_close(stretch, placement.log_scale[0].exp())
-    assert abs(float(stretch.detach()) - 1) > 0.01
-
-
-def test_scale_is_learned_only_where_asked() -> None:
-    rays, view = _rays(4), torch.zeros(4, dtype=torch.long)
-    for with_scale in (True, False):
-        placement = _placement(1, with_scale)
-        placement.move(rays, view).origins.square().sum().backward()
-        assert placement.rotation.grad is not None
-        assert placement.shift.grad is not None
-        assert (placement.log_scale.grad is not None) == with_scale
+    torch.testing.assert_close(stretch, torch.ones(()))
 
 
 # Pixels

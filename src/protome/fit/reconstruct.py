@@ -266,10 +266,10 @@ def _baked(prior: Prior, tracing: TracingConfig) -> SdfGrid | None:
 def _placement(scene: Scene, head: HeadField, shared_frame: bool) -> Placement:
     views = len(scene.views)
     if views > 1:
-        return Placement(1 if shared_frame else views, head.centre, shared_frame)
+        return Placement(1 if shared_frame else views, head.centre)
     camera = scene.views[0].camera.transformed(scene.head_from_world)
     ahead = torch.nn.functional.normalize(camera.T_world_camera[:3, 2], dim=0).to(head.centre)
-    return Placement(1, head.centre, False, ahead)
+    return Placement(1, head.centre, ahead)
 
 
 def shape_steps(config: FitConfig, views: int) -> int:
@@ -337,7 +337,7 @@ def fit_head(
     """Fit a prior to a scene.
 
     `shared_frame` says that the views' cameras are known in one frame (a posed scene): then one correction
-    moves the head in that frame, with its scale from two views up. Otherwise each photo has its own. The schedule is
+    moves the head in that frame. Otherwise each photo has its own. The schedule is
     made of shares of the run, so that a budget scales all of it; one in seconds is not reproducible from the seed.
     With a `guess` the fit starts from it, and is held to it as far as it is sure.
     """
@@ -420,7 +420,7 @@ def _optimiser(fit: _Fit) -> torch.optim.Adam:
     """Return a fresh optimiser of all that moves in the current phase."""
     config, head = fit.config, fit.head
     moved = [([fit.shape.amount, fit.appearance.amount], config.latent_rate)]
-    moved.append(([value for value in fit.placement.parameters() if value.requires_grad], config.placement_rate))
+    moved.append((list(fit.placement.parameters()), config.placement_rate))
     for corrections in (fit.cameras, fit.exposure):
         if corrections is not None:
             moved.append((list(corrections.parameters()), config.nuisance_rate))
