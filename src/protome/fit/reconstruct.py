@@ -338,8 +338,8 @@ def fit_head(
 
     `shared_frame` says that the views' cameras are known in one frame (a posed scene): then one correction moves the
     head in that frame. Otherwise each photo has its own. The schedule is made of shares of the run, so that a budget
-    scales all of it; one in seconds is not reproducible from the seed. With a `guess`
-    the fit starts from it, and is held to it as far as it is sure.
+    scales all of it; one in seconds is not reproducible from the seed. With a `guess` the fit starts from it, and is
+    held to it as far as it is sure.
     """
     device = prior.bounds.device
     generator = torch.Generator().manual_seed(seed)
