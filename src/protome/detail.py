@@ -32,7 +32,7 @@ from protome.morphable.face import NOW_LANDMARKS, face_triangles, part
 from protome.morphable.fit import LandmarkFit, Sighting, fit_landmarks
 from protome.morphable.model import MorphableModel, yaw_degrees
 from protome.progress import progress
-from protome.render.cast import cast
+from protome.render.cast import cast, interpolate, openness
 from protome.scene import View
 from protome.units import UNIT_MM
 
@@ -44,6 +44,8 @@ UNSURE_TURNED = 40.0
 """Degrees from which on so little of the far cheek is seen that its detail is the model's."""
 DARKEST = 0.6
 """Of the skin's median brightness; what is darker is hair on the forehead, a nostril or a cast shadow, not shading."""
+OPEN = 0.88
+"""Share of the sky that skin must see on the coarse face: less, and the face's own shade is taken for slopes."""
 LEAST_SKIN = 400
 """Pixels of skin below which there is no detail to be found."""
 
@@ -227,7 +229,9 @@ def face_pixels(window: View, coarse: CoarseFace) -> FacePixels:
     """
     camera = window.camera.to(torch.float32).transformed(Similarity.scaling(1 / UNIT_MM))
     # What lies before the face hides it: the whole head is asked, and the face's triangles are kept.
-    hits = cast(coarse.dense.scaled(1 / UNIT_MM), camera)
+    head = coarse.dense.scaled(1 / UNIT_MM)
+    assert head.normals is not None
+    hits = cast(head, camera)
     seen = torch.from_numpy(coarse.face)[hits.faces]
     pixel, points = hits.pixel[seen], hits.points[seen]
     rays = camera.rays()
@@ -239,6 +243,8 @@ def face_pixels(window: View, coarse: CoarseFace) -> FacePixels:
     brightness = window.image.mean(2).reshape(-1)
     if bool(skin.any()):
         skin = skin & (brightness > DARKEST * brightness[skin].median())
-    if int(skin[pixel].sum()) < LEAST_SKIN:
+    normals = torch.nn.functional.normalize(interpolate(head.normals, head, hits)[seen], dim=1)
+    told = skin[pixel] & (openness(head, points, normals) > OPEN)
+    if int(told.sum()) < LEAST_SKIN:
         raise InputError(f"{window.name} shows too little skin for detail: give a photo with a larger, unhidden face")
-    return FacePixels(own, window.image.reshape(-1, 3)[pixel], (points - own.origins).norm(dim=1), skin[pixel])
+    return FacePixels(own, window.image.reshape(-1, 3)[pixel], (points - own.origins).norm(dim=1), told)

@@ -15,6 +15,9 @@ from trimesh.triangles import points_to_barycentric
 from protome.geometry.camera import Camera
 from protome.geometry.mesh import Mesh
 
+_LIFT = 1e-3
+"""Of the mesh's size: how far off the surface rays start that leave it."""
+
 
 @dataclass(frozen=True)
 class MeshHits:
@@ -52,3 +55,23 @@ def interpolate(values: Float[np.ndarray, "v c"], mesh: Mesh, hits: MeshHits) ->
     """Return values given at the mesh's vertices at the points that are seen."""
     corners = torch.from_numpy(values).float()[torch.from_numpy(mesh.faces)[hits.faces]]
     return (corners * hits.weights[..., None]).sum(1)
+
+
+def openness(
+    mesh: Mesh, points: Float[Tensor, "k 3"], normals: Float[Tensor, "k 3"], rays: int = 64
+) -> Float[Tensor, "k"]:
+    """Return the share of an even sky's light that the mesh lets through to points on it.
+
+    1 on a plane, 0.5 beside a high wall; the sky's parts count by their cosine with the unit normal.
+    """
+    # A normal and a point of the unit ball's surface add up to a direction spread by the cosine (Malley's method).
+    step = (np.arange(rays) + 0.5) / rays
+    turn, height = np.pi * (1 + 5**0.5) * np.arange(rays), 1 - 2 * step
+    ball = np.stack([np.cos(turn) * np.sin(np.arccos(height)), np.sin(turn) * np.sin(np.arccos(height)), height], 1)
+    caster = RayMeshIntersector(Trimesh(mesh.vertices, mesh.faces, process=False))
+    up = normals.double().numpy()
+    starts = points.double().numpy() + _LIFT * float(np.ptp(mesh.bounds, axis=0).max()) * up
+    free = np.zeros(len(points))
+    for way in ball:
+        free += ~caster.intersects_any(starts, up + way)
+    return torch.from_numpy(free / rays).float()
