@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 import protome.detail
-from detail import height_along_rays
+from detail import LEAST_MM, Missed, height_along_rays
 from patches import cap, lit, plane, ridge
 from protome.capture.skin import eyes_closed, skin_mask
 from protome.detail import CoarseFace, recover_detail
@@ -118,6 +118,20 @@ def test_presets_cut_what_they_say(preset: str) -> None:
     }[preset]  # fmt: skip
 
 
+def test_one_law_of_shading_holds_for_all_places() -> None:
+    field = doubled()
+    torch.nn.init.normal_(field.renderer.paint.last.weight)
+    assert field.renderer.shade is not None
+    torch.nn.init.normal_(field.renderer.shade.last.weight)
+    points, normals, views = torch.nn.functional.normalize(torch.randn(3, 9, 3).double(), dim=-1).unbind(0)
+    feature = torch.randn(9, SMALL.features).double()
+    turned = field.colour(points, normals.flip(0), views, feature) / field.colour(points, normals, views, feature)
+    here = [one[:1].expand(9, -1) for one in (points, views, feature)]
+    once = field.colour(here[0], normals.flip(0), *here[1:]) / field.colour(here[0], normals, *here[1:])
+    torch.testing.assert_close(once, turned)
+    assert float((turned.detach() - 1).abs().max()) > 0.01
+
+
 def test_a_pixels_derivative_by_the_weights_is_that_of_finite_differences() -> None:
     field = doubled()
     camera = Camera.look_at(torch.tensor([0.0, 0.0, 2.0]).double(), torch.zeros(3).double(), 40.0, 8, 8)
@@ -136,7 +150,7 @@ def test_a_pixels_derivative_by_the_weights_is_that_of_finite_differences() -> N
         at = field.surface(points)
         return field.colour(points, at.normals, rays.directions, at.feature).sum()
 
-    for weight in (field.geometry.hidden[0].weight, field.geometry.last.bias, field.renderer.first.weight):
+    for weight in (field.geometry.hidden[0].weight, field.geometry.last.bias, field.renderer.paint.first.weight):
         (found,) = torch.autograd.grad(pixel(True), weight)
         place = int(found.abs().argmax())
         step, values = 1e-5, []
@@ -300,6 +314,22 @@ def test_heights_are_compared_where_the_same_ray_passes() -> None:
     points = np.array([[0.4, 0.2, -1.0], [-0.8, 0.1, -1.0], [0.4, 0.0, 0.0]])
     found = height_along_rays(face, view, points)  # type: ignore[arg-type]
     np.testing.assert_allclose(found, [0.3, -0.6, 0.4], atol=1e-6)
+
+
+def test_what_is_wider_than_a_centimetre_does_not_count() -> None:
+    flat = plane(161, 40.0)
+    x, y = flat.vertices[:, 0], flat.vertices[:, 1]
+    groove = -0.8 * np.exp(-((x / 2) ** 2) - (y / 15) ** 4)
+    person = SimpleNamespace(truth=flat, height=groove)
+    seen = np.ones(len(groove), bool)
+    coarse, half, tilted = (Missed.of(person, seen, height) for height in (0 * x, groove / 2, groove + 0.05 * x + 2))  # type: ignore[arg-type]
+    assert coarse.folds > coarse.all > 0.1
+    assert half.all == pytest.approx(coarse.all / 2)
+    assert half.folds == pytest.approx(coarse.folds / 2)
+    assert tilted.all < 0.03 * coarse.all
+    # What lies beside the groove tells how deep it is.
+    sunk = np.where(np.abs(groove) > LEAST_MM, groove, 1.0)
+    assert Missed.of(person, seen, sunk).all > 0.5  # type: ignore[arg-type]
 
 
 # Photos

@@ -227,7 +227,7 @@ def test_the_middle_of_a_well_sees_the_sky_through_its_rim(depth: float) -> None
     after, up, middle = (here + 1) % 256, here + 256, np.full(256, 512)
     walls = [np.stack([here, after, up], 1), np.stack([after, (here + 1) % 256 + 256, up], 1)]
     well = Mesh(
-        np.concatenate([floor, floor + [0, 0, depth], [[0.0, 0.0, 0.0]]]),
+        np.concatenate([floor, floor + np.array([0.0, 0.0, depth]), [[0.0, 0.0, 0.0]]]),
         np.concatenate([*walls, np.stack([middle, here, after], 1)]),
     )
     seen = openness(well, torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]]), rays=2000)

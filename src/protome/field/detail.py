@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -30,6 +31,8 @@ class DetailFieldConfig:
     """Length of the feature (gamma)."""
     renderer_width: int = 96
     renderer_depth: int = 3
+    shade_width: int = 32
+    shade_depth: int = 2
     renderer_frequencies: int = 4
     """Of the point that the colour depends on: fewer, so that what is fine in a photo is left to the shape."""
     view_frequencies: int = 1
@@ -37,6 +40,27 @@ class DetailFieldConfig:
     """Whether the renderer sees the feature."""
     normal: bool = True
     """Whether the renderer sees the normal."""
+
+
+class PaintedShade(nn.Module):
+    """g = exp(paint(PE(x), PE(v), gamma) + shade(n)): one law of shading for the whole face, and its colours.
+
+    A network that sees place and normal together learns a law of its own for each place; there a photo shows one
+    normal, and a wrong slope is as good as a darker skin.
+    """
+
+    def __init__(self, config: DetailFieldConfig, inputs: int) -> None:
+        super().__init__()
+        self.paint = Mlp(inputs, 3, config.renderer_width, config.renderer_depth)
+        self.shade = Mlp(3, 1, config.shade_width, config.shade_depth) if config.normal else None
+        for part in filter(None, (self.paint, self.shade)):
+            initialise_small(part, 0.03)
+        nn.init.constant_(self.paint.last.bias, math.log(0.5))  # type: ignore[arg-type]
+
+    def forward(self, normals: Float[Tensor, "n 3"], seen: Float[Tensor, "n i"]) -> Float[Tensor, "n 3"]:
+        """Return RGB, 0 and more."""
+        paint: Tensor = self.paint(seen[None])[0]
+        return torch.exp(paint if self.shade is None else paint + self.shade(normals[None])[0])
 
 
 class DetailField(nn.Module):
@@ -53,10 +77,9 @@ class DetailField(nn.Module):
         self.around = Encoding(config.frequencies)
         self.spot, self.facing = Encoding(config.renderer_frequencies), Encoding(config.view_frequencies)
         self.geometry = Mlp(self.around.width, 1 + config.features, config.width, config.depth)
-        inputs = self.spot.width + self.facing.width + 3 * config.normal + config.features * config.feature
-        self.renderer = Mlp(inputs, 3, config.renderer_width, config.renderer_depth)
         initialise_sphere(self.geometry, 0.8)
-        initialise_small(self.renderer, 0.03)
+        seen = self.spot.width + self.facing.width + config.features * config.feature
+        self.renderer = PaintedShade(config, seen)
         self._start_waves()
 
     def _start_waves(self) -> None:
@@ -96,10 +119,10 @@ class DetailField(nn.Module):
         views: Float[Tensor, "n 3"],
         features: Float[Tensor, "n k"],
     ) -> Float[Tensor, "n 3"]:
-        """Return RGB in [0, 1]; what the configuration switches off has no influence."""
+        """Return RGB, 0 and more; what the configuration switches off has no influence."""
         seen = [self.spot(self._local(points)[0]).value, self.facing(views).value]
-        seen += [normals] * self.config.normal + [features] * self.config.feature
-        return torch.sigmoid(self.renderer(torch.cat(seen, -1)[None]))[0]
+        colours: Tensor = self.renderer(normals, torch.cat(seen + [features] * self.config.feature, -1))
+        return colours
 
     def crossing(self) -> SurfaceFn:
         """Return a `SurfaceFn` for `hit_points`, which wants the distance alone to be differentiable: half the work."""

@@ -53,7 +53,7 @@ def cast(mesh: Mesh, camera: Camera) -> MeshHits:
 
 def interpolate(values: Float[np.ndarray, "v c"], mesh: Mesh, hits: MeshHits) -> Float[Tensor, "k c"]:
     """Return values given at the mesh's vertices at the points that are seen."""
-    corners = torch.from_numpy(values).float()[torch.from_numpy(mesh.faces)[hits.faces]]
+    corners = torch.tensor(values, dtype=torch.float32)[torch.tensor(mesh.faces)[hits.faces]]
     return (corners * hits.weights[..., None]).sum(1)
 
 
