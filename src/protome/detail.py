@@ -244,7 +244,8 @@ def face_pixels(window: View, coarse: CoarseFace) -> FacePixels:
     if bool(skin.any()):
         skin = skin & (brightness > DARKEST * brightness[skin].median())
     normals = torch.nn.functional.normalize(interpolate(head.normals, head, hits)[seen], dim=1)
-    told = skin[pixel] & (openness(head, points, normals) > OPEN)
+    told = skin[pixel]
+    told[told.clone()] = openness(head, points[told], normals[told]) > OPEN
     if int(told.sum()) < LEAST_SKIN:
         raise InputError(f"{window.name} shows too little skin for detail: give a photo with a larger, unhidden face")
     return FacePixels(own, window.image.reshape(-1, 3)[pixel], (points - own.origins).norm(dim=1), told)

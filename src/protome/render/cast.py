@@ -65,9 +65,9 @@ def openness(
     1 on a plane, 0.5 beside a high wall; the sky's parts count by their cosine with the unit normal.
     """
     # A normal and a point of the unit ball's surface add up to a direction spread by the cosine (Malley's method).
-    step = (np.arange(rays) + 0.5) / rays
-    turn, height = np.pi * (1 + 5**0.5) * np.arange(rays), 1 - 2 * step
-    ball = np.stack([np.cos(turn) * np.sin(np.arccos(height)), np.sin(turn) * np.sin(np.arccos(height)), height], 1)
+    turn, height = np.pi * (1 + 5**0.5) * np.arange(rays), 1 - 2 * (np.arange(rays) + 0.5) / rays
+    flat = np.sqrt(1 - height**2)
+    ball = np.stack([flat * np.cos(turn), flat * np.sin(turn), height], 1)
     caster = RayMeshIntersector(Trimesh(mesh.vertices, mesh.faces, process=False))
     up = normals.double().numpy()
     starts = points.double().numpy() + _LIFT * float(np.ptp(mesh.bounds, axis=0).max()) * up
