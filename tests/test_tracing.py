@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -13,12 +13,14 @@ from protome.field.analytic import sphere
 from protome.field.field import SdfFn
 from protome.field.grid import SdfGrid
 from protome.fit.pixels import pixel_table
-from protome.fit.reconstruct import FitConfig, new_fit, step_losses
+from protome.fit.reconstruct import FitConfig, _Fit, new_fit, step_losses
 from protome.fit.schedule import background_share
 from protome.fit.tracing import HeadTracer, TracingConfig
 from protome.geometry.camera import Camera, Rays
 from protome.render.cache import SdfCache
 from protome.render.trace import Trace, box_span, parallel_tracer
+from protome.scene import Scene
+from protome.units import UNIT_MM
 
 BOUNDS = torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])
 BALL = sphere((0.1, 0.0, 0.0), 0.5)
@@ -108,37 +110,66 @@ TRACERS = {
 }
 
 
+def _new_fit(scene: Scene, name: str) -> _Fit:
+    tracing = TracingConfig(baked_mm=3.0 if name == "baked" else 0.0)
+    fit = new_fit(scene, PERSON.prior, FitConfig(tracing=tracing), shared_frame=True, seed=3)
+    fit.tracer = TRACERS[name]
+    return fit
+
+
+def _alike(trace: Trace, naive: Trace) -> Tensor:
+    """Return whether both hit, or pass, within two millimetres of the same place, per ray.
+
+    A ray that comes within a tolerance of the surface is a hit to one tracer and a miss to another, and a ray that
+    passes two slopes equally near has two lowest points: either's loss is right, and their gradients have nothing
+    in common. Such rays are few, and which ones they are is a matter of rounding. Far from the surface, where the
+    loss is flat, the place does not matter.
+    """
+    near = (trace.depth - naive.depth).abs() < 2 / UNIT_MM
+    return (trace.hit == naive.hit) & (near | (naive.lowest > 20 / UNIT_MM))
+
+
+@dataclass(frozen=True)
+class _Found:
+    same_hits: float
+    """Share of the rays that hit where the naive way hits and miss where it misses."""
+    terms: dict[str, float]
+    """Loss terms of the rays that every tracer traces alike."""
+    slope: Tensor
+    """Their gradient in the latents and the place."""
+
+
 @pytest.fixture(scope="module")
-def found() -> dict[str, tuple[dict[str, float], Tensor]]:
-    """Loss terms and their gradient in the latents and the place, of the same rays, by every tracer."""
-    scene, found = photograph(PERSON, (0.0, 50.0), 96, some_world()), {}
-    for name, tracer in TRACERS.items():
-        tracing = TracingConfig(baked_mm=3.0 if name == "baked" else 0.0)
-        fit = new_fit(scene, PERSON.prior, FitConfig(tracing=tracing), shared_frame=True, seed=3)
-        fit.tracer = tracer
-        batch = pixel_table(scene, MODELLED, 96).draw(1500, torch.Generator().manual_seed(2))
-        terms = step_losses(fit, batch, 100.0, torch.Generator().manual_seed(0))
+def found() -> dict[str, _Found]:
+    """What every tracer finds on the same rays."""
+    scene = photograph(PERSON, (0.0, 50.0), 96, some_world())
+    batch = pixel_table(scene, MODELLED, 96).draw(1500, torch.Generator().manual_seed(2))
+    fits = {name: _new_fit(scene, name) for name in TRACERS}
+    traces = {name: fit.tracer(fit.bind().search, fit.rays(batch)) for name, fit in fits.items()}
+    naive = traces["naive"]
+    alike = batch[torch.stack([_alike(trace, naive) for trace in traces.values()]).all(0)]
+    assert len(alike) > 0.8 * len(batch)
+    found = {}
+    for name, fit in fits.items():
+        terms = step_losses(fit, alike, 100.0, torch.Generator().manual_seed(0))
         torch.stack(list(terms.values())).sum().backward()
         slope = torch.cat([fit.shape.amount.grad, fit.appearance.amount.grad, fit.placement.shift.grad[0]])
-        found[name] = {key: float(value.detach()) for key, value in terms.items()}, slope
+        same_hits = float((traces[name].hit == naive.hit).float().mean())
+        found[name] = _Found(same_hits, {key: float(value.detach()) for key, value in terms.items()}, slope)
     return found
 
 
 @pytest.mark.parametrize("name", ["sphere", "parallel", "guided", "baked", "cached"])
-def test_spared_work_changes_neither_losses_nor_gradients(
-    name: str, found: dict[str, tuple[dict[str, float], Tensor]]
-) -> None:
-    naive, slope = found["naive"]
-    terms, other = found[name]
+def test_spared_work_changes_neither_losses_nor_gradients(name: str, found: dict[str, _Found]) -> None:
+    naive, own = found["naive"], found[name]
     # The sphere tracer gives up on some rays along the outline.
-    allowed = 0.04 if name == "sphere" else 0.01
-    for key, value in naive.items():
-        assert terms[key] == pytest.approx(value, rel=allowed, abs=1e-4), key
-    # The direction is the same; a single ray that grazes the surface can hold a tenth of the gradient's length, and
-    # where along such rays the baked head comes nearest is a matter of tenths of a millimetre.
+    assert own.same_hits > (0.98 if name == "sphere" else 0.995)
+    assert own.terms == pytest.approx(naive.terms, rel=0.005, abs=1e-4)
+    # A single ray that grazes the surface can hold a tenth of the gradient's length, and where along such rays the
+    # baked head comes nearest is a matter of tenths of a millimetre.
     alike = 0.97 if name == "baked" else 0.99
-    assert float(torch.nn.functional.cosine_similarity(slope, other, dim=0)) > alike
-    assert float(other.norm() / slope.norm()) == pytest.approx(1, abs=0.3 if name == "baked" else 0.2)
+    assert float(torch.nn.functional.cosine_similarity(naive.slope, own.slope, dim=0)) > alike
+    assert float(own.slope.norm() / naive.slope.norm()) == pytest.approx(1, abs=0.15 if name == "baked" else 0.1)
 
 
 def test_a_guided_fit_asks_the_field_less_and_renews_its_grid() -> None:
