@@ -19,7 +19,7 @@ demo: $(INSTALLED)
 	@echo "The head is in build/demo: open head.glb in any 3D viewer, or look at preview.png first."
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 
 import hypothesis
 import pytest
+
+# Where files are tested side by side, each process has one thread; torch reads this when it is first imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # int is accepted where float is annotated, as Python's typing rules say. The hook has to be in place before the
 # first import of the package, which is why this comes before everything that imports it.
