@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 import protome.detail
+import protome.fit.detail
 from detail import LEAST_MM, Missed, height_along_rays
 from patches import cap, lit, plane, ridge
 from protome.capture.skin import eyes_closed, skin_mask
@@ -24,7 +25,7 @@ from protome.evaluate.landmarks import NOW_NAMES, MarkedMesh
 from protome.field.detail import DetailField, DetailFieldConfig
 from protome.field.field import Field, SurfacePoints
 from protome.fit.coarse import Around, CoarseConfig, fit_coarse
-from protome.fit.detail import DETAIL_PRESETS, DetailConfig, fit_detail
+from protome.fit.detail import DETAIL_PRESETS, DetailConfig, FacePixels, Hits, fit_detail
 from protome.geometry.align import Surface
 from protome.geometry.camera import Camera
 from protome.geometry.mesh import Mesh
@@ -34,7 +35,6 @@ from protome.meshing.bake import bake
 from protome.meshing.displace import FADE_MM, displace, zero_along
 from protome.morphable.choice import load_model
 from protome.morphable.linear import load_builtin
-from protome.render.surface import hit_points
 from protome.render.trace import Span, sphere_tracer
 from protome.sample import save_portrait
 from protome.scene import View
@@ -132,36 +132,43 @@ def test_one_law_of_shading_holds_for_all_places() -> None:
     assert float((turned.detach() - 1).abs().max()) > 0.01
 
 
-def test_a_pixels_derivative_by_the_weights_is_that_of_finite_differences() -> None:
+def test_a_pixels_derivative_by_the_weights_is_that_of_finite_differences(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protome.fit.detail, "_REACH", 1.0)  # a ball of which no coarse face is known
     field = doubled()
     camera = Camera.look_at(torch.tensor([0.0, 0.0, 2.0]).double(), torch.zeros(3).double(), 40.0, 8, 8)
     rays = camera.rays(torch.tensor([[4.3, 3.6], [3.1, 4.4]]).double())
+    span, both = Span(torch.full((2,), 0.5).double(), torch.full((2,), 3.0).double()), torch.arange(2)
+    pixels = FacePixels(rays, torch.zeros(2, 3).double(), span.far / 2, torch.ones(2, dtype=torch.bool))
 
-    def pixel(crossing: bool) -> torch.Tensor:
-        span = Span(torch.full((2,), 0.5).double(), torch.full((2,), 3.0).double())
+    def met() -> Hits:
+        hits = Hits(pixels)
         with torch.no_grad():
-            trace = sphere_tracer(200, 0.5, 1e-7)(field.sdf, rays, span)
+            trace = sphere_tracer(200, 0.5)(field.sdf, rays, span)
         assert bool(trace.hit.all())
-        depth = trace.depth
-        for _ in range(3):
-            points = hit_points(field.surface, rays, depth)
-            depth = ((points - rays.origins) * rays.directions).sum(1).detach()
-        points = hit_points(field.crossing() if crossing else field.surface, rays, depth)
-        at = field.surface(points)
+        hits.depth = trace.depth
+        for _ in range(5):
+            hits.meet(field, both)
+        return hits
+
+    asked = rays.at(met().depth)
+
+    def pixel(points: torch.Tensor) -> torch.Tensor:
+        # Normals and features are those where the field was asked, wherever the surface moves.
+        at = field.surface(asked)
         return field.colour(points, at.normals, rays.directions, at.feature).sum()
 
     for weight in (field.geometry.hidden[0].weight, field.geometry.last.bias, field.renderer.paint.first.weight):
-        (found,) = torch.autograd.grad(pixel(True), weight)
-        place = int(found.abs().argmax())
+        points, normals, features = met().meet(field, both)
+        (found,) = torch.autograd.grad(field.colour(points, normals, rays.directions, features).sum(), weight)
+        place = int(found.flatten().abs().argmax())
         step, values = 1e-5, []
         for sign in (1, -1):
             with torch.no_grad():
                 weight.view(-1)[place] += sign * step
-            values.append(float(pixel(False).detach()))
-            with torch.no_grad():
+                values.append(float(pixel(rays.at(met().depth))))
                 weight.view(-1)[place] -= sign * step
         difference = (values[0] - values[1]) / (2 * step)
-        assert float(found.view(-1)[place]) == pytest.approx(difference, rel=2e-3)
+        assert float(found.flatten()[place]) == pytest.approx(difference, rel=2e-3)
 
 
 # What shading tells

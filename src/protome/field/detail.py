@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from protome.field.encoding import Encoding
-from protome.field.field import Field, SurfaceFn, SurfacePoints
+from protome.field.field import Field, SurfacePoints
 from protome.field.mlp import Mlp, initialise_small, initialise_sphere
 
 RADIUS = 0.5
@@ -123,16 +123,6 @@ class DetailField(nn.Module):
         seen = [self.spot(self._local(points)[0]).value, self.facing(views).value]
         colours: Tensor = self.renderer(normals, torch.cat(seen + [features] * self.config.feature, -1))
         return colours
-
-    def crossing(self) -> SurfaceFn:
-        """Return a `SurfaceFn` for `hit_points`, which wants the distance alone to be differentiable: half the work."""
-
-        def surface(points: Float[Tensor, "n 3"]) -> SurfacePoints:
-            with torch.no_grad():
-                gradient = self.surface(points).gradient
-            return SurfacePoints(self.sdf(points), gradient, points.new_zeros(len(points), 0))
-
-        return surface
 
     def bind(self) -> Field:
         """Return the functions that renderers and meshers take."""

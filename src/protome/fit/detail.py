@@ -7,17 +7,16 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from protome.field.detail import DetailField, DetailFieldConfig
-from protome.field.field import SurfacePoints
 from protome.fit import losses
 from protome.fit.coarse import Around, CoarseConfig, fit_coarse
 from protome.geometry.camera import Rays
 from protome.geometry.mesh import Mesh
 from protome.progress import progress
-from protome.render.surface import hit_points
+from protome.render.surface import crossing
 from protome.render.trace import Span, sphere_tracer
 from protome.units import UNIT_MM
 
@@ -49,6 +48,8 @@ class DetailConfig:
     """Points around the face in each step."""
     eikonal: float = 1e-4
     """Weight of the eikonal term (lambda 2)."""
+    eikonal_points: int = 64
+    """Those of the points around the face that it is computed for."""
     retrace: int = 5
     """Epochs after which all rays are traced anew; in between hits follow the surface by Newton's steps."""
 
@@ -112,7 +113,7 @@ def fit_detail(
     around = Around.of(face, config.coarse, seed).to(device)
     missed = fit_coarse(networks, around, config.coarse, generator, quiet=quiet)
     learned = time.perf_counter()
-    around, hits = around.near(), _Hits(pixels)
+    around, hits = around.near(), Hits(pixels)
     curves: dict[str, list[float]] = {}
     optimiser = _optimiser(networks, config)
     with progress("detail", config.epochs, quiet=quiet) as step:
@@ -141,27 +142,28 @@ def fit_detail(
 
 
 def step_losses(
-    networks: DetailField, hits: _Hits, batch: Tensor, around: Around, config: DetailConfig, generator: torch.Generator
+    networks: DetailField, hits: Hits, batch: Tensor, around: Around, config: DetailConfig, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """Return the weighted loss terms of some pixels."""
-    pixels = hits.pixels
-    rays, skin = pixels.rays[batch], pixels.skin[batch][:, None]
-    points = hit_points(networks.crossing(), rays, hits.depth[batch])
-    hits.follow(batch, points)
-    at = networks.surface(points)
+    skin = hits.pixels.skin[batch]
+    shaping, rest = batch[skin], batch[~skin]
+    own = hits.meet(networks, shaping)
     # What is no skin teaches the renderer, and leaves the shape alone.
-    seen = [torch.where(skin, value, value.detach()) for value in (points, at.normals, at.feature)]
-    colours = networks.colour(seen[0], seen[1], rays.directions, seen[2])
+    with torch.no_grad():
+        others = hits.meet(networks, rest)
+    points, normals, features = (torch.cat(both) for both in zip(own, others, strict=True))
+    pixels = torch.cat([shaping, rest])
+    colours = networks.colour(points, normals, hits.pixels.rays.directions[pixels], features)
     close = around.draw(config.prior_points, generator)
-    near: SurfacePoints = networks.surface(close.points)
+    volume = networks.surface(close.points[: config.eikonal_points])
     return {
-        "colour": losses.colour(colours, pixels.colour[batch]),
-        "prior": config.prior * _METRE * losses.distance(near.sdf, close.distances),
-        "eikonal": config.eikonal * losses.eikonal(near.gradient),
+        "colour": losses.colour(colours, hits.pixels.colour[pixels]),
+        "prior": config.prior * _METRE * losses.distance(networks.sdf(close.points), close.distances),
+        "eikonal": config.eikonal * losses.eikonal(volume.gradient),
     }
 
 
-class _Hits:
+class Hits:
     """Where each pixel's ray meets the surface, as the surface moves."""
 
     def __init__(self, pixels: FacePixels) -> None:
@@ -177,11 +179,22 @@ class _Hits:
         self.hit = found.hit
         self.depth = torch.where(found.hit, found.depth, self.pixels.depth)
 
-    def follow(self, batch: Tensor, points: Float[Tensor, "k 3"]) -> None:
-        """Take the points that Newton's step has found for the hits of some pixels."""
-        rays = self.pixels.rays[batch]
+    def meet(
+        self, networks: DetailField, batch: Int[Tensor, "k"]
+    ) -> tuple[Float[Tensor, "k 3"], Float[Tensor, "k 3"], Float[Tensor, "k f"]]:
+        """Return where the rays of some pixels meet the surface, and the normals and features there.
+
+        The hits move on by the Newton step that implicit differentiation takes anyway. Normals and features are those
+        where the field was asked, at most that step away, and know nothing of it: asking again, at the points that
+        are returned, would take twice the time.
+        """
+        rays, near = self.pixels.rays[batch], self.pixels.depth[batch]
+        start = rays.at(self.depth[batch])
+        at = networks.surface(start)
+        points = crossing(start, at, rays.directions)
         depth = ((points.detach() - rays.origins) * rays.directions).sum(1)
-        self.depth[batch] = depth.clamp(self.pixels.depth[batch] - _REACH, self.pixels.depth[batch] + _REACH)
+        self.depth[batch] = depth.clamp(near - _REACH, near + _REACH)
+        return points, at.normals, at.feature
 
     def batches(self, size: int, generator: torch.Generator) -> list[Tensor]:
         """Return all pixels that hit, shuffled."""

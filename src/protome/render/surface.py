@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from protome.field.field import SurfaceFn
+from protome.field.field import SurfaceFn, SurfacePoints
 from protome.geometry.camera import Rays
 
 
@@ -18,8 +18,12 @@ def hit_points(surface: SurfaceFn, rays: Rays, depths: Float[Tensor, "n"]) -> Fl
     that of the true intersection. Source: IDR (Yariv et al. 2020), equation 3, as used by SIRA++ and SIDER.
     """
     start = rays.at(depths.detach())
-    at = surface(start)
-    slope = (at.gradient.detach() * rays.directions.detach()).sum(-1)
+    return crossing(start, surface(start), rays.directions)
+
+
+def crossing(start: Float[Tensor, "n 3"], at: SurfacePoints, directions: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
+    """Return the hit points of rays through points near the surface, for whoever has asked the field there already."""
+    slope = (at.gradient.detach() * directions.detach()).sum(-1)
     # Rays that graze the surface have no finite derivative; a floor keeps one of them from ruling a step.
     slope = torch.where(slope.abs() < 0.05, torch.where(slope > 0, 0.05, -0.05), slope)
-    return start - rays.directions * (at.sdf / slope)[:, None]
+    return start - directions * (at.sdf / slope)[:, None]
