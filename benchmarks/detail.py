@@ -67,8 +67,10 @@ class Options:
     """How many random people."""
     presets: tuple[str, ...] = tuple(DETAIL_PRESETS)
     """What to compare."""
+    known: bool = True
+    """Whether the true coarse faces are given."""
     fitted: bool = True
-    """Whether coarse faces are also fitted to landmarks."""
+    """Whether coarse faces are also fitted to landmarks, for the first preset."""
     scan: Path | None = None
     """A real scan in metres."""
     real_landmarks: Path | None = None
@@ -191,7 +193,7 @@ def measure_person(job: tuple[Options, int]) -> list[Found]:
     plain = photograph(person, number)
     skin = seen_skin(person, plain)
     found = []
-    for kind in ("known", "fitted")[: 1 + options.fitted]:
+    for kind in ["known"] * options.known + ["fitted"] * options.fitted:
         view = landmarks_of(person, plain, model, number, kind == "fitted")
         coarse = coarse_of(model, person, view, kind == "fitted")
         for preset in options.presets if kind == "known" else options.presets[:1]:

@@ -74,7 +74,7 @@ def test_a_network_learns_the_coarse_distance() -> None:
     torch.manual_seed(0)
     field = DetailField(SMALL, torch.tensor([0.0, 0.0, 0.45]))
     around = Around.of(face, config)
-    missed = fit_coarse(field, around, config, torch.Generator().manual_seed(0), quiet=True)
+    missed = fit_coarse(field, torch.Generator().manual_seed(0), around, config, lambda *_: None)
     assert missed * UNIT_MM < 0.5
     with torch.no_grad():
         outside = field.sdf(torch.tensor([[0.0, 0.0, 0.52], [0.0, 0.0, 0.495]]))
@@ -189,7 +189,7 @@ def test_shading_shows_what_the_coarse_shell_lacks() -> None:
     )  # fmt: skip
     fit = fit_detail(coarse, lit(coarse, truth, camera), config, seed=0, quiet=True)
     directions = torch.from_numpy(fine.normals).float()
-    found = zero_along(fit.field.sdf, torch.from_numpy(fine.vertices).float(), directions).numpy()
+    found = zero_along(fit.bind().sdf, torch.from_numpy(fine.vertices).float(), directions).numpy()
     ridged = np.abs(height) > 0.001
     # The coarse shell itself has an error of 1 in this measure.
     assert np.median(np.abs(found - height)[ridged]) < 0.8 * np.median(np.abs(height)[ridged])

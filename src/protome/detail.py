@@ -164,8 +164,8 @@ def add_detail(
     pixels = face_pixels(window, coarse).to(device or torch.device("cpu"))
     fit = fit_detail(coarse.inner(), pixels, config, seed=seed, quiet=quiet)
     started = time.perf_counter()
-    fit = replace(fit, field=fit.field.to("cpu"))
-    displaced = displace(coarse.dense, coarse.face, fit.field.bind())
+    fit = replace(fit, fields=tuple(field.to("cpu") for field in fit.fields))
+    displaced = displace(coarse.dense, coarse.face, fit.bind())
     seconds = fit.seconds | {"displacement": time.perf_counter() - started}
     return DetailedFace(coarse, displaced, fit, window, seconds)
 

@@ -54,7 +54,7 @@ class Pictures:
         hits = cast(face.mesh, camera)
         hits_face = torch.from_numpy(face.coarse.face)[hits.faces]
         pixel, points, directions = hits.pixel[hits_face], hits.points[hits_face], hits.directions[hits_face]
-        field = face.fit.field.bind()
+        field = face.fit.bind()
         colours, normals = [], []
         for part, way in zip((points / UNIT_MM).split(CHUNK), directions.split(CHUNK), strict=True):
             with torch.no_grad():

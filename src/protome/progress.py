@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,8 +74,13 @@ class _Lines:
         self.done = 0.0
         self.detail = ""
         self.start = self.last = time.monotonic()
+        self.one_at_a_time = threading.Lock()
 
     def step(self, amount: float = 1, detail: str = "") -> None:
+        with self.one_at_a_time:
+            self._step(amount, detail)
+
+    def _step(self, amount: float, detail: str) -> None:
         self.done += amount
         self.detail = detail
         now = time.monotonic()

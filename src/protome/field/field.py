@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -55,6 +55,33 @@ class Field:
     def search(self) -> SdfFn:
         """Return the distances that a tracer may use: `hit_points` corrects what they are off by."""
         return self.sdf if self.rough is None else self.rough
+
+
+def mean_field(fields: Sequence[Field]) -> Field:
+    """Return the mean of fields of one surface: of distances, gradients and colours, each with its own features."""
+
+    def sdf(points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
+        return torch.stack([field.sdf(points) for field in fields]).mean(0)
+
+    def surface(points: Float[Tensor, "n 3"]) -> SurfacePoints:
+        found = [field.surface(points) for field in fields]
+        return SurfacePoints(
+            torch.stack([at.sdf for at in found]).mean(0),
+            torch.stack([at.gradient for at in found]).mean(0),
+            torch.cat([at.feature for at in found], 1),
+        )
+
+    def colour(
+        points: Float[Tensor, "n 3"],
+        normals: Float[Tensor, "n 3"],
+        views: Float[Tensor, "n 3"],
+        features: Float[Tensor, "n k"],
+    ) -> Float[Tensor, "n 3"]:
+        own = features.chunk(len(fields), 1)
+        seen = [field.colour(points, normals, views, part) for field, part in zip(fields, own, strict=True)]
+        return torch.stack(seen).mean(0)
+
+    return Field(sdf, surface, colour)
 
 
 def surface_by_autograd(sdf: SdfFn) -> SurfaceFn:

@@ -13,7 +13,7 @@ from protome.field.detail import DetailField
 from protome.fit import losses
 from protome.geometry.mesh import Mesh
 from protome.geometry.thick import ThickSurface
-from protome.progress import progress
+from protome.progress import Step
 from protome.units import UNIT_MM
 
 
@@ -82,7 +82,7 @@ class Around:
 
 
 def fit_coarse(
-    field: DetailField, around: Around, config: CoarseConfig, generator: torch.Generator, *, quiet: bool = False
+    field: DetailField, generator: torch.Generator, around: Around, config: CoarseConfig, step: Step
 ) -> float:
     """Teach a field the distances around a face: |f - SDF| + lambda (|grad f| - 1)^2 (SIDER, equations 4 to 7).
 
@@ -90,18 +90,17 @@ def fit_coarse(
     """
     field.show_waves(0.0)
     optimiser = torch.optim.Adam(field.geometry.parameters(), lr=config.rate)
-    with progress("coarse face", config.steps, quiet=quiet) as step:
-        for number in range(config.steps):
-            for group in optimiser.param_groups:
-                group["lr"] = config.rate * (1 - number / config.steps)
-            batch = around.draw(config.batch, generator)
-            loss = losses.distance(field.sdf(batch.points), batch.distances)
-            at = field.surface(batch.points[: config.eikonal_points])
-            loss = loss + config.eikonal * losses.eikonal(at.gradient)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            step(1, f"off by {float(loss.detach()) * UNIT_MM:.2f} mm")
+    for number in range(config.steps):
+        for group in optimiser.param_groups:
+            group["lr"] = config.rate * (1 - number / config.steps)
+        batch = around.draw(config.batch, generator)
+        loss = losses.distance(field.sdf(batch.points), batch.distances)
+        at = field.surface(batch.points[: config.eikonal_points])
+        loss = loss + config.eikonal * losses.eikonal(at.gradient)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        step(1, f"off by {float(loss.detach()) * UNIT_MM:.2f} mm")
     with torch.no_grad():
         close = around.near().draw(4096, generator)
         return float(losses.distance(field.sdf(close.points), close.distances))
