@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +24,7 @@ from protome.detail_files import save_detail
 from protome.errors import InputError, ProtomeWarning
 from protome.evaluate.landmarks import NOW_NAMES, MarkedMesh
 from protome.field.detail import DetailField, DetailFieldConfig
-from protome.field.field import Field, SurfacePoints
+from protome.field.field import Field, SurfacePoints, mean_field
 from protome.fit.coarse import Around, CoarseConfig, fit_coarse
 from protome.fit.detail import DETAIL_PRESETS, DetailConfig, FacePixels, Hits, fit_detail
 from protome.geometry.align import Surface
@@ -35,6 +36,7 @@ from protome.meshing.bake import bake
 from protome.meshing.displace import FADE_MM, displace, zero_along
 from protome.morphable.choice import load_model
 from protome.morphable.linear import load_builtin
+from protome.progress import Step
 from protome.render.trace import Span, sphere_tracer
 from protome.sample import save_portrait
 from protome.scene import View
@@ -101,6 +103,23 @@ def test_the_gradient_is_that_of_the_distance() -> None:
     at = field.surface(points)
     torch.testing.assert_close(at.gradient, wanted)
     torch.testing.assert_close(at.sdf, field.sdf(points))
+
+
+def test_a_mean_of_fields_has_the_mean_of_all_they_say() -> None:
+    first, second = doubled(), doubled()
+    torch.nn.init.normal_(second.geometry.last.weight, std=0.05)
+    torch.nn.init.normal_(second.renderer.paint.last.weight)
+    points, views = torch.randn(2, 7, 3).double().unbind(0)
+    mean, both = mean_field([first.bind(), second.bind()]), (first, second)
+    at = mean.surface(points)
+    own = [field.surface(points) for field in both]
+    torch.testing.assert_close(at.sdf, (own[0].sdf + own[1].sdf) / 2)
+    torch.testing.assert_close(mean.sdf(points), at.sdf)
+    torch.testing.assert_close(at.gradient, (own[0].gradient + own[1].gradient) / 2)
+    colours = [field.colour(points, at.normals, views, alone.feature) for field, alone in zip(both, own, strict=True)]
+    torch.testing.assert_close(mean.colour(points, at.normals, views, at.feature), (colours[0] + colours[1]) / 2)
+    assert float((own[0].sdf - own[1].sdf).detach().abs().min()) > 0
+    assert float((colours[0] - colours[1]).detach().abs().min()) > 0
 
 
 @pytest.mark.parametrize("preset", DETAIL_PRESETS)
@@ -174,26 +193,69 @@ def test_a_pixels_derivative_by_the_weights_is_that_of_finite_differences(monkey
 # What shading tells
 
 
-def test_shading_shows_what_the_coarse_shell_lacks() -> None:
-    coarse, fine = cap(0.4, 41, 0.6), cap(0.4, 161, 0.6)
-    assert fine.normals is not None
-    height = ridge(fine.normals, 0.004)
-    truth = Mesh(fine.vertices + height[:, None] * fine.normals, fine.faces)
-    camera = Camera.look_at(torch.tensor([0.0, 0.0, 3.0]), torch.tensor([0.0, 0.0, 0.4]), 303.0, 56, 56)
-    networks = replace(
+COARSE, FINE = cap(0.4, 41, 0.6), cap(0.4, 161, 0.6)
+CAMERA = Camera.look_at(torch.tensor([0.0, 0.0, 3.0]), torch.tensor([0.0, 0.0, 0.4]), 303.0, 56, 56)
+QUICK = DetailConfig(
+    replace(
         DetailFieldConfig(), width=48, depth=2, frequencies=6, coarse_frequencies=4, renderer_width=32, renderer_depth=2
-    )
-    config = DetailConfig(
-        networks, CoarseConfig(points=12_000, steps=300, batch=256), epochs=36, renderer_epochs=15, batch=128,
-        geometry_rate=3e-4, prior=45.0, prior_points=128, retrace=12,
-    )  # fmt: skip
-    fit = fit_detail(coarse, lit(coarse, truth, camera), config, seed=0, quiet=True)
-    directions = torch.from_numpy(fine.normals).float()
-    found = zero_along(fit.bind().sdf, torch.from_numpy(fine.vertices).float(), directions).numpy()
+    ),
+    CoarseConfig(points=12_000, steps=300, batch=256), starts=1, epochs=36, renderer_epochs=15, batch=128,
+    geometry_rate=3e-4, prior=45.0, prior_points=128, retrace=12,
+)  # fmt: skip
+
+
+def test_shading_shows_what_the_coarse_shell_lacks() -> None:
+    assert FINE.normals is not None
+    height = ridge(FINE.normals, 0.004)
+    truth = Mesh(FINE.vertices + height[:, None] * FINE.normals, FINE.faces)
+    fit = fit_detail(COARSE, lit(COARSE, truth, CAMERA), QUICK, seed=0, quiet=True)
+    directions = torch.from_numpy(FINE.normals).float()
+    found = zero_along(fit.bind().sdf, torch.from_numpy(FINE.vertices).float(), directions).numpy()
     ridged = np.abs(height) > 0.001
     # The coarse shell itself has an error of 1 in this measure.
     assert np.median(np.abs(found - height)[ridged]) < 0.8 * np.median(np.abs(height)[ridged])
     assert np.corrcoef(found[ridged], height[ridged])[0, 1] > 0.6
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """Let fits run side by side wherever the tests run."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_fits_side_by_side_start_differently_and_are_those_of_their_seed() -> None:
+    pixels = lit(COARSE, FINE, CAMERA)
+    config = replace(QUICK, coarse=replace(QUICK.coarse, points=2000, steps=5), starts=2, epochs=2, renderer_epochs=0)
+    points = torch.from_numpy(FINE.vertices[::50]).float()
+    with torch.no_grad():
+        one, again, other = (
+            [field.sdf(points) for field in fit_detail(COARSE, pixels, config, seed=seed, quiet=True).fields]
+            for seed in (0, 0, 1)
+        )
+    torch.testing.assert_close(torch.stack(one), torch.stack(again))
+    assert float((one[0] - one[1]).abs().max()) > 1e-4
+    assert float((one[0] - other[0]).abs().max()) > 1e-4
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_an_interrupted_fit_leaves_nothing_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def interrupted(*args: object, step: Step, **rest: object) -> float:
+        calls.append(0)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        while True:  # ends, because the step that it tells of raises
+            step()
+
+    monkeypatch.setattr(protome.fit.detail, "fit_coarse", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fit_detail(COARSE, lit(COARSE, FINE, CAMERA), replace(QUICK, starts=2), quiet=True)
 
 
 # Meshes and maps

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -16,6 +16,7 @@ LINE_EVERY_S = 10.0
 """Seconds between two plain lines of one stage."""
 
 
+@runtime_checkable
 class Step(Protocol):
     """Tells that `amount` more of a stage's total is done, and a few words about where it stands."""
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from statistics import fmean
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -29,6 +29,7 @@ from protome.units import UNIT_MM
 _REACH = 10.0 / UNIT_MM
 """How far before and behind the coarse face the detailed one is looked for."""
 _METRE = UNIT_MM / 1000.0
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -124,31 +125,43 @@ def fit_detail(
     fields = [DetailField(config.networks, middle).to(device) for _ in range(config.starts)]
     generators = [torch.Generator().manual_seed(seed + start) for start in range(config.starts)]
     around = Around.of(face, config.coarse, seed).to(device)
-    with _side_by_side(config.starts, device) as pool:
-        with progress("coarse face", config.starts * config.coarse.steps, quiet=quiet) as step:
-            coarse = partial(fit_coarse, around=around, config=config.coarse, step=step)
-            missed = list(
-                pool.map(lambda each: coarse(each[0], generator=each[1]), zip(fields, generators, strict=True))
-            )
-        learned = time.perf_counter()
-        with progress("detail", config.starts * config.epochs, quiet=quiet) as step:
-            shade = partial(_fit_shading, pixels=pixels, around=around.near(), config=config, step=step)
-            curves = list(
-                pool.map(lambda each: shade(each[0], generator=each[1]), zip(fields, generators, strict=True))
-            )
+    with progress("coarse face", config.starts * config.coarse.steps, quiet=quiet) as step:
+        coarse = partial(fit_coarse, around=around, config=config.coarse)
+        missed = _side_by_side(coarse, fields, generators, step, device)
+    learned = time.perf_counter()
+    with progress("detail", config.starts * config.epochs, quiet=quiet) as step:
+        shading = partial(_fit_shading, pixels=pixels, around=around.near(), config=config)
+        curves = _side_by_side(shading, fields, generators, step, device)
     seconds = {"coarse distances": learned - started, "detail": time.perf_counter() - learned}
     mean = {key: [fmean(values) for values in zip(*(one[key] for one in curves), strict=True)] for key in curves[0]}
     return DetailFit(tuple(field.requires_grad_(False) for field in fields), fmean(missed) * UNIT_MM, mean, seconds)
 
 
-@contextmanager
-def _side_by_side(count: int, device: torch.device) -> Iterator[ThreadPoolExecutor]:
-    """Share this process's threads among some fits; a GPU does one after the other."""
-    threads = torch.get_num_threads()
-    workers = min(count, threads) if device.type == "cpu" else 1
-    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,)) as pool:
-        yield pool
-    torch.set_num_threads(threads)
+def _side_by_side(
+    fit: Callable[..., _Result],
+    fields: list[DetailField],
+    generators: list[torch.Generator],
+    step: Step,
+    device: torch.device,
+) -> list[_Result]:
+    """Fit every field, with this process's threads shared among the fits; on a GPU one after the other."""
+    threads, ended = torch.get_num_threads(), threading.Event()
+    workers = min(len(fields), threads) if device.type == "cpu" else 1
+
+    def watched(amount: float = 1, detail: str = "") -> None:
+        # After an error, or Ctrl-C, no fit goes on in the background.
+        if ended.is_set():
+            raise RuntimeError("stopped, because another fit was")
+        step(amount, detail)
+
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,)) as pool:
+            try:
+                return list(pool.map(partial(fit, step=watched), fields, generators))
+            finally:
+                ended.set()
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _fit_shading(
