@@ -133,7 +133,9 @@ def fit_detail(
         shading = partial(_fit_shading, pixels=pixels, around=around.near(), config=config)
         curves = _side_by_side(shading, fields, generators, step, device)
     seconds = {"coarse distances": learned - started, "detail": time.perf_counter() - learned}
-    mean = {key: [fmean(values) for values in zip(*(one[key] for one in curves), strict=True)] for key in curves[0]}
+    # A fit whose rays all miss for an epoch has no losses to tell of there.
+    alike = {key: zip(*(one.get(key, []) for one in curves), strict=False) for key in curves[0]}
+    mean = {key: [fmean(values) for values in columns] for key, columns in alike.items()}
     return DetailFit(tuple(field.requires_grad_(False) for field in fields), fmean(missed) * UNIT_MM, mean, seconds)
 
 
