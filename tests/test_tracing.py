@@ -133,10 +133,12 @@ def _alike(trace: Trace, naive: Trace) -> Tensor:
 class _Found:
     same_hits: float
     """Share of the rays that hit where the naive way hits and miss where it misses."""
-    terms: dict[str, float]
-    """Loss terms of the rays that every tracer traces alike."""
+    every: dict[str, float]
+    """Loss terms of all the rays."""
+    alike: dict[str, float]
+    """The same of the rays that every tracer traces alike."""
     slope: Tensor
-    """Their gradient in the latents and the place."""
+    """Gradient of these in the latents and the place."""
 
 
 @pytest.fixture(scope="module")
@@ -151,11 +153,12 @@ def found() -> dict[str, _Found]:
     assert len(alike) > 0.8 * len(batch)
     found = {}
     for name, fit in fits.items():
-        terms = step_losses(fit, alike, 100.0, torch.Generator().manual_seed(0))
+        every, terms = (step_losses(fit, rays, 100.0, torch.Generator().manual_seed(0)) for rays in (batch, alike))
         torch.stack(list(terms.values())).sum().backward()
         slope = torch.cat([fit.shape.amount.grad, fit.appearance.amount.grad, fit.placement.shift.grad[0]])
         same_hits = float((traces[name].hit == naive.hit).float().mean())
-        found[name] = _Found(same_hits, {key: float(value.detach()) for key, value in terms.items()}, slope)
+        values = ({key: float(value.detach()) for key, value in some.items()} for some in (every, terms))
+        found[name] = _Found(same_hits, *values, slope)
     return found
 
 
@@ -164,7 +167,8 @@ def test_spared_work_changes_neither_losses_nor_gradients(name: str, found: dict
     naive, own = found["naive"], found[name]
     # The sphere tracer gives up on some rays along the outline.
     assert own.same_hits > (0.98 if name == "sphere" else 0.995)
-    assert own.terms == pytest.approx(naive.terms, rel=0.005, abs=1e-4)
+    assert own.every == pytest.approx(naive.every, rel=0.04 if name == "sphere" else 0.01, abs=1e-4)
+    assert own.alike == pytest.approx(naive.alike, rel=0.005, abs=1e-4)
     # A single ray that grazes the surface can hold a tenth of the gradient's length, and where along such rays the
     # baked head comes nearest is a matter of tenths of a millimetre.
     alike = 0.97 if name == "baked" else 0.99
