@@ -70,7 +70,7 @@ class Options:
     known: bool = True
     """Whether the true coarse faces are given."""
     fitted: bool = True
-    """Whether coarse faces are also fitted to landmarks, for the first preset."""
+    """Whether coarse faces are also fitted to landmarks."""
     scan: Path | None = None
     """A real scan in metres."""
     real_landmarks: Path | None = None
@@ -196,7 +196,7 @@ def measure_person(job: tuple[Options, int]) -> list[Found]:
     for kind in ["known"] * options.known + ["fitted"] * options.fitted:
         view = landmarks_of(person, plain, model, number, kind == "fitted")
         coarse = coarse_of(model, person, view, kind == "fitted")
-        for preset in options.presets if kind == "known" else options.presets[:1]:
+        for preset in options.presets:
             face = add_detail(view, coarse, DETAIL_PRESETS[preset], seed=options.seed, quiet=True)
             height = height_along_rays(face, plain, person.truth.vertices[skin])
             before, after = Missed.of(person, skin, np.zeros_like(height)), Missed.of(person, skin, height)
@@ -241,7 +241,7 @@ def measure_scan(options: Options) -> None:
     points = model.landmarks.on(model.template, model.faces).double().numpy()[list(NOW_LANDMARKS)]
     print(f"{'real scan, NoW':<20}{'median':>8}{'mean':>8}{'std':>8}")
     _row("mean face", evaluate_now(_marked(Mesh(mean, model.faces.numpy()), points), truth))
-    for preset in options.presets[:2]:
+    for preset in options.presets:
         face = recover_detail(options.out / "real.png", preset=preset, seed=options.seed, quiet=True)
         if preset == options.presets[0]:
             coarse = _marked(face.displaced.base, face.coarse.landmarks[list(NOW_LANDMARKS)])
