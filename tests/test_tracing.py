@@ -101,10 +101,12 @@ TRACERS = {
         name: HeadTracer(config, MODELLED, torch.Generator().manual_seed(0))
         for name, config in {
             "sphere": TracingConfig("sphere"),
-            "parallel": TracingConfig("parallel"),
+            # The paper's tracer finds the lowest place of a passing ray among samples some seven millimetres apart;
+            # bfloat16, where a processor has it, takes one of them for another.
+            "parallel": TracingConfig("parallel", bfloat16=False),
             "guided": TracingConfig("guided"),
             "baked": TracingConfig("guided"),
-            "cached": TracingConfig("parallel", cache=True),
+            "cached": TracingConfig("parallel", cache=True, bfloat16=False),
         }.items()
     },
 }
@@ -168,10 +170,7 @@ def test_spared_work_changes_neither_losses_nor_gradients(name: str, found: dict
     # The sphere tracer gives up on some rays along the outline.
     assert own.same_hits > (0.98 if name == "sphere" else 0.995)
     assert own.every == pytest.approx(naive.every, rel=0.04 if name == "sphere" else 0.01, abs=1e-4)
-    # The paper's tracer finds the lowest place of a passing ray among samples some seven millimetres apart, and tells
-    # neighbours apart less well where tracing is in bfloat16: up to 0.0064 in three draws, and 0.0028 without.
-    samples = name in ("parallel", "cached")
-    assert own.alike == pytest.approx(naive.alike, rel=0.01 if samples else 0.005, abs=1e-4)
+    assert own.alike == pytest.approx(naive.alike, rel=0.005, abs=1e-4)
     # A single ray that grazes the surface can hold a tenth of the gradient's length, and where along such rays the
     # baked head comes nearest is a matter of tenths of a millimetre.
     alike = 0.97 if name == "baked" else 0.99
