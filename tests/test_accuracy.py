@@ -135,11 +135,11 @@ def test_the_page_has_means_and_their_ratios_to_the_mean_head() -> None:
     cases = [case for case in plan.main() if case.method == OURS and case.views == 1]
     assert cell(results, cases) == "1.50 / 4.00 (0.75 / 0.50)"
     text = page(plan, results, quick=True)
-    assert "| sira++ | 1.50 / 4.00 (0.75 / 0.50) | 0.83 / 1.33 (0.42 / 0.17) |" in text
-    assert "| sira++, H3DS's measure | 1.35 / 3.00 (0.75 / 0.43) | 0.75 / 1.00 (0.42 / 0.14) |" in text
-    assert "| sira++, camera's distance known | 1.40 / 4.00 (0.70 / 0.50) |  |" in text
+    assert "| protome | 1.50 / 4.00 (0.75 / 0.50) | 0.83 / 1.33 (0.42 / 0.17) |" in text
+    assert "| protome, H3DS's measure | 1.35 / 3.00 (0.75 / 0.43) | 0.75 / 1.00 (0.42 / 0.14) |" in text
+    assert "| protome, camera's distance known | 1.40 / 4.00 (0.70 / 0.50) |  |" in text
     assert "the quick extent" in text
-    for name in (*ANCESTORS, "sira++, cameras refined", "0.5°, 2 mm", "targets"):
+    for name in (*ANCESTORS, "sira++, cameras refined", "protome, cameras refined", "0.5°, 2 mm", "targets"):
         assert f"| {name} |" in text or f"| {name}" in text
 
 
@@ -147,7 +147,7 @@ def test_our_method_alone_has_no_tables_of_others() -> None:
     plan = Plan(("a", "b"), (), (1, 3), replace(FULL, ablated=0), "standard", ())
     assert {case.method for case in plan.cases()} == {MEAN, OURS}
     text = page(plan, {case: _numbers(case) for case in plan.cases()}, quick=False)
-    assert "| sira++ | 1.50 / 4.00 (0.75 / 0.50) |" in text
+    assert "| protome | 1.50 / 4.00 (0.75 / 0.50) |" in text
     for heading in ("## Methods", "## Camera noise", "## Architecture"):
         assert heading not in text
 
@@ -180,7 +180,7 @@ def test_what_has_a_result_is_not_measured_again(
     benchmark_accuracy(scenes, tmp_path, quick=True, quiet=True)  # with a fit in it this would take minutes
     text = (tmp_path / "benchmark.md").read_text()
     assert capsys.readouterr().out.strip() == text.strip()
-    assert "| sira++ | 1.00 / 4.00 (0.50 / 0.50) |" in text
+    assert "| protome | 1.00 / 4.00 (0.50 / 0.50) |" in text
     for name in ("accuracy.png", "subjects.jpg", "accuracy.json"):
         assert (tmp_path / name).stat().st_size > 1000
     assert len(json.loads((tmp_path / "accuracy.json").read_text())["rows"]) == len(set(plan.cases()))

@@ -76,6 +76,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "fit.tracing": ("device", "geometry", "field", "render"),
     "fit.latents": ("prior",),
     "fit.cameras": ("geometry", "scene"),
+    "fit.consistency": ("geometry", "scene", "fit.pixels"),
     "fit.exposure": (),
     "fit.landmarks": ("geometry", "scene", "field.field", "prior"),
     "fit.pace": (),

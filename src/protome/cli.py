@@ -43,7 +43,7 @@ def reconstruct(
     resolution: MaybeInteger = None,
     units: MaybeUnits = None,
     views: MaybeNames = None,
-    method: Annotated[str, arg(metavar="NAME")] = "sira++",
+    method: Annotated[str, arg(metavar="NAME")] = "protome",
     budget: Annotated[str | None, arg(metavar="N|Ns", help_behavior_hint=""), DisallowNone] = None,
     refine_cameras: Flag = False,
     pupils: MaybeNumber = None,
@@ -62,7 +62,7 @@ def reconstruct(
         resolution: Cells of the mesh along 60 cm; if left out, the preset's.
         units: The unit of length of a scene folder's cameras; if left out, mm where one view alone needs one.
         views: The images of a scene folder to use, or the name of an H3DS view set; if left out, all (of many, 32).
-        method: What to fit: sira++, its slow form sira, or what papers compare with: deform, h3d-net-pm, h3d-net, idr.
+        method: What to fit: protome; sira++ or sira, as published; or their relatives deform, h3d-net-pm, h3d-net, idr.
         budget: Steps of the fit (300) or its seconds (60s), instead of the preset's; seconds give no repeatable head.
         refine_cameras: Correct each camera's rotation, position and focal length during the fit, as far as is likely.
         pupils: The millimetres between the person's pupils, if known: photos alone do not tell how large a head is.

@@ -59,8 +59,8 @@ class Size:
         """
         if guess is None:
             raise InputError(
-                "--pupils and --distance tell sira++ how large a head is that one photo, or photos without common "
-                "cameras, show: leave them out here"
+                "--pupils and --distance tell protome and sira++ how large a head is that one photo, or photos without "
+                "common cameras, show: leave them out here"
             )
         if self.distance_mm is not None and len(scene.views) > 1:
             raise InputError(f"--distance is of one photo, and there are {len(scene.views)}: give --pupils instead")

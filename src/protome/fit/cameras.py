@@ -45,6 +45,14 @@ class CameraCorrections(nn.Module):
         directions = nn.functional.normalize(torch.einsum("nij,nj->ni", turns, local), dim=1)
         return Rays(rays.origins + SHIFT * self.shift[view], directions)
 
+    def intrinsics(self, K: Float[Tensor, "v 3 3"]) -> Float[Tensor, "v 3 3"]:
+        """Return all views' intrinsics with their focal lengths corrected."""
+        longer = torch.cat([K[:, :2, :2] * self._longer()[:, None, None], K[:, :2, 2:]], 2)
+        return torch.cat([longer, K[:, 2:]], 1)
+
+    def _longer(self) -> Float[Tensor, "v"]:
+        return torch.exp(FOCAL * self.log_focal)
+
     def penalty(self) -> Float[Tensor, ""]:
         """Return the mean squared correction, in standard deviations, over views and parameters."""
         parts = torch.cat([self.rotation, self.shift, self.log_focal[:, None]], 1)
@@ -53,7 +61,7 @@ class CameraCorrections(nn.Module):
     def corrected(self, number: int, camera: Camera) -> Camera:
         """Return a view's camera (head frame, inner units) after its correction."""
         K = camera.K.clone()
-        K[:2, :2] = K[:2, :2] * torch.exp(FOCAL * self.log_focal[number].detach()).to(K)
+        K[:2, :2] = K[:2, :2] * self._longer()[number].detach().to(K)
         pose = camera.T_world_camera.clone()
         turn = rotation_from_vector(ROTATION * self.rotation[number].detach())
         pose[:3, :3] = pose[:3, :3] @ turn.to(pose)

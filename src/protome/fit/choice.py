@@ -11,8 +11,8 @@ from protome.encoder.size import Size
 class Fitting:
     """What is fitted and for how long, beyond the preset."""
 
-    method: str = "sira++"
-    """One of `protome.fit.methods.METHODS`: SIRA++, its ancestors or its ablations."""
+    method: str = "protome"
+    """One of `protome.fit.methods.METHODS`: this package's own, SIRA++, its ancestors or its ablations."""
     budget: str | None = None
     """Steps ("300") or seconds ("60s") of the fit, instead of the preset's."""
     refine_cameras: bool = False

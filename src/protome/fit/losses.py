@@ -71,3 +71,15 @@ def silhouette(
     return torch.nn.functional.binary_cross_entropy_with_logits(logits, mask.to(logits), reduction="sum") / (
         beta * rays
     )
+
+
+def consistency(correlation: Float[Tensor, "n s"], asked: Bool[Tensor, "n s"], patches: int) -> Float[Tensor, ""]:
+    """Sum of 1 - the mean correlation with the better half of the photos asked, per patch, as in Geo-Neus.
+
+    The worse half may be hidden from the patch by something that no one has looked for.
+    """
+    count = asked.sum(1)
+    ranked = torch.where(asked, correlation, -2.0).sort(1, descending=True).values
+    kept = torch.arange(asked.shape[1], device=asked.device) < ((count + 1) // 2)[:, None]
+    missing = torch.where(kept, 1 - ranked, 0.0).sum(1) / kept.sum(1).clamp_min(1)
+    return missing.sum() / patches

@@ -75,6 +75,10 @@ def _colourless(config: FitConfig) -> FitConfig:
     return replace(config, renderer_first=True)
 
 
+def _consistent(config: FitConfig) -> FitConfig:
+    return replace(config, consistency=0.3)
+
+
 def _unhurried(config: FitConfig) -> FitConfig:
     """Return settings without what makes SIRA++ faster than SIRA."""
     return replace(config, tracing=TracingConfig("sphere", baked_mm=0), single_steps=config.network_steps)
@@ -108,8 +112,11 @@ METHODS = {
     ),
     "sira": Method("the full prior, without the accelerations", Prior.load, _unhurried),
     "sira++": Method("the full prior, and a guess to start from", Prior.load, encoder=Encoder.load),
+    "protome": Method(
+        "the same, and posed photos must agree about patches of the surface", Prior.load, _consistent, Encoder.load
+    ),
 }
-"""Methods by name, as in the paper's tables."""
+"""Methods by name, the published ones as in the paper's tables."""
 
 
 def method(name: str) -> Method:

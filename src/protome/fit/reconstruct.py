@@ -17,6 +17,7 @@ from protome.field.head import HeadField
 from protome.fit import losses
 from protome.fit.cameras import CameraCorrections
 from protome.fit.colours import MOST_PIXELS, fit_colours
+from protome.fit.consistency import PhotoStack, Viewpoints, compare_patches
 from protome.fit.exposure import Exposure
 from protome.fit.landmarks import LandmarkRays
 from protome.fit.latents import LatentBasis
@@ -97,6 +98,12 @@ class FitConfig:
     landmarks_end: float = 0.25
     nuisance: float = 1e-2
     """The same of cameras' and exposures' corrections."""
+    consistency: float = 0.0
+    """Weight of what several posed photos disagree about in patches of the surface (ours; 0 for none)."""
+    consistency_size: int = 512
+    """Longer side, in pixels, of the window around the head in which patches are compared."""
+    patches: int = 192
+    """Patches per step."""
 
 
 FIT_PRESETS = {
@@ -165,6 +172,8 @@ class _Fit:
     cameras: CameraCorrections | None
     exposure: Exposure | None
     landmarks: LandmarkRays | None
+    photos: PhotoStack | None
+    """What patches are compared in; None where they are not."""
     bounds: Tensor
     tracer: HeadTracer
     config: FitConfig
@@ -182,10 +191,16 @@ class _Fit:
     def bind(self) -> Field:
         return self.head.bind(self.shape.code(), self.appearance.code(), self.baked)
 
-    def rays(self, batch: PixelTable | LandmarkRays) -> Rays:
-        """Return the rays of pixels, in the head frame as the fit now sees it."""
+    def rays(self, batch: PixelTable | LandmarkRays | PhotoStack) -> Rays:
+        """Return the rays of pixels or cameras, in the head frame as the fit now sees it."""
         rays = batch.rays if self.cameras is None else self.cameras.move(batch.rays, batch.view)
         return self.placement.move(rays, batch.view)
+
+    def viewpoints(self, photos: PhotoStack) -> Viewpoints:
+        """Return where the photos' cameras are, in the head frame as the fit now sees it."""
+        return photos.seen_from(
+            self.rays(photos), photos.K if self.cameras is None else self.cameras.intrinsics(photos.K)
+        )
 
     def landmark_weight(self) -> float:
         """Return the weight of the landmarks at this moment."""
@@ -209,9 +224,16 @@ def step_losses(fit: _Fit, batch: PixelTable, sharpness: float, generator: torch
     lowest = now.sdf(rays[rest].at(trace.depth[rest]))
     terms = {
         "colour": losses.photometric(colours, batch.colour[seen], count),
-        "mask": config.mask * losses.silhouette(lowest, batch.mask[rest], sharpness, count),
+        "mask": config.mask * losses.silhouette(lowest, batch.mask[rest] > 0.5, sharpness, count),
         "latent": fit.latent_weight * (fit.shape.amount.square().mean() + fit.appearance.amount.square().mean()),
     }
+    if fit.photos is not None:
+        few = slice(config.patches)
+        compared = compare_patches(
+            fit.photos, fit.viewpoints(fit.photos), batch.view[seen][few], points[few], at.normals[few], generator
+        )
+        found = losses.consistency(compared.correlation, compared.asked, config.patches)
+        terms["consistency"] = config.consistency * found
     if fit.landmarks is not None and fit.landmark_weight() > 0:
         terms["landmark"] = fit.landmark_weight() * fit.landmarks.loss(now, fit.rays(fit.landmarks))
     for name, corrections in (("cameras", fit.cameras), ("exposure", fit.exposure)):
@@ -249,6 +271,7 @@ def new_fit(
         CameraCorrections(scene.views, scene.head_from_world).to(device) if config.refine_cameras else None,
         Exposure(views).to(device) if config.match_exposures and views > 1 else None,
         LandmarkRays.of(scene, prior) if config.landmark else None,
+        _photos(scene, prior, config, shared_frame),
         prior.bounds,
         HeadTracer(config.tracing, prior.bounds, torch.Generator().manual_seed(seed)),
         config,
@@ -256,6 +279,12 @@ def new_fit(
         latent_weight(config, views, guess),
         _baked(prior, config.tracing),
     )
+
+
+def _photos(scene: Scene, prior: Prior, config: FitConfig, shared_frame: bool) -> PhotoStack | None:
+    if not (config.consistency and shared_frame and len(scene.views) > 1):
+        return None
+    return PhotoStack.of(scene, prior.bounds.cpu(), config.consistency_size).to(prior.bounds.device)
 
 
 def _baked(prior: Prior, tracing: TracingConfig) -> SdfGrid | None:
