@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from heads import draw_person, photograph, some_world
+from heads import small_prior, some_world
 from protome.fit import losses
 from protome.fit.cameras import FOCAL, CameraCorrections
 from protome.fit.consistency import PhotoStack, Viewpoints, compare_patches
+from protome.fit.methods import method
 from protome.fit.reconstruct import FitConfig, fit_head
 from protome.geometry.camera import Camera
 from protome.geometry.transforms import Similarity
@@ -92,7 +93,7 @@ def test_photos_of_one_plane_agree_on_it_and_nowhere_else() -> None:
     assert min(off) > 4 * on
     assert min(off[0], off[3]) > 2 * max(off[1], off[2])
     tilted = torch.nn.functional.normalize(normals + torch.tensor([0.5, 0.0, 0.0]), dim=1)
-    assert float(_loss(scene, points, tilted)) > 4 * on
+    assert float(_loss(scene, points, tilted)) > 3 * on
 
 
 def test_exposure_hardly_matters() -> None:
@@ -171,15 +172,16 @@ def test_a_plane_finds_its_place_by_patches_alone() -> None:
 
 
 def test_fits_compare_patches_of_several_posed_photos_alone() -> None:
-    person = draw_person(seed=1, temperature=0.6)
-    scene = photograph(person, (0.0, 45.0), 64, some_world())
-    short = FitConfig(size=48, rays=64, latent_steps=2, network_steps=2, colour_steps=0, consistency=0.3, patches=16)
-    alone = Scene(scene.views[:1], scene.head_from_world)
-    for given, shared, config, expected in (
-        (scene, True, short, True),
-        (scene, False, short, False),
-        (alone, True, short, False),
-        (scene, True, replace(short, consistency=0.0), False),
+    prior = small_prior()
+    two, one = _scene(_photo(0.0), _photo(0.35)), _scene(_photo(0.0))
+    short = FitConfig(size=32, rays=64, latent_steps=2, single_steps=0, network_steps=0, colour_steps=0)
+    patches = replace(short, consistency=0.3, patches=16)
+    for scene, shared, config, expected in (
+        (two, True, patches, True),
+        (two, False, patches, False),
+        (one, True, patches, False),
+        (two, True, short, False),
     ):
-        fit = fit_head(given, person.prior, config, shared_frame=shared, seed=1, quiet=True)
+        fit = fit_head(scene, prior, config, shared_frame=shared, seed=1, quiet=True)
         assert ("consistency" in fit.curves) == expected
+    assert method("protome").settings(short) == replace(short, consistency=0.3)

@@ -91,7 +91,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "fit.reconstruct": (
         "device", "geometry", "scene", "field", "prior", "encoder.encoder", "render",
         "fit.losses", "fit.schedule", "fit.pixels", "fit.placement", "fit.tracing", "fit.latents",
-        "fit.colours", "fit.cameras", "fit.exposure", "fit.landmarks", "fit.pace",
+        "fit.colours", "fit.cameras", "fit.consistency", "fit.exposure", "fit.landmarks", "fit.pace",
     ),
     "fit.methods": ("scene", "field", "prior", "encoder.encoder", "fit.tracing", "fit.reconstruct"),
     "meshing": ("geometry", "scene", "field", "render"),
