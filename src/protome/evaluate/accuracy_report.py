@@ -300,7 +300,8 @@ def figure(plan: Plan, results: Results, path: Path) -> None:
         for name in names:
             counts = plan.views if name == OURS else plan.ablated_views
             values = [mean(results, _select(cases, method=name, views=views), key) for views in counts]
-            axes.plot(counts, values, marker="o", label=name, linewidth=2.5 if name == OURS else 1.2)
+            own = {"color": "black", "linewidth": 2.5} if name == OURS else {"linewidth": 1.2}
+            axes.plot(counts, values, marker="o", label=name, **own)
         axes.set(xscale="log", xlabel="photos", title=title, ylim=(0, 3 * still))
         axes.set_xticks(plan.views, [str(views) for views in plan.views])
         axes.minorticks_off()
