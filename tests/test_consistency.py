@@ -29,12 +29,12 @@ def _pattern(points: Tensor) -> Tensor:
     return 0.5 + 0.2 * torch.sin(41 * x + 9 * y) + 0.2 * torch.cos(13 * x - 37 * y)
 
 
-def _photo(azimuth: float, gain: float = 1.0, normal: Tensor = NORMAL) -> View:
-    """The plane through the origin across `normal`, from 20 or so degrees aside."""
+def _photo(azimuth: float, gain: float = 1.0) -> View:
+    """The plane through the origin across `NORMAL`, seen from an angle aside (radians)."""
     centre = torch.tensor([6 * math.sin(azimuth), 0.4, 6 * math.cos(azimuth)])
     camera = Camera.look_at(centre, torch.zeros(3), 400.0, 150, 130)
     rays = camera.rays()
-    depth = -(rays.origins @ normal) / (rays.directions @ normal)
+    depth = -(rays.origins @ NORMAL) / (rays.directions @ NORMAL)
     colour = gain * _pattern(rays.at(depth)).reshape(130, 150, 1).expand(-1, -1, 3)
     return View(f"{azimuth}", colour.contiguous(), torch.ones(130, 150), camera)
 

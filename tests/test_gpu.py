@@ -20,7 +20,7 @@ pytestmark = [
 def test_a_fit_on_the_graphics_card_follows_the_one_on_the_processor() -> None:
     person = draw_person(seed=5, resolution=96)
     scene = photograph(person, (0.0, 50.0, -50.0), 96, some_world())
-    config = FitConfig(size=96, rays=256, latent_steps=20, network_steps=10, colour_steps=10)
+    config = FitConfig(size=96, rays=256, latent_steps=20, network_steps=10, colour_steps=10, consistency=0.3)
     here = fit_head(scene, person.prior, config, shared_frame=True, seed=1, quiet=True)
     there = fit_head(scene, person.prior.to("cuda"), replace(config), shared_frame=True, seed=1, quiet=True)
     for name, curve in here.curves.items():

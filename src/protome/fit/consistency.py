@@ -161,7 +161,7 @@ def _choose(
     """Draw other views for each point, and tell whether each can say something about it."""
     towards = torch.nn.functional.normalize(cameras.centre.detach() - points[:, None], dim=-1)
     facing = torch.einsum("nvi,ni->nv", towards, normals)
-    own = towards[torch.arange(len(view)), view]
+    own = towards[torch.arange(len(view), device=view.device), view]
     apart = torch.arccos(torch.einsum("nvi,ni->nv", towards, own).clamp(-1, 1))
     good = (facing > LEAST_FACING) & (apart > LEAST_APART) & (apart < MOST_APART)
     good &= facing.gather(1, view[:, None]) > LEAST_FACING
