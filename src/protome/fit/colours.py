@@ -138,7 +138,7 @@ def _hidden(head: HeadField, code: HeadCode, tracer: HeadTracer, seen: _Seen) ->
             spot = head.centre.cpu() + 4.5 * torch.nn.functional.normalize(away, dim=0)
             rays.append(Camera.look_at(spot, head.centre.cpu(), 2.2 * _AROUND, _AROUND, _AROUND).rays())
     around = Rays(torch.cat([own.origins for own in rays]), torch.cat([own.directions for own in rays]))
-    around = Rays(around.origins.to(seen.points), around.directions.to(seen.points))
+    around = around.to(seen.points.device)
     every = torch.ones(len(around.origins), dtype=torch.bool, device=seen.points.device)
     found = _seen(head, code, tracer, around, torch.zeros_like(around.origins), every)
     far = cKDTree(seen.points.cpu().numpy()).query(found.points.cpu().numpy())[0] > _HIDDEN

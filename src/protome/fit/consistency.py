@@ -107,10 +107,10 @@ class PhotoStack:
 
     def to(self, device: torch.device) -> PhotoStack:
         """Move to a device."""
-        rays = Rays(self.rays.origins.to(device), self.rays.directions.to(device))
         return PhotoStack(
-            self.brightness.to(device), self.extent.to(device), self.K.to(device), rays, self.view.to(device)
-        )
+            self.brightness.to(device), self.extent.to(device), self.K.to(device), self.rays.to(device),
+            self.view.to(device),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

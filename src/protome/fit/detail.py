@@ -89,8 +89,7 @@ class FacePixels:
 
     def to(self, device: torch.device) -> FacePixels:
         """Move to a device."""
-        rays = Rays(self.rays.origins.to(device), self.rays.directions.to(device))
-        return FacePixels(rays, self.colour.to(device), self.depth.to(device), self.skin.to(device))
+        return FacePixels(self.rays.to(device), self.colour.to(device), self.depth.to(device), self.skin.to(device))
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ class PixelTable:
     def to(self, device: torch.device) -> PixelTable:
         """Move to a device."""
         return PixelTable(
-            Rays(self.rays.origins.to(device), self.rays.directions.to(device)),
+            self.rays.to(device),
             *(getattr(self, key).to(device) for key in ("view", "colour", "mask", "decided", "weight")),
         )
 

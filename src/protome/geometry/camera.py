@@ -29,6 +29,10 @@ class Rays:
         """Return the point of each ray at its distance `depths` from the origin."""
         return self.origins + depths[:, None] * self.directions
 
+    def to(self, device: torch.device) -> Rays:
+        """Move to a device."""
+        return Rays(self.origins.to(device), self.directions.to(device))
+
 
 def direction(azimuth: float, elevation: float) -> Float[Tensor, "3"]:
     """Return the unit vector from a head towards an azimuth (to the subject's left) and an elevation, radians."""
