@@ -160,6 +160,21 @@ def test_a_distance_is_known_of_one_view_alone() -> None:
     assert "distance known" not in text
 
 
+def test_views_that_are_asked_for_bring_the_tables_that_belong_to_them() -> None:
+    plan = Plan(("a", "b"), ("a",), (1, 4, 8), QUICK, "standard", ())
+    cases = set(plan.cases())
+    assert {case.views for case in cases if case.method == OURS and case.subject == "b"} == {1, 4, 8}
+    assert {case.views for case in cases if case.method == "idr"} == {1, 4}
+    assert {case.views for case in cases if case.method == "sira-short"} == {1, 4}
+    text = page(plan, {case: _numbers(case) for case in cases}, quick=True)
+    assert "## Methods" in text
+    assert "## Architecture" in text
+    assert "## Camera noise" not in text
+    eight = replace(plan, views=(8,))
+    assert {(case.method, case.views) for case in eight.cases()} == {(OURS, 8), (MEAN, 1)}
+    assert "## Methods" not in page(eight, {case: _numbers(case) for case in eight.cases()}, quick=True)
+
+
 def test_the_full_extent_has_every_view_noise_and_method() -> None:
     plan = Plan(("a",), ("a",), FULL.views, FULL, "standard", ("theirs",))
     cases = set(plan.cases())
@@ -205,5 +220,7 @@ def test_folders_without_scenes_or_choices_are_refused(scenes: Path, tmp_path: P
         subjects_in(tmp_path)
     with pytest.raises(InputError, match="has no choice of 16 views"):
         common_views(scenes, ["somebody"], (16,))
+    with pytest.raises(InputError, match="has no choice of 2, 5 views"):
+        benchmark_accuracy(scenes, tmp_path, views=(5, 2), quiet=True)
     with pytest.raises(InputError, match="names no folder of meshes"):
         benchmark_accuracy(scenes, tmp_path, meshes=["theirs"], quiet=True)

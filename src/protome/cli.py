@@ -367,6 +367,7 @@ def accuracy(
     out: Folder,
     quick: Flag = False,
     alone: Flag = False,
+    views: Annotated[tuple[Integer, ...], arg(metavar="COUNT ...", help_behavior_hint="")] = (),
     preset: Literal["draft", "standard", "fine"] = "standard",
     meshes: Annotated[tuple[str, ...], arg(metavar="NAME=DIR ...", help_behavior_hint="")] = (),
     jobs: MaybeInteger = None,
@@ -381,6 +382,7 @@ def accuracy(
         out: The folder for meshes, numbers, accuracy.png, subjects.jpg and benchmark.md.
         quick: Four subjects, 1, 3 and 8 views, and the other methods on two of the subjects.
         alone: Our method and the mean head only: no other methods, no camera noise, no ablation.
+        views: How many photos to reconstruct from, in turn; if left out, 1, 3, 4, 6, 8, 16 and 32, or what quick says.
         preset: How long each fit works.
         meshes: Other methods' meshes to measure as well: folders of SUBJECT_VIEWS.ply in the scene's frame.
         jobs: How many processes of one thread to use; if left out, one for each processor core.
@@ -389,7 +391,9 @@ def accuracy(
     check_output_folder(out)
     from protome.evaluate.accuracy_report import benchmark_accuracy
 
-    benchmark_accuracy(scenes, out, quick=quick, alone=alone, preset=preset, meshes=meshes, jobs=jobs, quiet=quiet)
+    benchmark_accuracy(
+        scenes, out, quick=quick, alone=alone, views=views, preset=preset, meshes=meshes, jobs=jobs, quiet=quiet
+    )
 
 
 def _show_warning(

@@ -32,6 +32,9 @@ class SurfacePoints:
         """Unit outward normals."""
         return torch.nn.functional.normalize(self.gradient, dim=-1)
 
+    def __getitem__(self, part: slice) -> SurfacePoints:
+        return SurfacePoints(self.sdf[part], self.gradient[part], self.feature[part])
+
 
 SurfaceFn = Callable[[Float[Tensor, "n 3"]], SurfacePoints]
 """Points to distances, gradients and features."""

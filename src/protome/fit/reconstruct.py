@@ -56,7 +56,7 @@ class FitConfig:
     """Steps that also move the deformation and the renderer, with three photos."""
     single_steps: int = 100
     """The same with one photo: more of them bend the face to explain its shading."""
-    many_steps: int = 2000
+    many_steps: int = 1500
     """The same with eight photos, each of which is looked at more seldom."""
     most_steps: int = 5000
     """The same with 32 photos and more."""
@@ -215,7 +215,9 @@ def step_losses(fit: _Fit, batch: PixelTable, sharpness: float, generator: torch
     usable = ~trace.started_inside
     seen = trace.hit & (batch.mask > 0.5) & usable
     points = hit_points(now.surface, rays[seen], trace.depth[seen])
-    at = now.surface(points)
+    more = [_eikonal_points(fit, points.detach(), generator)] if fit.networks_move else []
+    everywhere = now.surface(torch.cat([points, *more]))
+    at, around = everywhere[: len(points)], everywhere[len(points) :]
     colours = now.colour(points, at.normals, rays.directions[seen], at.feature)
     if fit.exposure is not None:
         colours = fit.exposure.seen(colours, batch.view[seen])
@@ -240,7 +242,6 @@ def step_losses(fit: _Fit, batch: PixelTable, sharpness: float, generator: torch
         if corrections is not None:
             terms[name] = config.nuisance * corrections.penalty()
     if fit.networks_move:
-        around = now.surface(_eikonal_points(fit, points.detach(), generator))
         terms["eikonal"] = config.eikonal * losses.eikonal(around.gradient)
     return terms
 
@@ -460,4 +461,4 @@ def _optimiser(fit: _Fit) -> torch.optim.Adam:
     for values, _ in moved:
         for value in values:
             value.requires_grad_(True)
-    return torch.optim.Adam([{"params": values, "start": rate} for values, rate in moved])
+    return torch.optim.Adam([{"params": values, "start": rate} for values, rate in moved], fused=True)
