@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from heads import Person, draw_person, photograph, some_world
+from protome.fit.methods import method
 from protome.fit.pace import Budget
 from protome.fit.reconstruct import FitConfig, FitResult, deformation_rate, fit_head, roomy, shape_steps
 from protome.geometry.transforms import Similarity, rotation_from_vector
@@ -117,6 +118,15 @@ def test_the_second_phase_moves_deformation_and_renderer_but_never_the_reference
              and not torch.equal(value, after[name])]  # fmt: skip
     assert any(name.startswith("deformation.") for name in moved)
     assert any(name.startswith("renderer.") for name in moved)
+
+
+def test_a_method_of_latents_alone_keeps_the_weights_of_the_shape(person: Person, scene: Scene) -> None:
+    short = method("h3d-net-latents").settings(replace(QUICK, latent_steps=2, network_steps=3))
+    result = fit_head(scene, person.prior, short, shared_frame=True, seed=1, quiet=True)
+    before, after = person.prior.field.shape_network.state_dict(), result.field.shape_network.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert not torch.equal(result.code.shape, person.prior.mean().shape)
+    assert not torch.equal(person.prior.field.renderer.last.weight, result.field.renderer.last.weight)
 
 
 def test_finer_colour_frequencies_change_nothing_until_they_learn(person: Person) -> None:

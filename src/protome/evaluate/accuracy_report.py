@@ -34,7 +34,7 @@ from protome.scenes.h3ds import read_h3ds
 
 OURS = "protome"
 ANCESTORS = ("idr", "idr-one-head", "h3d-net", "h3d-net-pm", "deform", "sira", "sira++")
-ARCHITECTURE = ("h3d-net", "h3d-net-pm", "deform", "sira-short")
+ARCHITECTURE = ("h3d-net-latents", "h3d-net", "h3d-net-pm", "deform", "sira-short")
 """Priors of one budget: what the paper's architecture ablation compares."""
 PAPER = {
     "sira++": {1: (1.57, 10.79), 3: (1.18, 8.63), 4: (1.23, 5.31), 6: (1.04, 4.81), 8: (1.18, 4.63), 16: (1.07, 4.26),

@@ -75,6 +75,10 @@ def _colourless(config: FitConfig) -> FitConfig:
     return replace(config, renderer_first=True)
 
 
+def _latents_alone(config: FitConfig) -> FitConfig:
+    return replace(_colourless(config), deformation_rate=0.0, single_deformation_rate=0.0)
+
+
 def _consistent(config: FitConfig) -> FitConfig:
     return replace(config, consistency=0.3)
 
@@ -91,13 +95,18 @@ METHODS = {
         lambda: _without_latents(Prior.load(_ablation("h3d-net"))),
         _unlatent,
     ),
+    "h3d-net-latents": Method(
+        "a prior of shapes alone in one network, which keeps its weights: latents alone move the shape",
+        lambda: Prior.load(_ablation("h3d-net")),
+        _latents_alone,
+    ),
     "h3d-net": Method(
-        "a prior of shapes alone in one network",
+        "the same prior, whose network moves, too",
         lambda: Prior.load(_ablation("h3d-net")),
         _colourless,
     ),
     "h3d-net-pm": Method(
-        "the same, its encoding unmasked little by little in training",
+        "the same with another prior, its encoding unmasked little by little in training",
         lambda: Prior.load(_ablation("h3d-net-pm")),
         _colourless,
     ),
