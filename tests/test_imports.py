@@ -28,6 +28,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "geometry.mesh": ("geometry.transforms",),
     "geometry.refine": (),
     "geometry.align": ("geometry.transforms", "geometry.mesh"),
+    "geometry.triangles": (),
     "geometry.thick": ("geometry.mesh", "geometry.align"),
     "scene": ("geometry",),
     "scenes.pictures": (),
@@ -99,7 +100,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "meshing.bake": ("meshing.displace",),
     "preview": ("geometry", "field", "render"),
     "population.sources": (),
-    "population.registration": (),
+    "population.registration": ("geometry",),
     "population.meshopt": (),
     "population.gltf": ("population.meshopt",),
     "population.busts": ("population.sources", "population.gltf"),
@@ -135,7 +136,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "population.surface": ("population.sources", "population.texture", "population.compose"),
     "population.hints": ("population.registration", "population.compose", "population.surface"),
-    "population.picture": ("geometry", "population.registration", "population.surface"),
+    "population.picture": ("geometry", "population.surface"),
     "population.store": ("population.surface",),
     "population.build": (
         "population.sources", "population.faces", "population.makehuman", "population.compose", "population.surface",
@@ -157,8 +158,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "population.head_chart": ("population.registration", "morphable.holes"),
     "population.head_landmarks": (
-        "geometry", "capture.landmarks", "population.face_landmarks", "population.registration", "population.surface",
-        "population.compose", "population.picture",
+        "geometry", "capture.landmarks", "population.face_landmarks", "population.surface", "population.compose",
+        "population.picture",
     ),
     "population.head_model": (
         "geometry", "capture.landmarks", "population.faces", "population.build", "morphable.model",

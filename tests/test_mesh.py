@@ -13,6 +13,7 @@ import trimesh
 from protome.errors import InputError
 from protome.geometry.mesh import MESH_SUFFIXES, Mesh, linear_from_srgb, srgb_from_linear
 from protome.geometry.transforms import Similarity, rotation_from_vector
+from protome.geometry.triangles import barycentric
 
 
 def ellipsoid(centre: tuple[float, float, float] = (0.0, 0.0, 0.0), subdivisions: int = 2) -> Mesh:
@@ -167,3 +168,14 @@ def test_a_glb_has_linear_colours_and_a_matt_material(tmp_path: Path) -> None:
     np.testing.assert_allclose(stored, linear_from_srgb(mesh.colours), atol=1e-6)
     # Without a material glTF means metal.
     assert tree["materials"][primitive["material"]]["pbrMetallicRoughness"]["metallicFactor"] == 0
+
+
+def test_barycentric_weights_are_those_that_points_were_made_with() -> None:
+    rng = np.random.default_rng(0)
+    triangles = rng.normal(size=(50, 3, 3))
+    weights = rng.dirichlet([1, 1, 1], 50)
+    points = (triangles * weights[..., None]).sum(1)
+    np.testing.assert_allclose(barycentric(triangles, points), weights, atol=1e-9)
+    np.testing.assert_allclose(barycentric(triangles[:3], triangles[:3, 2]), [[0, 0, 1]] * 3, atol=1e-9)
+    flat = np.repeat(triangles[:3, :1], 3, 1)
+    np.testing.assert_array_equal(barycentric(flat, triangles[:3, 2]), [[1, 0, 0]] * 3)

@@ -24,7 +24,7 @@ from busts import (
 )
 from protome.errors import InputError
 from protome.population.faces import NECK_FOOT_M, FaceModes
-from protome.population.registration import Registration, barycentric, laplacian, register, smooth_extension
+from protome.population.registration import Registration, laplacian, register, smooth_extension
 from protome.population.sources import ValidHeads
 
 # Smooth fields on meshes
@@ -63,15 +63,6 @@ def test_a_smooth_extension_passes_through_firm_values_and_keeps_constants() -> 
     noise = np.random.default_rng(0).normal(size=(42, 1))
     spreads = [smooth_extension(smoothness, np.ones(42), noise, stiffness).std() for stiffness in (0.01, 1.0, 100.0)]
     assert spreads[0] > 1.3 * spreads[1] > 1.3 * 1.3 * spreads[2]
-
-
-def test_barycentric_weights_are_those_that_points_were_made_with() -> None:
-    rng = np.random.default_rng(0)
-    triangles = rng.normal(size=(50, 3, 3))
-    weights = rng.dirichlet([1, 1, 1], 50)
-    points = (triangles * weights[..., None]).sum(1)
-    np.testing.assert_allclose(barycentric(triangles, points), weights, atol=1e-9)
-    np.testing.assert_allclose(barycentric(triangles[:3], triangles[:3, 2]), [[0, 0, 1]] * 3, atol=1e-9)
 
 
 # One egg in two tessellations, one of them bent

@@ -20,6 +20,7 @@ from protome.errors import InputError
 from protome.geometry.align import Dof, Foot, Surface, icp
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity
+from protome.geometry.triangles import barycentric
 
 FACE_RADIUS_MM = 95.0
 """The face is what lies within this distance of the nose tip (the rule of H3DS)."""
@@ -234,7 +235,7 @@ class OpenBorder:
     def holds(self, foot: Foot) -> Bool[np.ndarray, "n"]:
         """Return which nearest points of this mesh lie on its open border."""
         faces = self.mesh.faces[foot.faces]
-        zero = _barycentric(self.mesh.vertices[faces], foot.points) < 1e-5
+        zero = barycentric(self.mesh.vertices[faces], foot.points) < 1e-5
         on_edge = (zero & self.edges[foot.faces]).any(1)
         corner = np.take_along_axis(faces, np.argmin(zero, 1)[:, None], 1)[:, 0]
         return on_edge | ((zero.sum(1) == 2) & self.vertices[corner])
@@ -259,24 +260,12 @@ def _longest(mesh: Mesh, border: Bool[np.ndarray, "f 3"]) -> Bool[np.ndarray, "f
     return kept
 
 
-def _barycentric(triangles: Float[np.ndarray, "n 3 3"], points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
-    """Return the barycentric weights of points on triangles; the first corner for triangles without area."""
-    a, b, c = (triangles[:, k] for k in range(3))
-    normal = np.cross(b - a, c - a)
-    squared = (normal**2).sum(1)
-    area = np.where(squared > 0, squared, 1.0)
-    first = (np.cross(c - b, points - b) * normal).sum(1) / area
-    second = (np.cross(a - c, points - c) * normal).sum(1) / area
-    weights = np.stack([first, second, 1.0 - first - second], 1)
-    return np.where((squared > 0)[:, None], weights, np.array([1.0, 0.0, 0.0]))
-
-
 def _angles(
     truth: Mesh, samples: SurfaceSamples, prediction: Mesh, foot: Foot, truth_from_prediction: Similarity
 ) -> Float[np.ndarray, "n"]:
     """Return the angles in degrees between the truth's normals at its samples and the prediction's at their feet."""
     wanted = _normals(truth, samples.faces, samples.weights)
-    weights = _barycentric(prediction.vertices[prediction.faces[foot.faces]], foot.points)
+    weights = barycentric(prediction.vertices[prediction.faces[foot.faces]], foot.points)
     found = _normals(prediction, foot.faces, weights) @ truth_from_prediction.rotation.numpy().T
     return np.degrees(np.arctan2(np.linalg.norm(np.cross(wanted, found), axis=1), (wanted * found).sum(1)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import igl
 import numpy as np
 from jaxtyping import Bool, Float
 
@@ -43,10 +44,6 @@ class ThickSurface:
 
 
 def vertex_normals(mesh: Mesh) -> Float[np.ndarray, "v 3"]:
-    """Return unit vertex normals, the means of the triangles around weighted by area."""
-    corners = mesh.vertices[mesh.faces]
-    across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    total = np.zeros_like(mesh.vertices)
-    for corner in range(3):
-        np.add.at(total, mesh.faces[:, corner], across)
-    return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-300)
+    """Return unit vertex normals, the means of the triangles around weighted by area; zero without triangles."""
+    area = igl.PerVertexNormalsWeightingType.PER_VERTEX_NORMALS_WEIGHTING_TYPE_AREA
+    return np.nan_to_num(igl.per_vertex_normals(mesh.vertices, np.ascontiguousarray(mesh.faces), area))

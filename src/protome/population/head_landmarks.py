@@ -14,10 +14,10 @@ from protome.geometry.align import Surface
 from protome.geometry.camera import Camera, direction
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity
+from protome.geometry.triangles import barycentric
 from protome.population.compose import ComposedHead, Composer
 from protome.population.face_landmarks import FACE_OVAL
 from protome.population.picture import photograph
-from protome.population.registration import barycentric
 from protome.population.surface import OuterSurface
 from protome.units import UNIT_MM
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from protome.geometry.camera import Camera
-from protome.population.registration import barycentric
+from protome.geometry.triangles import barycentric
 from protome.population.surface import OuterSurface
 from protome.units import UNIT_MM
 

@@ -11,6 +11,8 @@ from scipy.interpolate import RBFInterpolator
 from scipy.sparse import coo_matrix, csr_matrix, diags
 from scipy.sparse.linalg import splu
 
+from protome.geometry.triangles import barycentric
+
 STIFFNESS = (30.0, 10.0, 3.0, 1.0, 0.3)
 """Weights of smoothness against closeness, one round of closest points each."""
 FACING = 0.5
@@ -87,17 +89,6 @@ def register(
     weights = barycentric(target[corners], foot)
     moved = np.where(found[:, None], foot, moved)
     return Registration(moved, corners, weights, found)
-
-
-def barycentric(triangles: Float[np.ndarray, "n 3 3"], points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
-    """Return the weights of points that lie on triangles."""
-    first, second = triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
-    along = points - triangles[:, 0]
-    a, b, c = (first**2).sum(1), (first * second).sum(1), (second**2).sum(1)
-    d, e = (along * first).sum(1), (along * second).sum(1)
-    scale = np.maximum(a * c - b * b, 1e-30)
-    v, w = (c * d - b * e) / scale, (a * e - b * d) / scale
-    return np.stack([1 - v - w, v, w], 1)
 
 
 def farthest(points: Float[np.ndarray, "n 3"], count: int) -> Int[np.ndarray, "k"]:
