@@ -330,7 +330,7 @@ def figure(plan: Plan, results: Results, path: Path) -> None:
 
 
 def pictures(plan: Plan, results: Results, scenes: Path, out: Path, size: int = 220) -> None:
-    """Draw the best, the middle and the worst subject: the truth beside what each number of views gave."""
+    """Draw the best, the middle and the worst subject: the truth beside what few views and the most gave."""
     first = plan.views[min(1, len(plan.views) - 1)]
     order = sorted(plan.subjects, key=lambda name: mean(results, _select(
         plan.main(), method=OURS, views=first, subject=name), "face_mm"))  # fmt: skip
@@ -343,7 +343,7 @@ def pictures(plan: Plan, results: Results, scenes: Path, out: Path, size: int = 
         bounds = standing.bounds
         tiles = [square(read_h3ds(scenes / subject, ["1"])[0].image.numpy(), size)]
         tiles += _tiles(standing, bounds, size, coloured=False)
-        for views in plan.views[:3]:
+        for views in dict.fromkeys((*plan.views[:2], plan.views[-1])):
             (case,) = _select(plan.main(), method=OURS, views=views, subject=subject)
             head = Mesh.load(out / f"{case.name}.ply")
             tiles += _tiles(
