@@ -246,8 +246,8 @@ def _others_parts(plan: Plan, results: Results) -> list[str]:
     if plan.architecture_views:
         parts += [
             "## Architecture",
-            "Priors trained on the same heads for the same number of steps; `h3d-net-latents` is `h3d-net` whose latents "
-            "alone move the shape.",
+            "Priors trained on the same heads for the same number of steps; `h3d-net-latents` is `h3d-net` whose "
+            "latents alone move the shape.",
             _architecture_table(plan, results),
         ]
     return parts
