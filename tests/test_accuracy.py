@@ -222,5 +222,8 @@ def test_folders_without_scenes_or_choices_are_refused(scenes: Path, tmp_path: P
         common_views(scenes, ["somebody"], (16,))
     with pytest.raises(InputError, match="has no choice of 2, 5 views"):
         benchmark_accuracy(scenes, tmp_path, views=(5, 2), quiet=True)
+    # Numbers that were asked for are not left out in silence.
+    with pytest.raises(InputError, match="has no choice of 8 views"):
+        benchmark_accuracy(scenes, tmp_path, views=(1, 8), quiet=True)
     with pytest.raises(InputError, match="names no folder of meshes"):
         benchmark_accuracy(scenes, tmp_path, meshes=["theirs"], quiet=True)

@@ -209,13 +209,14 @@ def subjects_in(scenes: Path) -> list[str]:
     return found
 
 
-def common_views(scenes: Path, subjects: Sequence[str], wanted: Sequence[int]) -> list[int]:
+def common_views(scenes: Path, subjects: Sequence[str], wanted: Sequence[int], *, every: bool = False) -> list[int]:
     """Return the numbers of views of which every subject has a choice.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or `every` one is needed and some are not there.
     """
     shared = [count for count in wanted if all(str(count) in view_sets(scenes / subject) for subject in subjects)]
-    if not shared:
-        raise InputError(f"{scenes / 'config.toml'} has no choice of {', '.join(map(str, wanted))} views: add one")
+    lacking = [count for count in wanted if count not in shared]
+    if lacking and (every or not shared):
+        raise InputError(f"{scenes / 'config.toml'} has no choice of {', '.join(map(str, lacking))} views: add one")
     return shared

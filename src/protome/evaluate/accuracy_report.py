@@ -70,6 +70,7 @@ FULL = Extent((1, 3, 4, 6, 8, 16, 32), 1000, (1, 3, 4, 6, 8, 16, 32), (1, 2, 3))
 NOISY_VIEWS = 3
 """How many views' cameras are made wrong."""
 ARCHITECTURE_VIEWS = (1, 4)
+"""Numbers of views of the architecture's ablation, where so many are asked for."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ def benchmark_accuracy(
     was stopped goes on where it was.
 
     Raises:
-        InputError: there are no scenes, none with so many views, or a folder of meshes does not exist.
+        InputError: there are no scenes, some lack a choice of so many views, or a folder of meshes does not exist.
     """
     check_output_folder(out)
     others: dict[str, Path] = {}
@@ -166,7 +167,7 @@ def benchmark_accuracy(
     if alone:
         extent = replace(extent, ablated=0)
     subjects = subjects_in(scenes)[: 4 if quick else None]
-    shared = common_views(scenes, subjects, sorted(set(views)) or extent.views)
+    shared = common_views(scenes, subjects, sorted(set(views)) or extent.views, every=bool(views))
     plan = Plan(
         tuple(subjects), tuple(subjects[: extent.ablated]), tuple(shared), extent, preset, tuple(others)
     )  # fmt: skip
