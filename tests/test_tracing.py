@@ -101,12 +101,10 @@ TRACERS = {
         name: HeadTracer(config, MODELLED, torch.Generator().manual_seed(0))
         for name, config in {
             "sphere": TracingConfig("sphere"),
-            # The paper's tracer finds the lowest place of a passing ray among samples some seven millimetres apart;
-            # bfloat16, where a processor has it, takes one of them for another.
-            "parallel": TracingConfig("parallel", bfloat16=False),
+            "parallel": TracingConfig("parallel"),
             "guided": TracingConfig("guided"),
             "baked": TracingConfig("guided"),
-            "cached": TracingConfig("parallel", cache=True, bfloat16=False),
+            "cached": TracingConfig("parallel", cache=True),
         }.items()
     },
 }

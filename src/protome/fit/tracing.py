@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from protome.device import bfloat16_pays
 from protome.field.field import SdfFn
 from protome.field.grid import SdfGrid
 from protome.geometry.camera import Rays
@@ -33,8 +32,6 @@ class TracingConfig:
     """Distance of the points of a grid that stands for the frozen reference while tracing; 0: the network is asked."""
     cache: bool = False
     """Whether distances are remembered in the paper's dynamic cache."""
-    bfloat16: bool = True
-    """Whether hidden layers work in bfloat16 while tracing, where the processor multiplies it faster."""
 
 
 class HeadTracer:
@@ -43,7 +40,6 @@ class HeadTracer:
     def __init__(self, config: TracingConfig, bounds: Float[Tensor, "2 3"], generator: torch.Generator) -> None:
         self.config, self.bounds = config, bounds
         self.cache = SdfCache(bounds, generator) if config.cache else None
-        self.bfloat16 = config.bfloat16 and bfloat16_pays(bounds.device)
         self.steps = 0
         self.queries = 0
         """Points asked of the field so far."""
@@ -58,7 +54,7 @@ class HeadTracer:
             return sdf(points)
 
         rays = Rays(rays.origins.detach(), rays.directions.detach())
-        with torch.no_grad(), torch.autocast(self.bounds.device.type, torch.bfloat16, enabled=self.bfloat16):
+        with torch.no_grad():
             if config.tracer == "guided" and self.steps % config.renew == 0:
                 self.tracer = guided_tracer(SdfGrid.of(counted, self.bounds, config.grid_mm / UNIT_MM))
             self.steps += 1
