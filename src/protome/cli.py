@@ -380,7 +380,7 @@ def accuracy(
     Args:
         scenes: A folder of scenes in H3DS's layout: H3DS itself, or what benchmarks/scenes.py writes.
         out: The folder for meshes, numbers, accuracy.png, subjects.jpg and benchmark.md.
-        quick: Four subjects, 1, 3 and 8 views, and the other methods on two of the subjects with three.
+        quick: Four subjects, 1, 3 and 8 views, and the other methods on two of the subjects.
         alone: Our method and the mean head only: no other methods, no camera noise, no ablation.
         views: How many photos to reconstruct from, in turn; if left out, 1, 3, 4, 6, 8, 16 and 32, or what quick says.
         preset: How long each fit works.

@@ -58,23 +58,15 @@ class Extent:
     ablated: int
     """How many subjects the other methods are run on."""
     ablated_views: tuple[int, ...]
-    """And with how many views, where nobody asks for others."""
-    most: int
-    """The most views that they are run with where others are asked for."""
+    """And with how many of the views."""
     noises: tuple[int, ...]
     """Levels of camera noise."""
-    noisy: tuple[str, ...]
-    """The methods that are given wrong cameras, once to be taken as they are and once to be refined."""
-
-    def of(self, views: Sequence[int]) -> Extent:
-        """Return the extent with other numbers of views."""
-        return replace(self, views=tuple(views), ablated_views=tuple(count for count in views if count <= self.most))
 
 
-QUICK = Extent((1, 3, 8), 2, (3,), 4, (2,), ("h3d-net", OURS))
-FULL = Extent(
-    (1, 3, 4, 6, 8, 16, 32), 1000, (1, 3, 4, 6, 8, 16, 32), 32, (1, 2, 3), ("h3d-net", "sira++", OURS)
-)  # fmt: skip
+QUICK = Extent((1, 3, 8), 2, (1, 3, 4), (2,))
+FULL = Extent((1, 3, 4, 6, 8, 16, 32), 1000, (1, 3, 4, 6, 8, 16, 32), (1, 2, 3))
+NOISY = ("h3d-net", "sira++", OURS)
+"""What is given wrong cameras, once to be taken as they are and once to be refined."""
 NOISY_VIEWS = 3
 """How many views' cameras are made wrong."""
 ARCHITECTURE_VIEWS = (1, 4)
@@ -122,7 +114,7 @@ class Plan:
         """Wrong cameras, where so many views are asked for; exact ones are refined by our method alone."""
         return [
             Case(subject, NOISY_VIEWS, name, level, refine, self.preset)
-            for level in (0, *self.extent.noises) for name in self.extent.noisy for refine in (False, True)
+            for level in (0, *self.extent.noises) for name in NOISY for refine in (False, True)
             for subject in self.ablated if NOISY_VIEWS in self.views and (level or not refine or name == OURS)
         ]  # fmt: skip
 
@@ -175,9 +167,7 @@ def benchmark_accuracy(
     if alone:
         extent = replace(extent, ablated=0)
     subjects = subjects_in(scenes)[: 4 if quick else None]
-    if views:
-        extent = extent.of(sorted(set(views)))
-    shared = common_views(scenes, subjects, extent.views, every=bool(views))
+    shared = common_views(scenes, subjects, sorted(set(views)) or extent.views, every=bool(views))
     plan = Plan(
         tuple(subjects), tuple(subjects[: extent.ablated]), tuple(shared), extent, preset, tuple(others)
     )  # fmt: skip
@@ -294,7 +284,7 @@ def _methods_table(plan: Plan, results: Results) -> str:
 
 def _noise_table(plan: Plan, results: Results) -> str:
     levels, rows = (0, *plan.extent.noises), []
-    for name in plan.extent.noisy:
+    for name in NOISY:
         for refine in (False, True):
             columns = [_select(plan.noise(), method=name, refine=refine, noise=level) for level in levels]
             cells = [cell(results, column) if column else "" for column in columns]
