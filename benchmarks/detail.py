@@ -12,10 +12,8 @@ is more than a quarter. Ratios are to the coarse face, which has no height.
 
 from __future__ import annotations
 
-import multiprocessing
 import statistics
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +24,6 @@ from PIL import Image
 from scipy.spatial import cKDTree
 from trimesh import Trimesh
 from trimesh.ray.ray_pyembree import RayMeshIntersector
-from trimesh.triangles import points_to_barycentric
 
 from command import command
 from protome.detail import CoarseFace, DetailedFace, add_detail, recover_detail
@@ -38,6 +35,7 @@ from protome.files import check_output_folder, write_atomically
 from protome.fit.detail import DETAIL_PRESETS
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity
+from protome.geometry.triangles import barycentric
 from protome.morphable.face import NOW_LANDMARKS
 from protome.morphable.fit import Sighting, fit_landmarks
 from protome.morphable.linear import load_builtin
@@ -45,6 +43,7 @@ from protome.morphable.model import MorphableModel
 from protome.progress import progress
 from protome.render.cast import cast
 from protome.scene import View
+from protome.workers import workers
 from raster import Lighting, render
 from real_scan import cameras_around, load_scan
 from wrinkles import Wrinkled, photograph, wrinkled
@@ -114,7 +113,7 @@ def height_along_rays(face: DetailedFace, view: View, points: Float[np.ndarray, 
     spots, ray, triangle = RayMeshIntersector(mesh).intersects_location(
         np.broadcast_to(eye, points.shape), ahead, multiple_hits=False
     )
-    weights = points_to_barycentric(mesh.triangles[triangle], spots)
+    weights = barycentric(mesh.triangles[triangle], spots)
     height = np.zeros(len(points))
     height[ray] = (face.displaced.displacement[base.faces[triangle]] * weights).sum(1)
     return height
@@ -187,7 +186,6 @@ class Found:
 def measure_person(job: tuple[Options, int]) -> list[Found]:
     """Recover the wrinkles of one person from the known coarse face and from a fitted one; write a sheet of each."""
     options, number = job
-    choose_device("cpu")
     model = load_builtin()
     person = wrinkled(model, number)
     plain = photograph(person, number)
@@ -211,11 +209,7 @@ def measure_people(options: Options) -> None:
     print(title + f"{'coarse':>8}{'detail':>8}{'ratio':>7}{'folds':>10}{'detail':>8}{'ratio':>7}")
     people = range(options.seed, options.seed + options.people)
     results: list[Found] = []
-    fresh = multiprocessing.get_context("spawn")
-    with (
-        ProcessPoolExecutor(options.jobs, fresh, initializer=torch.set_num_threads, initargs=(1,)) as pool,
-        progress("people", options.people) as step,
-    ):
+    with workers(options.jobs) as pool, progress("people", options.people) as step:
         for found in pool.map(measure_person, [(options, number) for number in people]):
             results += found
             step(1)

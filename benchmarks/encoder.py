@@ -10,9 +10,7 @@ share of the variance that photos foretell, is of people left out.
 
 from __future__ import annotations
 
-import multiprocessing
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,6 +38,7 @@ from protome.prior import Prior
 from protome.progress import progress
 from protome.scene import View
 from protome.units import UNIT_MM
+from protome.workers import workers
 
 SIZE = 384
 """Pixels along each side of a photo."""
@@ -97,7 +96,6 @@ _seed: int
 
 def _prepare(options: Options) -> None:
     global _composer, _seed  # one composer per worker process: reading the sources takes seconds
-    torch.set_num_threads(1)
     _composer = options.sources().composer(options.population / "makehuman.npz")
     _seed = read_manifest(options.population).seed
 
@@ -185,9 +183,8 @@ def run(options: Options) -> None:
     if not torch.allclose(latents["shape"].mean(0), prior.shape.mean, atol=1e-4):
         raise InputError(f"{options.latents} belongs to another prior: give the file that lies beside it")
     todo = [head for head in heads if not photo_file(options, head).is_file()]
-    fresh = multiprocessing.get_context("spawn")
     with (
-        ProcessPoolExecutor(options.jobs, fresh, initializer=_prepare, initargs=(options,)) as pool,
+        workers(options.jobs, _prepare, options) as pool,
         progress("photographing heads", len(heads)) as step,
     ):
         step(len(heads) - len(todo))
@@ -196,10 +193,7 @@ def run(options: Options) -> None:
     looks: list[Look] = []
     places: list[Tensor] = []
     people: list[int] = []
-    with (
-        ProcessPoolExecutor(options.jobs, fresh, initializer=torch.set_num_threads, initargs=(1,)) as pool,
-        progress("measuring photos", len(heads)) as step,
-    ):
+    with workers(options.jobs) as pool, progress("measuring photos", len(heads)) as step:
         for head, found in zip(heads, pool.map(_measure, [(options, head) for head in heads]), strict=True):
             rows = {key: torch.from_numpy(values) for key, values in found.items()}
             places += list(rows.pop("place"))

@@ -9,17 +9,12 @@ a run that was stopped goes on where it was.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import statistics
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import torch
-
 from command import command
-from protome.device import choose_device
 from protome.errors import InputError
 from protome.evaluate.accuracy import fit_and_score, score_mean_head, subjects_in
 from protome.evaluate.h3ds import read_scene
@@ -29,6 +24,7 @@ from protome.fit.reconstruct import FIT_PRESETS, FitConfig
 from protome.prior import Prior
 from protome.progress import progress
 from protome.scenes.h3ds import read_h3ds
+from protome.workers import workers
 
 STANDARD = FIT_PRESETS["standard"]
 UNHURRIED = replace(METHODS["sira"].settings(STANDARD), colour_steps=0)
@@ -82,8 +78,6 @@ class Job:
 
 def measure(job: Job, options: Options) -> dict[str, object]:
     """Fit one head and return its errors, millimetres, and processor seconds."""
-    torch.set_num_threads(1)
-    choose_device("cpu")
     folder = options.scenes / job.head
     views, truth = read_h3ds(folder, [str(job.views)]), read_scene(folder)
     _, found = fit_and_score(views, METHODS["sira++"], VARIANTS[job.variant], truth, job.seed)
@@ -109,8 +103,7 @@ def run(options: Options) -> None:
         jobs += [Job(name, head, views, seed) for name in options.variants for head in heads for seed in options.seeds]
     paths = {job: options.out / f"{job.name}.json" for job in jobs}
     todo = [job for job in jobs if not paths[job].is_file()]
-    fresh = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(options.jobs, fresh) as pool, progress("fitting", len(todo)) as step:
+    with workers(options.jobs) as pool, progress("fitting", len(todo)) as step:
         for job, result in pool.map(_work, todo, [options] * len(todo)):
             text = json.dumps(result, indent=1) + "\n"
             write_atomically(paths[job], lambda part, text=text: part.write_text(text))  # type: ignore[misc]

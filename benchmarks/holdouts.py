@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import statistics
 import sys
 import time
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import resources
@@ -29,6 +27,7 @@ from protome.files import check_output_folder, write_atomically
 from protome.population.store import Population
 from protome.prior import Prior
 from protome.progress import progress
+from protome.workers import workers
 from real_scan import load_scan
 
 SPLITS = ("holdout_valid", "holdout_ict")
@@ -195,8 +194,7 @@ def run(options: Options) -> None:
                 _prepare(options)
                 measured: Iterable[tuple[str, int, dict[str, object]]] = map(_measure, open_jobs)
             else:
-                fresh = multiprocessing.get_context("spawn")  # forked workers would inherit this process's threads
-                pool = ProcessPoolExecutor(options.jobs, fresh, initializer=_prepare, initargs=(options,))
+                pool = workers(options.jobs, _prepare, options)
                 measured = stack.enter_context(pool).map(_measure, open_jobs)
             step = stack.enter_context(progress("measuring", len(open_jobs), quiet=options.quiet))
             for kind, number, result in measured:

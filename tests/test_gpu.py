@@ -27,7 +27,6 @@ def test_a_fit_on_the_graphics_card_follows_the_one_on_the_processor() -> None:
         # Rounding differs, and thirty steps let it grow a little.
         assert there.curves[name] == pytest.approx(curve, rel=0.1, abs=5e-3), name
     mesh = extract_mesh(there.bind(), there.bounds, 96)
-    person.prior.to("cpu")
     assert person.face_error_mm(mesh) == pytest.approx(
         person.face_error_mm(extract_mesh(here.to("cpu").bind(), here.bounds, 96)), abs=0.3
     )

@@ -22,6 +22,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "files": (),
     "progress": (),
     "device": (),
+    "workers": ("device",),
     "sample": (),
     "geometry.transforms": (),
     "geometry.camera": ("geometry.transforms",),
@@ -74,7 +75,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "fit.schedule": (),
     "fit.pixels": ("geometry", "scene", "render.trace"),
     "fit.placement": ("geometry", "scene", "field", "prior", "render", "fit.losses"),
-    "fit.tracing": ("device", "geometry", "field", "render"),
+    "fit.tracing": ("geometry", "field", "render"),
     "fit.latents": ("prior",),
     "fit.cameras": ("geometry", "scene"),
     "fit.consistency": ("geometry", "scene", "fit.pixels"),
@@ -140,7 +141,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "population.store": ("population.surface",),
     "population.build": (
         "population.sources", "population.faces", "population.makehuman", "population.compose", "population.surface",
-        "population.hints", "population.store",
+        "population.hints", "population.store", "workers",
     ),
     "morphable.holes": (),
     "morphable.model": ("geometry",),
@@ -188,8 +189,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "geometry", "evaluate.metrics", "evaluate.landmarks", "evaluate.h3ds", "evaluate.now", "evaluate.figures",
     ),
     "evaluate.accuracy": (
-        "device", "geometry", "scene", "scenes", "capture", "prior", "encoder", "fit", "meshing", "evaluate.metrics",
-        "evaluate.landmarks", "evaluate.h3ds",
+        "geometry", "scene", "scenes", "capture", "prior", "encoder", "fit", "meshing", "workers",
+        "evaluate.metrics", "evaluate.landmarks", "evaluate.h3ds",
     ),
     "evaluate.accuracy_report": (
         "geometry", "scenes", "preview", "evaluate.h3ds", "evaluate.figures", "evaluate.accuracy",

@@ -67,6 +67,16 @@ def _same(first: Field, second: Field) -> None:
         assert torch.equal(ours, theirs)
 
 
+def test_a_prior_that_goes_to_a_device_also_stays_where_it_is() -> None:
+    prior = _prior()
+    weights = {key: value.clone() for key, value in prior.field.state_dict().items()}
+    moved = prior.to("meta")
+    assert {value.device.type for value in moved.field.state_dict().values()} == {"meta"}
+    assert moved.bounds.is_meta
+    assert all(torch.equal(value, weights[key]) for key, value in prior.field.state_dict().items())
+    assert prior.to("cpu").field is prior.field
+
+
 def test_saved_prior_comes_back_exactly(tmp_path: Path) -> None:
     prior = _prior()
     prior.save(tmp_path / "deep" / "own.safetensors")

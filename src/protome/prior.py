@@ -125,10 +125,10 @@ class Prior:
         write_atomically(Path(path), lambda part: _save(part, self.field, own, _FORMAT))
 
     def to(self, device: torch.device | str) -> Prior:
-        """Move everything to a device."""
+        """Return it on a device; this one stays where it is."""
         statistics = self.shape.to(device), self.appearance.to(device)
         rest = (own.to(device) for own in (self.landmarks, self.bounds, self.coupling))
-        return Prior(self.field.to(device), *statistics, *rest)
+        return Prior(self.field.on(device), *statistics, *rest)
 
     def mean(self) -> HeadCode:
         """Return the mean latents: the mean head."""

@@ -65,8 +65,7 @@ def _offsets(pixels: Float[Tensor, "478 2"], camera: Camera) -> Float[Tensor, "4
     mean = camera.to_camera(
         torch.cat([load_face_landmarks().positions.double(), mean_pupils().repeat_interleave(IRIS, 0)])
     )
-    rays = torch.cat([pixels, torch.ones_like(pixels[:, :1])], 1) @ torch.linalg.inv(camera.K).T
-    return rays[:, :2] / rays[:, 2:] * mean[:, 2:] - mean[:, :2]
+    return camera.unproject(pixels)[:, :2] * mean[:, 2:] - mean[:, :2]
 
 
 def _picture(view: View, camera: Camera) -> tuple[Float[Tensor, "c c"], Float[Tensor, "c c 3"]]:

@@ -93,7 +93,7 @@ class Size:
         if eyes_closed(view.landmarks):
             return None
         irises = view.landmarks[-2 * IRIS :: IRIS].double()
-        rays = torch.cat([irises, torch.ones(2, 1)], 1) @ torch.linalg.inv(camera.K).T
+        rays = camera.unproject(irises)
         eyes = camera.to_camera(mean_pupils() / UNIT_MM)
         apart = torch.nn.functional.normalize(eyes[1] - eyes[0], dim=0) * self.pupils_mm / UNIT_MM
         # One pupil lies on each ray, and the head says in which direction one is from the other.

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -16,7 +14,6 @@ from jaxtyping import Float
 from trimesh.remesh import subdivide
 
 from protome.capture.capture import locate_head
-from protome.device import choose_device
 from protome.encoder.size import Size
 from protome.errors import InputError
 from protome.evaluate.h3ds import H3dsScene, evaluate_h3ds, read_scene
@@ -35,6 +32,7 @@ from protome.progress import progress
 from protome.scene import View
 from protome.scenes.h3ds import MESH, read_h3ds, view_sets
 from protome.units import UNIT_MM
+from protome.workers import workers
 
 NOISES = ((0.0, 0.0), (0.25, 1.0), (0.5, 2.0), (1.0, 4.0))
 """Levels of camera noise: standard deviations of rotations in degrees and of positions in millimetres."""
@@ -88,13 +86,11 @@ class Accuracy:
 
 
 def measure(case: Case, scenes: Path, out: Path, meshes: dict[str, Path]) -> Accuracy:
-    """Reconstruct one case on one thread, write its mesh beside its numbers and return them.
+    """Reconstruct one case, write its mesh beside its numbers and return them.
 
     Raises:
         InputError: the scene lacks something.
     """
-    torch.set_num_threads(1)
-    choose_device("cpu")
     folder = scenes / case.subject
     truth = read_scene(folder)
     if case.method in meshes:
@@ -177,8 +173,7 @@ def measure_all(
     # What shows most comes first, so that a run that is stopped has complete rows for few views.
     results = {case: known for case in wanted if (known := _stored(paths[case])) is not None}
     todo = [case for case in wanted if case not in results]
-    fresh = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, fresh) as pool, progress("measuring", max(len(todo), 1), quiet=quiet) as step:
+    with workers(jobs) as pool, progress("measuring", max(len(todo), 1), quiet=quiet) as step:
         futures = {pool.submit(measure, case, scenes, out, meshes): case for case in todo}
         for future, case in futures.items():
             results[case] = future.result()

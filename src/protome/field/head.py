@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 
 import torch
@@ -174,6 +175,16 @@ class HeadField(nn.Module):
         where = Encoding(self.config.renderer_frequencies)(reference - self.centre).value
         facing = Encoding(self.config.view_frequencies)(views).value
         return torch.sigmoid(self.renderer(torch.cat([where, normals, facing, feature], -1), z_appearance))
+
+    def on(self, device: torch.device | str) -> HeadField:
+        """Return the field on a device: this one if it is there, else a copy, since `to` moves a module itself."""
+        there = torch.device(device)
+        here = self.centre.device
+        if there.type == here.type and there.index in (None, here.index):
+            return self
+        copied = copy.deepcopy(self).to(there)
+        copied._baked = None
+        return copied
 
     def with_finer_colour(self, frequencies: int) -> HeadField:
         """Return a copy whose renderer also sees higher frequencies of the reference point, at first without effect.

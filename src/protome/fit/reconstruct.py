@@ -144,9 +144,9 @@ class FitResult:
         return self.field.bind(self.code.shape, self.code.appearance)
 
     def to(self, device: str) -> FitResult:
-        """Move to a device."""
+        """Return it on a device; this one stays where it is."""
         return FitResult(
-            self.field.to(device),
+            self.field.on(device),
             HeadCode(self.code.shape.to(device), self.code.appearance.to(device)),
             self.bounds.to(device),
             tuple(place.to(device) for place in self.head_from_world),

@@ -95,10 +95,8 @@ class Camera:
 
     def rays(self, pixels: Float[Tensor, "n 2"] | None = None) -> Rays:
         """Return the rays through the given pixel positions (all pixel centres by default)."""
-        pixels = self.pixels() if pixels is None else pixels
-        homogeneous = torch.cat([pixels, torch.ones_like(pixels[:, :1])], 1)
-        directions = homogeneous @ torch.linalg.inv(self.K).T @ self.T_world_camera[:3, :3].T
-        directions = torch.nn.functional.normalize(directions, dim=1)
+        ahead = self.unproject(self.pixels() if pixels is None else pixels)
+        directions = torch.nn.functional.normalize(ahead @ self.T_world_camera[:3, :3].T, dim=1)
         return Rays(self.centre.expand_as(directions), directions)
 
     def to_camera(self, points: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3"]:
@@ -109,6 +107,10 @@ class Camera:
         """Return the pixel position (x, y) of world points in front of the camera."""
         homogeneous = self.to_camera(points) @ self.K.T
         return homogeneous[..., :2] / homogeneous[..., 2:]
+
+    def unproject(self, pixels: Float[Tensor, "n 2"]) -> Float[Tensor, "n 3"]:
+        """Return where pixel positions lie in the plane one unit ahead, camera coordinates."""
+        return torch.cat([pixels, torch.ones_like(pixels[:, :1])], 1) @ torch.linalg.inv(self.K).T
 
     def transformed(self, b_from_a: Similarity) -> Camera:
         """Return this camera (posed in frame a) in frame b; its images do not change."""

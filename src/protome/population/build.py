@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import multiprocessing
 import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -31,6 +29,7 @@ from protome.population.store import (
 )  # fmt: skip
 from protome.population.surface import OuterSurface, sample_surface
 from protome.progress import progress
+from protome.workers import workers
 
 SAMPLES_PER_HEAD = 16_384
 HEADS_PER_SHARD = 20
@@ -165,14 +164,10 @@ def build_population(
     write_manifest(out, manifest)
     todo = [job for job in _jobs(out, manifest) if not complete(job[0])]
     done = sum(heads.values()) - sum(len(job[2]) for job in todo)
-    workers = min(jobs or os.cpu_count() or 1, max(len(todo), 1))
     cache = out / "makehuman.npz"
     if todo:
         sources.hair(people, cache)  # once, before the workers all ask for it
-    # Forked workers would inherit the threads of whatever library the parent has used; fresh ones do not.
-    pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_prepare, initargs=(sources, cache)
-    )
+    pool = workers(min(jobs or os.cpu_count() or 1, max(len(todo), 1)), _prepare, sources, cache)
     with pool, progress("composing heads", sum(heads.values()), quiet=quiet) as step:
         step(done)
         for made in pool.map(_fill, todo):

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from trimesh.ray.ray_pyembree import RayMeshIntersector
-from trimesh.triangles import points_to_barycentric
 
 from protome.capture.landmarks import choose_face, detect, load_face_landmarks
 from protome.geometry.align import Surface
 from protome.geometry.camera import Camera
 from protome.geometry.mesh import Mesh
+from protome.geometry.triangles import barycentric
 from protome.population.makehuman_fit import BaseLandmarks
 from protome.population.mhclo import BODY_GROUP, Binding, ObjMesh, read_image
 from protome.population.texture import texels
@@ -101,10 +101,10 @@ def build_makehuman_landmarks(folder: Path) -> BaseLandmarks:
     body = mesh.faces[: painted.body_faces]
     foot = Surface(Mesh(painted.mesh.vertices, body)).closest(points)
     triangles = np.asarray(body[foot.faces], np.int64)
-    barycentric = points_to_barycentric(painted.mesh.vertices[triangles], foot.points)
+    shares = barycentric(painted.mesh.vertices[triangles], foot.points)
     # What left the mesh in all views is not known at all.
     weights = load_face_landmarks().weights.double().numpy() * np.where(share[:, 0] > 0.02, 1.0, 1e-6)
-    return BaseLandmarks(triangles, np.clip(barycentric, 0, 1), weights)
+    return BaseLandmarks(triangles, np.clip(shares, 0, 1), weights)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.sparse import csr_matrix
 from trimesh import Trimesh
-from trimesh.triangles import points_to_barycentric
 
 from protome.errors import InputError
 from protome.geometry.align import Surface
 from protome.geometry.mesh import Mesh
+from protome.geometry.triangles import barycentric
 from protome.population.makehuman_fit import MakeHumanFit
 from protome.population.mhclo import read_target
 from protome.population.registration import laplacian, smooth_extension
@@ -156,7 +156,7 @@ class _Carrier:
         surface = Surface(Mesh(fit.vertices, base_faces))
         foot = surface.closest(mean)
         corners = base_faces[foot.faces]
-        shares = np.clip(points_to_barycentric(fit.vertices[corners], foot.points), 0, 1)
+        shares = np.clip(barycentric(fit.vertices[corners], foot.points), 0, 1)
         welded = weld[valid.faces]
         normals = np.array(Trimesh(mean, welded, process=False).vertex_normals)[weld]
         agrees = (surface.face_normals()[foot.faces] * normals).sum(1) > FACING

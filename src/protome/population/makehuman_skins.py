@@ -11,10 +11,10 @@ from scipy.ndimage import gaussian_filter, median_filter
 from scipy.spatial import cKDTree
 from skimage.color import rgb2lab
 from trimesh import Trimesh
-from trimesh.triangles import points_to_barycentric
 
 from protome.geometry.align import Surface
 from protome.geometry.mesh import Mesh
+from protome.geometry.triangles import barycentric
 from protome.population.makehuman_fit import MakeHumanFit
 from protome.population.mhclo import Binding, ObjMesh, Worn, read_image
 from protome.population.sources import ValidHeads
@@ -95,7 +95,7 @@ class _Canvas:
         place = Surface(Mesh(flat, faces)).closest(centres)
         near = np.flatnonzero(place.distances < BLEED_PIXELS)
         corners = faces[place.faces[near]]
-        shares = np.clip(points_to_barycentric(flat[corners], place.points[near]), 0, 1)[..., None]
+        shares = np.clip(barycentric(flat[corners], place.points[near]), 0, 1)[..., None]
         points = (mean[corners] * shares).sum(1)
         smooth = np.array(Trimesh(mean, valid.weld[valid.faces], process=False).vertex_normals)[valid.weld]
         normals = (smooth[corners] * shares).sum(1)
@@ -105,7 +105,7 @@ class _Canvas:
         foot = surface.closest(points)
         agrees = (surface.face_normals()[foot.faces] * normals).sum(1) > FACING
         found = (foot.distances < REACH_M) & (agrees | (np.abs(points[:, 0]) > EARS_M))
-        weights = np.clip(points_to_barycentric(fit.vertices[base_faces[foot.faces]], foot.points), 0, 1)
+        weights = np.clip(barycentric(fit.vertices[base_faces[foot.faces]], foot.points), 0, 1)
         uv = (fit.base.uv[fit.uv_faces[foot.faces]] * weights[..., None]).sum(1)
         # The rims of nostrils and lips, which turn inwards, take the colour of the skin beside them.
         distance, beside = cKDTree(points[found]).query(points)
@@ -151,7 +151,7 @@ class _Brows:
         places = fit.to_valid(Binding.load(pair.binding).apply(fit.base.vertices))
         surface = Surface(Mesh(places, mesh.faces))
         foot = surface.closest(points)
-        shares = np.clip(points_to_barycentric(places[mesh.faces[foot.faces]], foot.points), 0, 1)
+        shares = np.clip(barycentric(places[mesh.faces[foot.faces]], foot.points), 0, 1)
         picture = read_image(pair.texture, "RGBA")
         rgba = texels(picture, (mesh.uv[mesh.uv_faces[foot.faces]] * shares[..., None]).sum(1)).astype(np.float64)
         # Beside a sheet the nearest point lies on its rim, whose colour would be smeared.

@@ -10,10 +10,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from trimesh import Trimesh
 from trimesh.ray.ray_pyembree import RayMeshIntersector
-from trimesh.triangles import points_to_barycentric
 
 from protome.geometry.camera import Camera
 from protome.geometry.mesh import Mesh
+from protome.geometry.triangles import barycentric
 
 _LIFT = 1e-3
 """Of the mesh's size: how far off the surface rays start that leave it."""
@@ -40,7 +40,7 @@ def cast(mesh: Mesh, camera: Camera) -> MeshHits:
     points, pixel, faces = RayMeshIntersector(triangles).intersects_location(
         rays.origins.double().numpy(), rays.directions.double().numpy(), multiple_hits=False
     )
-    weights = points_to_barycentric(triangles.triangles[faces], points) if len(faces) else np.zeros((0, 3))
+    weights = barycentric(triangles.triangles[faces], points) if len(faces) else np.zeros((0, 3))
     pixel = torch.from_numpy(np.asarray(pixel, np.int64))
     return MeshHits(
         pixel,
