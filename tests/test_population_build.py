@@ -29,13 +29,11 @@ class InProcess:
 
     prepared: ClassVar[dict[object, tuple[Composer, Hints]]] = {}
 
-    def __init__(
-        self, workers: int, context: object, initializer: Callable[..., None], initargs: tuple[object, ...]
-    ) -> None:
-        if initargs[0] not in InProcess.prepared:
-            initializer(*initargs)
-            InProcess.prepared[initargs[0]] = build._composer, build._hints
-        build._composer, build._hints = InProcess.prepared[initargs[0]]
+    def __init__(self, jobs: int, prepare: Callable[..., None], sources: object, cache: Path) -> None:
+        if sources not in InProcess.prepared:
+            prepare(sources, cache)
+            InProcess.prepared[sources] = build._composer, build._hints
+        build._composer, build._hints = InProcess.prepared[sources]
 
     def __enter__(self) -> InProcess:
         return self
@@ -65,7 +63,7 @@ def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def at_home(monkeypatch: pytest.MonkeyPatch) -> None:
     """Build in this process."""
-    monkeypatch.setattr(build, "ProcessPoolExecutor", InProcess)
+    monkeypatch.setattr(build, "workers", InProcess)
 
 
 def _built(out: Path, folders: dict[str, Path], **settings: object) -> Path:
@@ -78,7 +76,7 @@ def people(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
     out = tmp_path_factory.mktemp("people") / "people"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "HEADS_PER_SHARD", 2)
-        patch.setattr(build, "ProcessPoolExecutor", InProcess)
+        patch.setattr(build, "workers", InProcess)
         return _built(out, folders)
 
 
@@ -227,7 +225,7 @@ def test_avatars_alone_make_a_population_the_same_in_another_process(
     assert Population(out).names[:4] == TRAINING
     with pytest.raises(InputError, match="has no heads called holdout_ict: use one of train, holdout_valid"):
         Population(out, "holdout_ict")
-    monkeypatch.setattr(build, "ProcessPoolExecutor", InProcess)
+    monkeypatch.setattr(build, "workers", InProcess)
     ours, theirs = _shards(out), _shards(_built(tmp_path / "here", plain, count=5))
     assert list(ours) == list(theirs)
     for name, contents in ours.items():
