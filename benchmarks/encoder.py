@@ -183,10 +183,7 @@ def run(options: Options) -> None:
     if not torch.allclose(latents["shape"].mean(0), prior.shape.mean, atol=1e-4):
         raise InputError(f"{options.latents} belongs to another prior: give the file that lies beside it")
     todo = [head for head in heads if not photo_file(options, head).is_file()]
-    with (
-        workers(options.jobs, _prepare, options) as pool,
-        progress("photographing heads", len(heads)) as step,
-    ):
+    with workers(options.jobs, _prepare, options) as pool, progress("photographing heads", len(heads)) as step:
         step(len(heads) - len(todo))
         for _ in pool.map(_photograph, [(options, head) for head in todo]):
             step(1)
