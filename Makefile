@@ -14,7 +14,7 @@ SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))
 .PHONY: demo test lint clean
 
 demo: $(INSTALLED)
-	$(BIN)/python -m protome.sample build/astronaut.png
+	$(BIN)/python -m protome.portrait build/astronaut.png
 	$(BIN)/protome reconstruct build/astronaut.png --out build/demo
 	@echo "The head is in build/demo: open head.glb in any 3D viewer, or look at preview.png first."
 

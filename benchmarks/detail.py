@@ -26,13 +26,8 @@ from trimesh import Trimesh
 from trimesh.ray.ray_pyembree import RayMeshIntersector
 
 from command import command
-from protome.detail import CoarseFace, DetailedFace, add_detail, recover_detail
-from protome.detail_files import Pictures, save_detail
-from protome.device import choose_device
 from protome.evaluate.landmarks import NOW_NAMES, MarkedMesh
 from protome.evaluate.now import NowScore, evaluate_now
-from protome.files import check_output_folder, write_atomically
-from protome.fit.detail import DETAIL_PRESETS
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity
 from protome.geometry.triangles import barycentric
@@ -40,10 +35,15 @@ from protome.morphable.face import NOW_LANDMARKS
 from protome.morphable.fit import Sighting, fit_landmarks
 from protome.morphable.linear import load_builtin
 from protome.morphable.model import MorphableModel
-from protome.progress import progress
 from protome.render.cast import cast
 from protome.scene import View
-from protome.workers import workers
+from protome.sider.fit import DETAIL_PRESETS
+from protome.sider.outputs import Pictures, save_detail
+from protome.sider.pipeline import CoarseFace, DetailedFace, add_detail, recover_detail
+from protome.util.device import choose_device
+from protome.util.files import check_output_folder, write_atomically
+from protome.util.progress import progress
+from protome.util.workers import workers
 from raster import Lighting, render
 from real_scan import cameras_around, load_scan
 from wrinkles import Wrinkled, photograph, wrinkled

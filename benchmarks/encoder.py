@@ -25,20 +25,20 @@ from command import command
 from protome.capture.head import head_from_landmarks
 from protome.capture.landmarks import choose_face, detect, load_face_landmarks
 from protome.encoder.encoder import KEPT, Encoder
-from protome.encoder.look import MIDDLE_MM, SPAN_MM, Look, look_at
+from protome.encoder.features import MIDDLE_MM, SPAN_MM, PhotoFeatures, measure_photo
 from protome.errors import InputError
-from protome.files import check_output_file, check_output_folder, write_arrays
 from protome.geometry.camera import Camera, direction
 from protome.geometry.transforms import Similarity
 from protome.population.build import Sources, outer_surface
 from protome.population.compose import Composer
 from protome.population.picture import photograph
 from protome.population.store import read_manifest
-from protome.prior import Prior
-from protome.progress import progress
+from protome.prior.prior import Prior
 from protome.scene import View
 from protome.units import UNIT_MM
-from protome.workers import workers
+from protome.util.files import check_output_file, check_output_folder, write_arrays
+from protome.util.progress import progress
+from protome.util.workers import workers
 
 SIZE = 384
 """Pixels along each side of a photo."""
@@ -138,7 +138,7 @@ def photos_of(path: Path) -> list[View]:
     return views
 
 
-def example(view: View, rng: np.random.Generator) -> tuple[Look, Float[Tensor, "6"]] | None:
+def example(view: View, rng: np.random.Generator) -> tuple[PhotoFeatures, Float[Tensor, "6"]] | None:
     """Return what is measured in a trimmed photo of somewhat wrong focal length, and where its head is against where
     the landmarks place it: rotation vector and shift (inner unit); None where they make no face."""
     left, top, right, bottom = (int(SIZE * TRIM * cut) for cut in rng.random(4) * (rng.random(4) < 0.5))
@@ -157,7 +157,7 @@ def example(view: View, rng: np.random.Generator) -> tuple[Look, Float[Tensor, "
         return None
     off = true.compose(placed.inverse())
     turn = torch.from_numpy(Rotation.from_matrix(off.rotation.numpy()).as_rotvec())
-    return look_at(taken, placed), torch.cat([turn, off.translation])
+    return measure_photo(taken, placed), torch.cat([turn, off.translation])
 
 
 def _measure(job: tuple[Options, int]) -> dict[str, np.ndarray]:
@@ -166,7 +166,7 @@ def _measure(job: tuple[Options, int]) -> dict[str, np.ndarray]:
     found = [example(view, np.random.default_rng([1, head, number])) for number, view in views]
     pairs = [pair for pair in found if pair is not None]
     # Arrays, because tensors keep a file open each on their way between processes.
-    measured = {key: np.array([getattr(look, key).numpy() for look, _ in pairs]) for key in KEPT}
+    measured = {key: np.array([getattr(features, key).numpy() for features, _ in pairs]) for key in KEPT}
     return measured | {"place": np.array([place.numpy() for _, place in pairs])}
 
 
@@ -187,7 +187,7 @@ def run(options: Options) -> None:
         step(len(heads) - len(todo))
         for _ in pool.map(_photograph, [(options, head) for head in todo]):
             step(1)
-    looks: list[Look] = []
+    features: list[PhotoFeatures] = []
     places: list[Tensor] = []
     people: list[int] = []
     with workers(options.jobs) as pool, progress("measuring photos", len(heads)) as step:
@@ -195,19 +195,22 @@ def run(options: Options) -> None:
             rows = {key: torch.from_numpy(values) for key, values in found.items()}
             places += list(rows.pop("place"))
             people += [head] * len(rows["pose"])
-            looks += [Look(*(rows[key][number] for key in KEPT)) for number in range(len(rows["pose"]))]
+            features += [PhotoFeatures(*(rows[key][number] for key in KEPT)) for number in range(len(rows["pose"]))]
             step(1)
     known = torch.tensor(people)
-    amounts = prior.shape.amounts(latents["shape"])[known], prior.appearance.amounts(latents["appearance"])[known]
-    encoder = Encoder.of(looks, amounts, torch.stack(places), known, prior)
+    coefficients = (
+        prior.shape.coefficients(latents["shape"])[known],
+        prior.appearance.coefficients(latents["appearance"])[known],
+    )
+    encoder = Encoder.of(features, coefficients, torch.stack(places), known, prior)
     encoder.save(options.out)
     for name, spread, own in zip(
-        ("shape", "appearance"), (encoder.shape_spread, encoder.appearance_spread), amounts, strict=True
+        ("shape", "appearance"), (encoder.shape_spread, encoder.appearance_spread), coefficients, strict=True
     ):
         told = 1 - spread.square().sum(0) / own.var(0)
         print(f"{name}: foretold {told[:10].mean():.2f} of axes 1-10, {told[10:40].mean():.2f} of 11-40")
     size = options.out.stat().st_size / 1e6
-    print(f"{len(looks)} photos of {len(known.unique())} people: {options.out}, {size:.1f} MB")
+    print(f"{len(features)} photos of {len(known.unique())} people: {options.out}, {size:.1f} MB")
 
 
 def main() -> int:

@@ -15,16 +15,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from command import command
+from protome.benchmark.accuracy import fit_and_score, score_mean_head, subjects_in
 from protome.errors import InputError
-from protome.evaluate.accuracy import fit_and_score, score_mean_head, subjects_in
 from protome.evaluate.h3ds import read_scene
-from protome.files import check_output_folder, write_atomically
 from protome.fit.methods import METHODS
 from protome.fit.reconstruct import FIT_PRESETS, FitConfig
-from protome.prior import Prior
-from protome.progress import progress
+from protome.prior.prior import Prior
 from protome.scenes.h3ds import read_h3ds
-from protome.workers import workers
+from protome.util.files import check_output_folder, write_atomically
+from protome.util.progress import progress
+from protome.util.workers import workers
 
 STANDARD = FIT_PRESETS["standard"]
 UNHURRIED = replace(METHODS["sira"].settings(STANDARD), colour_steps=0)

@@ -23,11 +23,11 @@ from pathlib import Path
 from command import command
 from limits import Limits
 from protome.errors import InputError
-from protome.files import check_output_folder, write_atomically
 from protome.population.store import Population
-from protome.prior import Prior
-from protome.progress import progress
-from protome.workers import workers
+from protome.prior.prior import Prior
+from protome.util.files import check_output_folder, write_atomically
+from protome.util.progress import progress
+from protome.util.workers import workers
 from real_scan import load_scan
 
 SPLITS = ("holdout_valid", "holdout_ict")

@@ -11,17 +11,17 @@ import torch
 from jaxtyping import Bool, Float
 from scipy.spatial import cKDTree
 
-from protome.device import choose_device
 from protome.evaluate.metrics import FACE_RADIUS_MM, sample_surface
 from protome.face import LANDMARK_NAMES
-from protome.fit.samples import SamplesFit, ShapeSamples, fit_samples, fit_scan
 from protome.geometry.align import Surface, icp
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity, procrustes
 from protome.meshing.extract import zero_level
 from protome.population.store import Population
-from protome.prior import HeadCode, Prior, interpolate
+from protome.prior.inversion import Inversion, ShapeSamples, fit_scan, invert_samples
+from protome.prior.prior import HeadLatents, Prior, interpolate
 from protome.units import UNIT_MM
+from protome.util.device import choose_device
 from real_scan import MARGIN_MM, Scan, above
 
 RIM_MM = 20.0
@@ -96,9 +96,9 @@ class Limits:
         self.prior = Prior.load(prior)
         self.mean = self.mesh(self.prior.mean())
 
-    def mesh(self, code: HeadCode) -> Mesh:
+    def mesh(self, latents: HeadLatents) -> Mesh:
         """Return a head of the prior in millimetres."""
-        whole = zero_level(self.prior.bind(code).sdf, self.prior.bounds, self.resolution)
+        whole = zero_level(self.prior.bind(latents).sdf, self.prior.bounds, self.resolution)
         return whole.largest_component().scaled(UNIT_MM)
 
     def head(self, heads: Population, number: int) -> dict[str, object]:
@@ -109,7 +109,7 @@ class Limits:
         points, skin = given.points[0].double().numpy() * UNIT_MM, given.registered[0].numpy()
         truth = truth_of(points, skin, nose, float(self.prior.bounds[0, 1]) * UNIT_MM)
         began = time.perf_counter()
-        fit = fit_samples(self.prior, samples)
+        fit = invert_samples(self.prior, samples)
         took = time.perf_counter() - began
         still = Similarity.identity(torch.float64)
         return self._result(heads.names[number], truth, fit, still, still, took)
@@ -134,10 +134,10 @@ class Limits:
         return self._result("real_scan", truth, fit, _in_mm(fit.head_from_samples), _in_mm(start), took)
 
     def _result(
-        self, name: str, truth: Truth, fit: SamplesFit, head_from_truth: Similarity, mean_from_truth: Similarity,
+        self, name: str, truth: Truth, fit: Inversion, head_from_truth: Similarity, mean_from_truth: Similarity,
         seconds: float,
     ) -> dict[str, object]:  # fmt: skip
-        head = distances(self.mesh(fit.code), truth, head_from_truth.inverse())
+        head = distances(self.mesh(fit.latents), truth, head_from_truth.inverse())
         mean = distances(self.mean, truth, mean_from_truth.inverse())
         return {
             "name": name,
@@ -145,7 +145,7 @@ class Limits:
             **{f"mean_{key}": value for key, value in asdict(mean).items()},
             "face_ratio": head.face_mm / mean.face_mm,
             "head_ratio": head.head_mm / mean.head_mm,
-            "deviations": float(fit.amount.square().mean().sqrt()),
+            "deviations": float(fit.coefficients.square().mean().sqrt()),
             "fit_seconds": seconds,
         }
 
@@ -155,8 +155,8 @@ class Limits:
         Loose pieces float beside the head; hollows lie inside it, as between closed lips, where nobody sees them.
         """
         first, second = (self.prior.sample(torch.Generator().manual_seed(2 * pair + side)) for side in (0, 1))
-        code = interpolate(first, second, 0.5, 0.5)
-        whole = zero_level(self.prior.bind(code).sdf, self.prior.bounds, self.resolution)
+        latents = interpolate(first, second, 0.5, 0.5)
+        whole = zero_level(self.prior.bind(latents).sdf, self.prior.bounds, self.resolution)
         return pieces_of(whole)
 
 

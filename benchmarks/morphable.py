@@ -23,12 +23,11 @@ from jaxtyping import Float
 
 from command import command
 from limits import FACE_POINTS
+from protome.benchmark.accuracy import subjects_in
 from protome.capture.landmarks import detect
-from protome.evaluate.accuracy import subjects_in
 from protome.evaluate.h3ds import read_scene
 from protome.evaluate.metrics import FACE_RADIUS_MM, sample_surface
 from protome.face import LANDMARK_NAMES, NOSE_TIP
-from protome.files import check_output_folder
 from protome.geometry.align import Surface, align_landmarks, icp
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity, rotation_from_vector
@@ -37,11 +36,12 @@ from protome.morphable.linear import load_linear, save_linear
 from protome.morphable.model import MorphableModel
 from protome.population.build import TABLES, Sources
 from protome.population.faces import FaceModes
-from protome.population.head_model import HeadModelConfig, build_head_model
-from protome.population.head_shapes import HeadShapes
-from protome.population.head_topology import HeadTopology
-from protome.population.sources import ValidHeads
+from protome.population.head_model.build import HeadModelConfig, build_head_model
+from protome.population.head_model.shapes import HeadShapes
+from protome.population.head_model.topology import HeadTopology
+from protome.population.sources.valid import ValidHeads
 from protome.scenes.h3ds import read_h3ds
+from protome.util.files import check_output_folder
 from real_scan import MEDIAPIPE, load_scan, mean_head_start, sample_scan
 
 ROUNDS = 12

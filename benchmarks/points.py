@@ -17,17 +17,17 @@ from dataclasses import dataclass
 import torch
 
 from command import command
-from protome.device import choose_device
 from protome.field.mlp import Mlp
-from protome.prior import Prior
+from protome.prior.prior import Prior
+from protome.util.device import choose_device
 
 FIRST_RAY = """
 import time
 began = time.perf_counter()
 import torch
-from protome.device import choose_device
+from protome.util.device import choose_device
 from protome.geometry.camera import Camera
-from protome.prior import Prior
+from protome.prior.prior import Prior
 from protome.render.trace import box_span, sphere_tracer
 prior = Prior.load().to(choose_device("auto"))
 camera = Camera.look_at(torch.tensor([0.0, 0.0, 5.0]), torch.zeros(3), 100.0, 1, 1).to(prior.bounds.device)

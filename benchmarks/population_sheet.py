@@ -21,8 +21,8 @@ from protome.population.build import Sources
 from protome.population.picture import photograph
 from protome.population.surface import OuterSurface
 from protome.preview import contact_sheet
-from protome.progress import progress
 from protome.units import UNIT_MM
+from protome.util.progress import progress
 
 TARGET_MM = (0.0, -20.0, -80.0)
 DISTANCE_MM = 900.0

@@ -16,13 +16,13 @@ import numpy as np
 from jaxtyping import Float
 
 from command import command
-from protome.device import choose_device
-from protome.files import check_output_folder
 from protome.gallery import Meshed, random_head, save_sheet
-from protome.morph import morph
 from protome.preview import coloured_view, side_camera
-from protome.prior import FittedHead, Prior
-from protome.progress import progress
+from protome.prior.morph import morph
+from protome.prior.prior import FittedHead, Prior
+from protome.util.device import choose_device
+from protome.util.files import check_output_folder
+from protome.util.progress import progress
 
 Tile = Float[np.ndarray, "s s 3"]
 

@@ -21,8 +21,6 @@ import matplotlib
 import torch
 
 from command import command
-from protome.device import choose_device
-from protome.files import check_output_folder, write_atomically
 from protome.fit.reconstruct import FIT_PRESETS, fit_head
 from protome.geometry.camera import Camera
 from protome.geometry.mesh import Mesh
@@ -30,10 +28,12 @@ from protome.geometry.transforms import Similarity
 from protome.meshing.extract import extract_mesh
 from protome.pipeline import head_from_fit
 from protome.preview import coloured_view
-from protome.prior import Prior
-from protome.progress import progress
+from protome.prior.prior import Prior
 from protome.render.cast import cast
 from protome.scene import Scene, View
+from protome.util.device import choose_device
+from protome.util.files import check_output_folder, write_atomically
+from protome.util.progress import progress
 
 matplotlib.use("Agg")
 from matplotlib import pyplot

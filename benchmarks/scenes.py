@@ -24,7 +24,6 @@ from limits import RIM_MM
 from protome.errors import InputError
 from protome.evaluate.metrics import FACE_RADIUS_MM
 from protome.face import LANDMARK_NAMES
-from protome.files import check_output_folder, write_atomically
 from protome.geometry.camera import Camera, direction
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity, rotation_from_vector
@@ -32,10 +31,11 @@ from protome.population.build import Sources, outer_surface
 from protome.population.picture import photograph
 from protome.population.store import Population, read_manifest
 from protome.population.surface import SEEN
-from protome.progress import progress
 from protome.scene import View
 from protome.scenes.h3ds import CONFIG, Truth, write_h3ds
 from protome.units import UNIT_MM
+from protome.util.files import check_output_folder, write_atomically
+from protome.util.progress import progress
 from raster import Lighting, render
 from real_scan import DISTANCE_MM, load_scan, outside
 

@@ -14,10 +14,10 @@ from protome.geometry.align import Surface
 from protome.geometry.camera import Camera, direction
 from protome.geometry.mesh import Mesh
 from protome.geometry.refine import refine
-from protome.geometry.thick import vertex_normals
 from protome.morphable.face import face_triangles
 from protome.morphable.model import MorphableModel
 from protome.scene import View
+from protome.sider.thick import vertex_normals
 from raster import Light, Lighting, Subject, render
 
 LEVELS = 3

@@ -12,7 +12,7 @@ import torch
 
 from protome.population.store import HeadRecord, Manifest, shard_path, write_manifest, write_shard
 from protome.population.surface import BOUNDS_M, HeadSamples
-from protome.training import CONFIGS
+from protome.training.train import CONFIGS
 
 CENTRE_M = np.array([0.0, -0.03, -0.08])
 LANDMARK_DIRECTIONS = np.array(

@@ -15,7 +15,7 @@ from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity, rotation_from_vector
 from protome.meshing.extract import extract_mesh
 from protome.preview import coloured_view
-from protome.prior import HeadCode, LatentStatistics, Prior
+from protome.prior.prior import HeadLatents, LatentStatistics, Prior
 from protome.render.cast import cast
 from protome.scene import Scene, View
 from protome.units import UNIT_MM
@@ -26,7 +26,7 @@ class Person:
     """A head that is known exactly."""
 
     prior: Prior
-    code: HeadCode
+    latents: HeadLatents
     field: Field
     mesh: Mesh
     """Head frame, inner units."""
@@ -45,9 +45,9 @@ class Person:
 def draw_person(seed: int, resolution: int = 128, temperature: float = 1.0) -> Person:
     """Return a random person from the shipped prior."""
     prior = Prior.load()
-    code = prior.sample(torch.Generator().manual_seed(seed), temperature)
-    field = prior.bind(code)
-    return Person(prior, code, field, extract_mesh(field, prior.bounds, resolution))
+    latents = prior.sample(torch.Generator().manual_seed(seed), temperature)
+    field = prior.bind(latents)
+    return Person(prior, latents, field, extract_mesh(field, prior.bounds, resolution))
 
 
 def small_prior(seed: int = 0) -> Prior:

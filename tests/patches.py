@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from protome.fit.detail import FacePixels
 from protome.geometry.camera import Camera, Rays
 from protome.geometry.mesh import Mesh
 from protome.render.cast import cast, interpolate
+from protome.sider.fit import FacePixels
 
 
 def grid_faces(side: int) -> np.ndarray:

@@ -11,9 +11,8 @@ import pytest
 import torch
 
 from heads import Person, draw_person, photograph
-from protome.errors import InputError
-from protome.evaluate import accuracy
-from protome.evaluate.accuracy import (
+from protome.benchmark import accuracy
+from protome.benchmark.accuracy import (
     MEAN,
     NOISES,
     Accuracy,
@@ -25,7 +24,8 @@ from protome.evaluate.accuracy import (
     score,
     subjects_in,
 )
-from protome.evaluate.accuracy_report import ANCESTORS, FULL, OURS, QUICK, Plan, benchmark_accuracy, cell, page
+from protome.benchmark.page import ANCESTORS, FULL, OURS, QUICK, Plan, benchmark_accuracy, cell, page
+from protome.errors import InputError
 from protome.evaluate.h3ds import read_scene
 from protome.face import LANDMARK_NAMES
 from protome.fit.methods import METHODS
@@ -49,7 +49,7 @@ def scenes(person: Person, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scenes")
     views = photograph(person, (0.0, 50.0, -50.0), 128, Similarity.scaling(UNIT_MM)).views
     mesh = Mesh(person.mesh.vertices * UNIT_MM, person.mesh.faces)
-    points = person.prior.landmarks_of(person.prior.field, person.code).double().numpy() * UNIT_MM
+    points = person.prior.landmarks_of(person.prior.field, person.latents).double().numpy() * UNIT_MM
     named = {
         name: int(np.linalg.norm(mesh.vertices - point, axis=1).argmin())
         for name, point in zip(LANDMARK_NAMES, points, strict=True)
@@ -125,7 +125,7 @@ def _numbers(case: Case) -> Accuracy:
     """Made-up results: of the mean head 2 and 8 mm, of a method by its number of views."""
     if case.method == MEAN:
         return Accuracy(2.0, 1.5, 8.0, 6.0, 10.0, 1.8, 7.0, 0.0)
-    face = 1.0 / case.views + (case.subject == "b") - 0.1 * case.sized
+    face = 1.0 / case.views + (case.subject == "b") - 0.1 * case.scale_known
     return Accuracy(face, 0.5, 4.0 / case.views, 2.0, 5.0, 0.9 * face, 3.0 / case.views, 10.0)
 
 
@@ -155,8 +155,8 @@ def test_our_method_alone_has_no_tables_of_others() -> None:
 
 def test_a_distance_is_known_of_one_view_alone() -> None:
     one, several = (Plan(("a",), (), views, replace(FULL, ablated=0), "standard", ()) for views in ((1, 8), (3, 8)))
-    assert {(case.views, case.method) for case in one.cases() if case.sized} == {(1, OURS)}
-    assert not any(case.sized for case in several.cases())
+    assert {(case.views, case.method) for case in one.cases() if case.scale_known} == {(1, OURS)}
+    assert not any(case.scale_known for case in several.cases())
     text = page(several, {case: _numbers(case) for case in several.cases()}, quick=False)
     assert "distance known" not in text
 

@@ -20,9 +20,9 @@ import skimage.data
 from PIL import Image
 
 from protome.cli import main
-from protome.encoder.size import Size
+from protome.encoder.scale import MetricScale
 from protome.errors import InputError, ProtomeWarning
-from protome.fit.choice import Fitting
+from protome.fit.options import FitOptions
 from shots import random_shots, write_transforms
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -138,25 +138,25 @@ def test_reconstruct_hands_every_option_on(
     arguments = ["reconstruct", "a.png", "b.png", "--out", str(tmp_path / "out")]
     assert run(arguments) == 0
     defaults = {"preset": "standard", "device": "auto", "seed": 0, "units": None, "resolution": None, "views": None}
-    switches = {"fitting": Fitting(), "strict": False, "quiet": False}
+    switches = {"fitting": FitOptions(), "strict": False, "quiet": False}
     assert seen == {"inputs": (Path("a.png"), Path("b.png")), **defaults, **switches}
     assert head.saved == [(tmp_path / "out", ("protome", *arguments))]
 
     chosen = ["--preset", "draft", "--device", "cpu", "--seed", "7", "--units", "m", "--resolution", "96"]
-    fitting = ["--method", "deform", "--budget", "60s", "--refine-cameras", "--pupils", "63.5"]
-    assert run([*arguments, *chosen, "--views", "front", "img_3", *fitting, "--strict", "--quiet"]) == 0
+    options = ["--method", "deform", "--budget", "60s", "--refine-cameras", "--pupils", "63.5"]
+    assert run([*arguments, *chosen, "--views", "front", "img_3", *options, "--strict", "--quiet"]) == 0
     others = {"preset": "draft", "device": "cpu", "seed": 7, "units": "m", "resolution": 96}
-    others |= {"views": ("front", "img_3"), "fitting": Fitting("deform", "60s", True, Size(pupils_mm=63.5))}
+    others |= {"views": ("front", "img_3"), "fitting": FitOptions("deform", "60s", True, MetricScale(pupils_mm=63.5))}
     assert seen == {"inputs": (Path("a.png"), Path("b.png")), **others, "strict": True, "quiet": True}
     assert run([*arguments, "--distance", "800"]) == 0
-    assert seen["fitting"] == Fitting(size=Size(distance_mm=800.0))
+    assert seen["fitting"] == FitOptions(size=MetricScale(distance_mm=800.0))
 
 
 def test_train_hands_every_option_on(
     run: Callable[[list[str]], int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     seen: list[tuple[tuple[object, ...], dict[str, object]]] = []
-    _module(monkeypatch, "protome.training", "train", lambda *names, **options: seen.append((names, options)))
+    _module(monkeypatch, "protome.training.train", "train", lambda *names, **options: seen.append((names, options)))
     out = tmp_path / "new" / "prior.safetensors"
     arguments = ["train", "--population", "people", "--out", str(out)]
     assert run(arguments) == 0

@@ -15,14 +15,14 @@ from encoder import draw_camera, example
 from heads import draw_person, photograph, small_prior
 from protome.capture.capture import locate_head
 from protome.capture.landmarks import load_face_landmarks
-from protome.encoder.encoder import Encoder, Guess
-from protome.encoder.look import CELLS, EYE_RIMS, MIDDLE_MM, SPAN_MM, Look, look_at
+from protome.encoder.encoder import Encoder, LatentEstimate
+from protome.encoder.features import CELLS, EYE_RIMS, MIDDLE_MM, SPAN_MM, PhotoFeatures, measure_photo
 from protome.errors import InputError
 from protome.fit.methods import method
 from protome.fit.reconstruct import FitConfig, fit_head, latent_weight
 from protome.geometry.camera import Camera
 from protome.geometry.transforms import Similarity, rotation_from_vector
-from protome.prior import LatentStatistics, Prior
+from protome.prior.prior import LatentStatistics, Prior
 from protome.scene import Scene, View
 from protome.units import UNIT_MM
 
@@ -54,8 +54,8 @@ def seen(points: Tensor, by: Camera, image: Tensor | None = None) -> View:
 
 
 def test_the_mean_face_is_seen_where_it_is() -> None:
-    look = look_at(seen(mean_face(), camera(20, -8)), INNER)
-    assert float(look.landmarks.abs().max()) < 1e-3
+    features = measure_photo(seen(mean_face(), camera(20, -8)), INNER)
+    assert float(features.landmarks.abs().max()) < 1e-3
 
 
 def test_landmarks_are_measured_in_millimetres_beside_the_mean_face() -> None:
@@ -64,7 +64,7 @@ def test_landmarks_are_measured_in_millimetres_beside_the_mean_face() -> None:
     moved = mean_face()
     moved[4] += 3.0 * right
     moved[152] -= 7.0 * down
-    found = look_at(seen(moved, by), INNER).landmarks
+    found = measure_photo(seen(moved, by), INNER).landmarks
     assert found[4].tolist() == pytest.approx([3.0, 0.0], abs=1e-3)
     assert found[152].tolist() == pytest.approx([0.0, -7.0], abs=1e-3)
     assert float(found[[0, 1, 473]].abs().max()) < 1e-3
@@ -79,7 +79,7 @@ def test_a_turned_and_scaled_world_changes_nothing() -> None:
         mean_face() + 2 * torch.randn(478, 3, generator=torch.Generator().manual_seed(0)), by, torch.rand(300, 300, 3)
     )
     moved = replace(view, camera=by.transformed(world.to(torch.float64)))
-    one, two = look_at(view, INNER), look_at(moved, INNER.compose(world.inverse()))
+    one, two = measure_photo(view, INNER), measure_photo(moved, INNER.compose(world.inverse()))
     for key in vars(one):
         assert torch.allclose(getattr(one, key), getattr(two, key), atol=2e-3), key
 
@@ -89,7 +89,7 @@ def test_a_turned_and_scaled_world_changes_nothing() -> None:
 )
 def test_the_camera_is_where_it_stands(across: float, up: float, roll: float) -> None:
     by = camera(across, up, roll)
-    pose = look_at(seen(mean_face(), by), INNER).pose
+    pose = measure_photo(seen(mean_face(), by), INNER).pose
     assert torch.rad2deg(pose[:2]).tolist() == pytest.approx([across, up], abs=1e-3)
     assert abs(float(torch.rad2deg(pose[2]))) == pytest.approx(roll, abs=1e-3)
     assert float(pose[3]) == pytest.approx(1000 / float(by.centre.norm()), rel=1e-6)
@@ -100,36 +100,36 @@ def test_cells_show_what_lies_in_them() -> None:
     by = camera(15, 5, size=400)
     pixels = by.pixels().reshape(400, 400, 2).float() / 400
     view = seen(mean_face(), by, torch.cat([pixels, pixels[..., :1]], 2))
-    look = look_at(replace(view, mask=torch.ones(400, 400)), INNER)
+    features = measure_photo(replace(view, mask=torch.ones(400, 400)), INNER)
     steps = ((torch.arange(CELLS) + 0.5) / CELLS - 0.5) * SPAN_MM
     axes = by.T_world_camera[:3, :3].float()
     for row, column in ((24, 24), (10, 30), (40, 15)):
         point = torch.tensor(MIDDLE_MM) + steps[column] * axes[:, 0] + steps[row] * axes[:, 1]
         wanted = by.project(point.double()[None])[0] / 400
-        assert look.colours[row, column, :2].tolist() == pytest.approx(wanted.tolist(), abs=2e-3)
-        assert float(look.outline[row, column]) == 1
-    behind = look_at(replace(view, mask=(pixels[..., 0] > 0.5).float()), INNER)
+        assert features.colours[row, column, :2].tolist() == pytest.approx(wanted.tolist(), abs=2e-3)
+        assert float(features.outline[row, column]) == 1
+    behind = measure_photo(replace(view, mask=(pixels[..., 0] > 0.5).float()), INNER)
     assert behind.outline[24, 10] == 0
     assert behind.colours[24, 10].tolist() == [0, 0, 0]
-    assert torch.allclose(behind.colours[24, 40], look.colours[24, 40])
+    assert torch.allclose(behind.colours[24, 40], features.colours[24, 40])
 
 
-def made_up(count: int, each: int) -> tuple[list[Look], tuple[Tensor, Tensor], Tensor, Tensor]:
+def made_up(count: int, each: int) -> tuple[list[PhotoFeatures], tuple[Tensor, Tensor], Tensor, Tensor]:
     """People whose landmarks tell their first two amounts, a bend of them the third, and nothing the others."""
     draw = torch.Generator().manual_seed(0)
     shape, appearance = (torch.randn(count, 6, generator=draw) for _ in range(2))
     directions = torch.randn(2, 478, 2, generator=draw)
     shape[:, 2] = (shape[:, 0].square() - 1) / 2**0.5
     people = torch.arange(count).repeat_interleave(each)
-    looks, blank = [], torch.zeros(CELLS, CELLS)
+    features, blank = [], torch.zeros(CELLS, CELLS)
     for person in people.tolist():
         landmarks = torch.einsum("k,kij->ij", shape[person, :2], directions)
         landmarks = landmarks + 0.05 * torch.randn(478, 2, generator=draw)
         pose = torch.randn(4, generator=draw)
-        looks.append(Look(landmarks, blank, blank[..., None].expand(-1, -1, 3), pose))
+        features.append(PhotoFeatures(landmarks, blank, blank[..., None].expand(-1, -1, 3), pose))
     places = 0.1 * torch.randn(len(people), 6, generator=draw)
     places[:, 0] = 0.05 * shape[people, 1]
-    return looks, (shape[people], appearance[people]), places, people
+    return features, (shape[people], appearance[people]), places, people
 
 
 @pytest.fixture(scope="module")
@@ -145,34 +145,38 @@ def test_what_photos_tell_is_foretold_and_nothing_else(learned: tuple[Encoder, P
     assert float(spread[2]) < 0.8
     assert float(spread[3:].min()) > 0.8
     assert float(encoder.appearance_spread.square().sum(0).min()) > 0.8
-    looks, (shape, appearance), places, _ = made_up(300, 2)
-    told = encoder.foretold(looks)
-    for truth, found in ((shape[:, 0], told[:, 0]), (shape[:, 1], told[:, 1]), (places[:, 0], told[:, 12])):
+    features, (shape, appearance), places, _ = made_up(300, 2)
+    predicted = encoder.predicted(features)
+    for truth, found in (
+        (shape[:, 0], predicted[:, 0]),
+        (shape[:, 1], predicted[:, 1]),
+        (places[:, 0], predicted[:, 12]),
+    ):
         assert float((truth - found).square().mean() / truth.var()) < 0.2
     # Chance is not learned by heart.
-    assert float((appearance - told[:, 6:12]).square().mean()) > 0.7
+    assert float((appearance - predicted[:, 6:12]).square().mean()) > 0.7
 
 
 def test_a_strange_photo_gives_the_mean_head(learned: tuple[Encoder, Prior]) -> None:
     encoder, _ = learned
-    looks, (shape, _), *_ = made_up(300, 2)
-    strange = replace(looks[0], landmarks=looks[0].landmarks + 500.0)
-    assert torch.allclose(encoder.foretold([strange])[0, :6], shape.mean(0), atol=1e-3)
+    features, (shape, _), *_ = made_up(300, 2)
+    strange = replace(features[0], landmarks=features[0].landmarks + 500.0)
+    assert torch.allclose(encoder.predicted([strange])[0, :6], shape.mean(0), atol=1e-3)
 
 
 def test_a_guess_places_the_head_and_narrows_the_prior(learned: tuple[Encoder, Prior]) -> None:
     encoder, prior = learned
     view = seen(mean_face(), camera(10, 0))
     scene = Scene((view,), INNER)
-    guess = encoder.guess(scene, prior)
-    assert guess is not None
-    told = encoder.foretold([look_at(view, INNER)])[0]
-    assert torch.allclose(guess.shape.mean, prior.shape.code(told[:6]))
+    estimate = encoder.estimate(scene, prior)
+    assert estimate is not None
+    predicted = encoder.predicted([measure_photo(view, INNER)])[0]
+    assert torch.allclose(estimate.shape.mean, prior.shape.latent(predicted[:6]))
     wanted = prior.shape.axes.T @ (encoder.shape_spread.T @ encoder.shape_spread) @ prior.shape.axes
-    assert torch.allclose(guess.shape.axes.T @ guess.shape.axes, wanted, atol=1e-6)
-    rotation, shift = rotation_from_vector(told[12:15]), told[15:]
+    assert torch.allclose(estimate.shape.axes.T @ estimate.shape.axes, wanted, atol=1e-6)
+    rotation, shift = rotation_from_vector(predicted[12:15]), predicted[15:]
     point = torch.tensor([[0.2, -0.1, 0.3]])
-    moved = guess.placed(scene).head_from_world.apply(UNIT_MM * point)
+    moved = estimate.placed(scene).head_from_world.apply(UNIT_MM * point)
     assert torch.allclose(moved, point @ rotation.T + shift, atol=1e-6)
 
 
@@ -182,16 +186,16 @@ def test_photos_with_frames_of_their_own_are_each_placed(learned: tuple[Encoder,
     views = [seen(mean_face() + 3 * torch.randn(478, 3, generator=draw), camera(angle, 0)) for angle in (-30, 0, 25)]
     views.append(replace(views[0], landmarks=None))
     scene = Scene(tuple(views), INNER)
-    guess = encoder.guess(scene, prior)
-    assert guess is not None
-    told = encoder.foretold([look_at(view, INNER) for view in views[:3]])
-    assert torch.allclose(guess.shape.mean, prior.shape.code(told[:, :6].mean(0)), atol=1e-6)
-    placed = guess.placed(scene)
+    estimate = encoder.estimate(scene, prior)
+    assert estimate is not None
+    predicted = encoder.predicted([measure_photo(view, INNER) for view in views[:3]])
+    assert torch.allclose(estimate.shape.mean, prior.shape.latent(predicted[:, :6].mean(0)), atol=1e-6)
+    placed = estimate.placed(scene)
     assert placed.head_from_world is scene.head_from_world
     point = torch.tensor([[10.0, -20.0, 15.0]])
     for number in range(3):
         # What a camera sees of a head that was moved, the moved camera sees of the head.
-        rotation, shift = rotation_from_vector(told[number, 12:15]), told[number, 15:] * UNIT_MM
+        rotation, shift = rotation_from_vector(predicted[number, 12:15]), predicted[number, 15:] * UNIT_MM
         where = (point - shift) @ rotation
         wanted = views[number].camera.project(where.double())
         assert torch.allclose(placed.views[number].camera.project(point).double(), wanted, atol=0.02)
@@ -201,7 +205,7 @@ def test_photos_with_frames_of_their_own_are_each_placed(learned: tuple[Encoder,
 def test_a_scene_without_a_face_gives_no_guess(learned: tuple[Encoder, Prior]) -> None:
     encoder, prior = learned
     scene = Scene((replace(seen(mean_face(), camera(0, 0)), landmarks=None),), INNER)
-    assert encoder.guess(scene, prior) is None
+    assert encoder.estimate(scene, prior) is None
 
 
 def test_an_encoder_serves_its_own_prior_alone(learned: tuple[Encoder, Prior]) -> None:
@@ -210,15 +214,15 @@ def test_an_encoder_serves_its_own_prior_alone(learned: tuple[Encoder, Prior]) -
     other = small_prior(seed=1)
     assert not encoder.belongs_to(other)
     with pytest.raises(ValueError, match="another prior"):
-        encoder.guess(Scene((seen(mean_face(), camera(0, 0)),), INNER), other)
+        encoder.estimate(Scene((seen(mean_face(), camera(0, 0)),), INNER), other)
 
 
 def test_a_saved_encoder_foretells_the_same(learned: tuple[Encoder, Prior], tmp_path: Path) -> None:
     encoder, prior = learned
     encoder.save(tmp_path / "own.safetensors")
     again = Encoder.load(tmp_path / "own.safetensors")
-    looks = made_up(300, 2)[0][:20]
-    assert torch.allclose(encoder.foretold(looks), again.foretold(looks), atol=0.02)
+    features = made_up(300, 2)[0][:20]
+    assert torch.allclose(encoder.predicted(features), again.predicted(features), atol=0.02)
     assert again.belongs_to(prior)
 
 
@@ -242,26 +246,27 @@ def test_the_shipped_encoder_tells_more_than_the_mean_head() -> None:
     for person in people:
         # Where the head is, is found from its landmarks, not known.
         scene = locate_head(photograph(person, (10.0,), 320, Similarity.scaling(UNIT_MM)).views, "mm")
-        guess = encoder.guess(scene, prior)
-        assert isinstance(guess, Guess)
+        estimate = encoder.estimate(scene, prior)
+        assert isinstance(estimate, LatentEstimate)
         points = torch.from_numpy(person.mesh.vertices).float()
         rows = [
-            prior.field.bind(code, prior.appearance.mean).sdf(points) for code in (guess.shape.mean, prior.shape.mean)
+            prior.field.bind(latents, prior.appearance.mean).sdf(points)
+            for latents in (estimate.shape.mean, prior.shape.mean)
         ]
         errors.append([float(row.abs().mean()) for row in rows])
-    guessed, mean = torch.tensor(errors).mean(0).tolist()
-    assert guessed < 0.8 * mean
+    estimated, mean = torch.tensor(errors).mean(0).tolist()
+    assert estimated < 0.8 * mean
 
 
 def test_a_guess_is_for_photos_whose_cameras_do_not_tell() -> None:
     views = tuple(seen(mean_face(), camera(angle, 0)) for angle in (-20, 15))
     prior, one, two = Prior.load(), Scene(views[:1], INNER), Scene(views, INNER)
     ours = method("sira++")
-    assert ours.guess(one, prior, shared_frame=True) is not None
-    assert ours.guess(one, prior, shared_frame=False) is not None
-    assert ours.guess(two, prior, shared_frame=False) is not None
-    assert ours.guess(two, prior, shared_frame=True) is None
-    assert method("sira").guess(one, prior, shared_frame=True) is None
+    assert ours.estimate(one, prior, shared_frame=True) is not None
+    assert ours.estimate(one, prior, shared_frame=False) is not None
+    assert ours.estimate(two, prior, shared_frame=False) is not None
+    assert ours.estimate(two, prior, shared_frame=True) is None
+    assert method("sira").estimate(one, prior, shared_frame=True) is None
 
 
 def test_a_fit_starts_at_the_guess_and_is_held_to_it() -> None:
@@ -270,23 +275,30 @@ def test_a_fit_starts_at_the_guess_and_is_held_to_it() -> None:
     spread = 0.3 * torch.eye(len(person.prior.shape.axes))
     wanted = torch.zeros(len(spread))
     wanted[0] = 1.5
-    told = LatentStatistics(person.prior.shape.code(wanted), spread @ person.prior.shape.axes)
-    guess = Guess(told, person.prior.appearance, (Similarity.identity(torch.float64),))
+    predicted = LatentStatistics(person.prior.shape.latent(wanted), spread @ person.prior.shape.axes)
+    estimate = LatentEstimate(predicted, person.prior.appearance, (Similarity.identity(torch.float64),))
     config = FitConfig(size=64, rays=64, latent_steps=3, single_steps=0, colour_steps=0)
     found = {
         weight: fit_head(
-            scene, person.prior, replace(config, guessed_latent=weight), shared_frame=True, guess=guess, quiet=True
+            scene,
+            person.prior,
+            replace(config, estimated_latent=weight),
+            shared_frame=True,
+            estimate=estimate,
+            quiet=True,
         )
         for weight in (0.1, 1000.0)
     }
-    amounts = {weight: person.prior.shape.amounts(fit.code.shape[None])[0] for weight, fit in found.items()}
+    coefficients = {
+        weight: person.prior.shape.coefficients(fit.latents.z_shape[None])[0] for weight, fit in found.items()
+    }
     # Three steps of 0.05 deviations of what the guess misses, each of which is 0.3 of the prior's.
-    assert float((amounts[0.1] - wanted).abs().max()) <= 3 * 0.05 * 0.3 + 1e-3
-    free, held = ((amounts[weight] - wanted).norm() for weight in (0.1, 1000.0))
+    assert float((coefficients[0.1] - wanted).abs().max()) <= 3 * 0.05 * 0.3 + 1e-3
+    free, held = ((coefficients[weight] - wanted).norm() for weight in (0.1, 1000.0))
     assert float(held) < 0.8 * float(free)
     assert latent_weight(config, 1, None) == config.latent
-    assert latent_weight(config, 1, guess) == config.guessed_latent
-    assert latent_weight(config, 3, guess) == config.shared_guess
+    assert latent_weight(config, 1, estimate) == config.estimated_latent
+    assert latent_weight(config, 3, estimate) == config.shared_estimate
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -295,9 +307,9 @@ def test_the_mean_face_lies_where_training_photos_place_it(seed: int) -> None:
     by = draw_camera(np.random.default_rng(seed))
     found = example(seen(mean_face(), by), np.random.default_rng(seed))
     assert found is not None
-    look, place = found
+    features, place = found
     assert float(place.abs().max()) < 1e-4
-    assert float(look.landmarks.norm(dim=1).mean()) < 2.5
+    assert float(features.landmarks.norm(dim=1).mean()) < 2.5
 
 
 def test_a_face_that_is_turned_is_learned_as_turned() -> None:

@@ -86,9 +86,9 @@ def test_encoding_pullback_is_autograds(alpha: float | None) -> None:
     cotangent = _random(2, 5, encoding.width, seed=2).requires_grad_(True)
     encoded = encoding(points)
     (truth,) = torch.autograd.grad(encoded.value, points, cotangent, retain_graph=True)
-    torch.testing.assert_close(encoding.pullback(encoded, cotangent), truth)
+    torch.testing.assert_close(encoding.vjp(encoded, cotangent), truth)
     assert torch.autograd.gradcheck(lambda x: encoding(x).value, points)
-    assert torch.autograd.gradcheck(lambda x, c: encoding.pullback(encoding(x), c), (points, cotangent))
+    assert torch.autograd.gradcheck(lambda x, c: encoding.vjp(encoding(x), c), (points, cotangent))
 
 
 # Networks
@@ -190,10 +190,10 @@ def test_a_steered_output_is_linear_in_the_condition() -> None:
 def test_record_and_pullback_are_forward_and_autograd(depth: int, kind: str) -> None:
     mlp = _mlp(depth, kind=kind)
     inputs = INPUTS.clone().requires_grad_(True)
-    tape = mlp.record(inputs, CONDITION)
+    tape = mlp.forward_with_tape(inputs, CONDITION)
     assert torch.equal(tape.value, mlp(inputs, CONDITION))
     (truth,) = torch.autograd.grad(_plain(mlp, inputs, CONDITION), inputs, COTANGENT)
-    torch.testing.assert_close(mlp.pullback(tape, COTANGENT), truth, **CLOSE)
+    torch.testing.assert_close(mlp.vjp(tape, COTANGENT), truth, **CLOSE)
 
 
 def _of_slopes(value: Tensor, slope: Tensor) -> Tensor:
@@ -206,9 +206,9 @@ def test_parameter_gradients_through_the_pullback_are_autograds_double_backward(
     mlp, condition = _mlp(kind=kind), CONDITION.clone().requires_grad_(True)
     inputs = INPUTS.clone().requires_grad_(True)
     wanted = {"inputs": inputs, "condition": condition, **dict(mlp.named_parameters())}
-    tape = mlp.record(inputs, condition)
+    tape = mlp.forward_with_tape(inputs, condition)
     own = torch.autograd.grad(
-        _of_slopes(tape.value, mlp.pullback(tape, COTANGENT)), list(wanted.values()), allow_unused=True
+        _of_slopes(tape.value, mlp.vjp(tape, COTANGENT)), list(wanted.values()), allow_unused=True
     )
     value = _plain(mlp, inputs, condition)
     (slope,) = torch.autograd.grad(value, inputs, COTANGENT, create_graph=True)
@@ -224,7 +224,7 @@ def test_pullback_passes_gradcheck(kind: str) -> None:
     condition, cotangent = CONDITION.clone().requires_grad_(True), COTANGENT[:, :2]
 
     def slope(x: Tensor, z: Tensor) -> Tensor:
-        return mlp.pullback(mlp.record(x, z), cotangent)
+        return mlp.vjp(mlp.forward_with_tape(x, z), cotangent)
 
     assert torch.autograd.gradcheck(slope, (inputs, condition), eps=1e-7)
 
@@ -239,8 +239,8 @@ def test_wide_networks_start_as_spheres() -> None:
         initialise_sphere(mlp, 0.6)
         with torch.no_grad():
             encoded = encoding(points)
-            tape = mlp.record(encoded.value)
-            gradient = encoding.pullback(encoded, mlp.pullback(tape, torch.ones_like(tape.value)))[0]
+            tape = mlp.forward_with_tape(encoded.value)
+            gradient = encoding.vjp(encoded, mlp.vjp(tape, torch.ones_like(tape.value)))[0]
         errors.append(tape.value[0, :, 0] - truth)
         cosines.append(nn.functional.cosine_similarity(gradient, points[0], dim=1))
     # The expectation over the weights is |x| - r; one draw is off by about |x| sqrt(layers / width) = 0.1.
@@ -270,12 +270,12 @@ def test_bfloat16_keeps_coordinates_and_outputs_in_full_precision() -> None:
     exact = mlp(inputs)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(mlp(inputs), exact)
-        assert torch.equal(mlp.record(inputs).value, exact)
+        assert torch.equal(mlp.forward_with_tape(inputs).value, exact)
         single = Mlp(7, 3, 12, 1)
-        tape = single.record(inputs)
-        slope = single.pullback(tape, torch.ones_like(tape.value))
-    tape = single.record(inputs)
-    torch.testing.assert_close(slope, single.pullback(tape, torch.ones_like(tape.value)), rtol=0, atol=0)
+        tape = single.forward_with_tape(inputs)
+        slope = single.vjp(tape, torch.ones_like(tape.value))
+    tape = single.forward_with_tape(inputs)
+    torch.testing.assert_close(slope, single.vjp(tape, torch.ones_like(tape.value)), rtol=0, atol=0)
 
 
 def test_bfloat16_is_close_to_full_precision() -> None:
@@ -286,8 +286,8 @@ def test_bfloat16_is_close_to_full_precision() -> None:
     results = []
     for enabled in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            tape = mlp.record(encoding(points).value, condition)
-            slope = mlp.pullback(tape, torch.ones_like(tape.value))
+            tape = mlp.forward_with_tape(encoding(points).value, condition)
+            slope = mlp.vjp(tape, torch.ones_like(tape.value))
             plain = mlp(encoding(points).value, condition)
         assert tape.value.dtype == slope.dtype == plain.dtype == torch.float32
         gradients = torch.autograd.grad(_of_slopes(tape.value, slope), [mlp.first.weight, mlp.hidden[2].weight])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from protome.errors import InputError
-from protome.files import check_output_file, check_output_folder, write_atomically
+from protome.util.files import check_output_file, check_output_folder, write_atomically
 
 
 def test_folder_is_made_and_left_empty(tmp_path: Path) -> None:

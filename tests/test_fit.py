@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from heads import Person, draw_person, photograph, some_world
+from protome.fit.clock import Budget
 from protome.fit.methods import method
-from protome.fit.pace import Budget
-from protome.fit.reconstruct import FitConfig, FitResult, deformation_rate, fit_head, roomy, shape_steps
+from protome.fit.reconstruct import FitConfig, FitResult, deformation_rate, fit_head, padded_bounds, shape_steps
 from protome.geometry.transforms import Similarity, rotation_from_vector
 from protome.meshing.extract import extract_mesh, zero_level
 from protome.scene import Scene
@@ -56,7 +56,7 @@ def test_latents_recover_a_head_from_its_own_renders(person: Person, fitted: Fit
 
 def test_arms_end_where_their_surface_ends_and_not_with_the_priors_volume(person: Person, fitted: FitResult) -> None:
     prior, far = person.prior, torch.tensor([0.5, 0.0, 0.5])
-    assert torch.equal(fitted.bounds, roomy(prior.bounds))
+    assert torch.equal(fitted.bounds, padded_bounds(prior.bounds))
     assert torch.equal(fitted.bounds[:, 1], prior.bounds[:, 1])  # below, a bust is cut where it was
     more = torch.stack([fitted.bounds[0] - far, fitted.bounds[1] + far])
     mean = prior.bind(prior.mean())
@@ -101,9 +101,9 @@ def test_the_same_seed_gives_the_same_head_and_another_seed_another(person: Pers
     first, again, other = (
         fit_head(scene, person.prior, short, shared_frame=True, seed=seed, quiet=True) for seed in (1, 1, 2)
     )
-    assert torch.equal(first.code.shape, again.code.shape)
+    assert torch.equal(first.latents.z_shape, again.latents.z_shape)
     assert first.curves == again.curves
-    assert not torch.equal(first.code.shape, other.code.shape)
+    assert not torch.equal(first.latents.z_shape, other.latents.z_shape)
 
 
 def test_the_second_phase_moves_deformation_and_renderer_but_never_the_reference(person: Person, scene: Scene) -> None:
@@ -125,7 +125,7 @@ def test_a_method_of_latents_alone_keeps_the_weights_of_the_shape(person: Person
     result = fit_head(scene, person.prior, short, shared_frame=True, seed=1, quiet=True)
     before, after = person.prior.field.shape_network.state_dict(), result.field.shape_network.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
-    assert not torch.equal(result.code.shape, person.prior.mean().shape)
+    assert not torch.equal(result.latents.z_shape, person.prior.mean().z_shape)
     assert not torch.equal(person.prior.field.renderer.last.weight, result.field.renderer.last.weight)
 
 
@@ -134,7 +134,7 @@ def test_finer_colour_frequencies_change_nothing_until_they_learn(person: Person
     generator = torch.Generator().manual_seed(0)
     points, normals, views = (torch.randn(1, 50, 3, generator=generator) for _ in range(3))
     feature = torch.randn(1, 50, finer.config.feature, generator=generator)
-    shape, appearance = person.code.shape[None], person.code.appearance[None]
+    shape, appearance = person.latents.z_shape[None], person.latents.z_appearance[None]
     old = person.prior.field.colour(points, normals, views, feature, appearance)
     torch.testing.assert_close(finer.colour(points, normals, views, feature, appearance), old)
     assert torch.equal(finer.sdf(points, shape), person.prior.field.sdf(points, shape))
@@ -147,7 +147,7 @@ def test_the_last_phase_moves_the_renderer_alone_and_brings_the_colours_closer(p
     before, after = without.field.state_dict(), result.field.state_dict()
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"renderer"}
-    assert torch.equal(without.code.shape, result.code.shape)
+    assert torch.equal(without.latents.z_shape, result.latents.z_shape)
     curve = result.curves["colour alone"]
     assert len(curve) == 60
     assert sum(curve[-10:]) < 0.7 * sum(curve[:10])

@@ -25,7 +25,7 @@ def person() -> Person:
 def scene(person: Person) -> Scene:
     """Photos whose landmarks are exact; all others of MediaPipe's are nonsense."""
     plain = photograph(person, (0.0, 50.0), 64, some_world())
-    points = plain.head_from_world.inverse().apply(person.prior.landmarks_of(person.prior.field, person.code))
+    points = plain.head_from_world.inverse().apply(person.prior.landmarks_of(person.prior.field, person.latents))
     views = []
     for view in plain.views:
         landmarks = torch.full((478, 2), -1e4)

@@ -18,7 +18,7 @@ from protome.geometry.mesh import Mesh
 from protome.meshing.extract import zero_level
 from protome.population.store import HeadRecord, Manifest, shard_path, write_manifest, write_shard
 from protome.population.surface import HeadSamples
-from protome.prior import Prior
+from protome.prior.prior import Prior
 from protome.units import UNIT_MM
 
 SAMPLES = 3000

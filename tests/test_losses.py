@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from protome.fit import losses
-from protome.fit.pixels import PixelTable, head_window, pixel_table
+from protome import losses
 from protome.fit.placement import Placement
+from protome.fit.rays import PixelTable, head_window, pixel_table
 from protome.fit.schedule import mask_sharpness, passed, rate_factor
 from protome.geometry.camera import Camera, Rays
 from protome.geometry.transforms import Similarity, rotation_from_vector

@@ -16,7 +16,7 @@ from protome.geometry.camera import Camera
 from protome.geometry.mesh import Mesh
 from protome.meshing.extract import extract_mesh
 from protome.preview import BACKGROUND, coloured_view, contact_sheet, preview_sheet, side_camera, square
-from protome.render.cast import cast, interpolate, openness
+from protome.render.cast import cast, interpolate, sky_visibility
 from protome.render.render import render
 
 # Neither a cube nor a multiple of the coarse cells, and off the shapes' own symmetry.
@@ -230,7 +230,7 @@ def test_the_middle_of_a_well_sees_the_sky_through_its_rim(depth: float) -> None
         np.concatenate([floor, floor + np.array([0.0, 0.0, depth]), [[0.0, 0.0, 0.0]]]),
         np.concatenate([*walls, np.stack([middle, here, after], 1)]),
     )
-    seen = openness(well, torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]]), rays=2000)
+    seen = sky_visibility(well, torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]]), rays=2000)
     # By the cosine, a rim at the angle a from the normal lets in sin^2 a.
     assert math.isclose(float(seen), 1 / (1 + depth**2), abs_tol=0.01)
 
@@ -239,7 +239,7 @@ def test_beside_a_high_wall_half_of_the_sky_is_seen() -> None:
     corners = np.array([[-99.0, 0, 0], [99, 0, 0], [99, 99, 0], [-99, 99, 0], [99, 0, 99], [-99, 0, 99]])
     corner = Mesh(corners, np.array([[0, 1, 2], [0, 2, 3], [0, 4, 1], [0, 5, 4]]))
     places = torch.tensor([[0.0, 1.0, 0.0], [0.0, 20.0, 0.0]])
-    seen = openness(corner, places, torch.tensor([[0.0, 0.0, 1.0]]).expand(2, 3))
+    seen = sky_visibility(corner, places, torch.tensor([[0.0, 0.0, 1.0]]).expand(2, 3))
     # A long wall up to the angle b above the floor hides (1 - cos b) / 2; the rays start a little above the floor.
     hidden = [(1 - math.cos(math.atan2(99, 1))) / 2, (1 - math.cos(math.atan2(99, 20))) / 2]
     np.testing.assert_allclose(seen, [1 - one for one in hidden], atol=0.035)

@@ -19,15 +19,15 @@ from protome import gallery
 from protome.errors import InputError, ProtomeWarning
 from protome.gallery import find_head, morph_heads, random_head, sample_heads
 from protome.geometry.mesh import Mesh
-from protome.morph import morph
-from protome.prior import FittedHead, Prior, load_fitted, save_head
+from protome.prior.morph import morph
+from protome.prior.prior import FittedHead, Prior, load_fitted, save_head
 
 POINTS = torch.rand(60, 3, generator=torch.Generator().manual_seed(0)) - torch.tensor([0.5, 0.6, 0.6])
 
 
 def _values(head: FittedHead) -> tuple[Tensor, Tensor]:
     """Distances and colours at some points."""
-    field = head.field.bind(head.code.shape, head.code.appearance)
+    field = head.field.bind(head.latents.z_shape, head.latents.z_appearance)
     with torch.no_grad():
         at = field.surface(POINTS)
         return at.sdf, field.colour(POINTS, at.normals, -at.normals, at.feature)
@@ -40,7 +40,7 @@ def _fitted(prior: Prior, number: int) -> FittedHead:
     for network in (field.deformation, field.renderer):
         for value in network.parameters():  # type: ignore[union-attr]
             value.add_(0.02 * torch.randn(value.shape, generator=generator))
-    return FittedHead(field, random_head(prior, number).code, prior.bounds)
+    return FittedHead(field, random_head(prior, number).latents, prior.bounds)
 
 
 def _pairs() -> dict[str, tuple[FittedHead, FittedHead]]:
@@ -96,8 +96,10 @@ def test_shape_and_appearance_go_their_own_ways(pair: str) -> None:
 def test_the_middle_is_half_way_in_latents_and_weights() -> None:
     first, second = _pairs()["fitted"]
     middle = morph(first, second, 0.5, 0.25)
-    torch.testing.assert_close(middle.code.shape, 0.5 * (first.code.shape + second.code.shape))
-    torch.testing.assert_close(middle.code.appearance, 0.75 * first.code.appearance + 0.25 * second.code.appearance)
+    torch.testing.assert_close(middle.latents.z_shape, 0.5 * (first.latents.z_shape + second.latents.z_shape))
+    torch.testing.assert_close(
+        middle.latents.z_appearance, 0.75 * first.latents.z_appearance + 0.25 * second.latents.z_appearance
+    )
     one, other, own = (head.field.state_dict() for head in (first, second, middle))
     for key, value in own.items():
         share = 0.25 if key.startswith("renderer.") else 0.5
@@ -118,7 +120,9 @@ def test_fractions_a_little_beyond_warn_and_far_beyond_are_refused() -> None:
     first, second = _pairs()["random"]
     with pytest.warns(ProtomeWarning, match="1.25 for shape exaggerates"):
         beyond = morph(first, second, 1.25, 1.0)
-    torch.testing.assert_close(beyond.code.shape, second.code.shape + 0.25 * (second.code.shape - first.code.shape))
+    torch.testing.assert_close(
+        beyond.latents.z_shape, second.latents.z_shape + 0.25 * (second.latents.z_shape - first.latents.z_shape)
+    )
     for fraction in (-0.6, 1.6, float("nan")):
         with pytest.raises(InputError, match="for appearance is too far out"):
             morph(first, second, 0.5, fraction)
@@ -138,7 +142,7 @@ def test_heads_of_different_priors_are_refused(fitted: bool) -> None:
 def _save(head: FittedHead, folder: Path) -> Path:
     path = folder / "field.safetensors"
     folder.mkdir()
-    save_head(path, head.field, head.code, head.bounds, [torch.eye(4)])
+    save_head(path, head.field, head.latents, head.bounds, [torch.eye(4)])
     return path
 
 

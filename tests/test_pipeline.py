@@ -13,12 +13,12 @@ from PIL import Image
 from heads import Person, draw_person, photograph, some_world
 from protome.errors import InputError
 from protome.face import LANDMARK_NAMES
-from protome.fit.choice import Fitting
+from protome.fit.options import FitOptions
 from protome.geometry.align import Surface
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity
 from protome.pipeline import Head, reconstruct
-from protome.prior import load_head
+from protome.prior.prior import load_head
 from protome.scenes.idr import write_idr
 from protome.units import UNIT_MM
 
@@ -37,8 +37,8 @@ def out(person: Person, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def head(out: Path) -> Head:
-    brief = Fitting(budget="90")
-    head = reconstruct([out / "scene"], preset="draft", resolution=128, seed=2, fitting=brief, quiet=True)
+    brief = FitOptions(budget="90")
+    head = reconstruct([out / "scene"], preset="draft", resolution=128, seed=2, options=brief, quiet=True)
     head.save(out / "result", ["protome", "reconstruct", "scene"])
     return head
 
@@ -118,7 +118,7 @@ def test_landmarks_lie_where_the_mesh_is_and_where_the_person_has_them(person: P
     given = json.loads((out / "result" / "result.json").read_text())["landmarks"]
     assert tuple(given) == LANDMARK_NAMES
     found = torch.tensor(list(given.values()))
-    truth = some_world().apply(person.prior.landmarks_of(person.prior.field, person.code))
+    truth = some_world().apply(person.prior.landmarks_of(person.prior.field, person.latents))
     away = (found - truth).norm(dim=1) * UNIT_MM / float(some_world().scale)
     assert float(away.max()) < 12
     assert float(away.mean()) < 6
@@ -127,13 +127,13 @@ def test_landmarks_lie_where_the_mesh_is_and_where_the_person_has_them(person: P
 
 
 def test_another_method_a_budget_and_refined_cameras(out: Path) -> None:
-    fitting = Fitting("deform", "12", refine_cameras=True)
-    head = reconstruct([out / "scene"], preset="draft", resolution=48, seed=2, fitting=fitting, quiet=True)
+    options = FitOptions("deform", "12", refine_cameras=True)
+    head = reconstruct([out / "scene"], preset="draft", resolution=48, seed=2, options=options, quiet=True)
     assert 8 <= len(head.fit.curves["colour"]) <= 12
     assert head.fit.cameras is not None
     for view, given in zip(head.scene.views, head.fit.cameras, strict=True):
         assert torch.equal(view.camera.T_world_camera, given.T_world_camera)
     with pytest.raises(InputError, match="no method is called best: use one of"):
-        reconstruct([out / "scene"], fitting=Fitting("best"))
+        reconstruct([out / "scene"], options=FitOptions("best"))
     with pytest.raises(InputError, match="a budget of soon means nothing"):
-        reconstruct([out / "scene"], fitting=Fitting(budget="soon"))
+        reconstruct([out / "scene"], options=FitOptions(budget="soon"))

@@ -13,10 +13,10 @@ import trimesh
 from busts import BODY, LANDMARKS, write_valid
 from protome.geometry.camera import Camera
 from protome.population.compose import CENTRE_M, ComposedHead, Composer
-from protome.population.hints import FACE_WEIGHT, RADIUS_WEIGHT, Hints, farthest
+from protome.population.latent_init import FACE_WEIGHT, RADIUS_WEIGHT, LatentInit, farthest
 from protome.population.light import Light
 from protome.population.picture import photograph
-from protome.population.sources import Part, ValidHeads
+from protome.population.sources.valid import Part, ValidHeads
 from protome.population.surface import BOUNDS_M, FACE_M, SHEET_M, HeadSamples, OuterSurface, sample_head
 from protome.units import UNIT_MM
 
@@ -329,59 +329,59 @@ def composer(tmp_path_factory: pytest.TempPathFactory) -> Composer:
 
 
 @pytest.fixture(scope="module")
-def hints(composer: Composer) -> Hints:
-    return Hints.of(composer)
+def latent_init(composer: Composer) -> LatentInit:
+    return LatentInit.of(composer)
 
 
-def test_hints_look_everywhere(hints: Hints, composer: Composer) -> None:
-    assert len(set(hints.points.tolist())) == len(hints.points) == 450
-    assert np.array_equal(hints.place, composer.template[hints.points])
-    assert np.array_equal(hints.nose, composer.template[LANDMARKS["nose_tip"]])
-    assert (hints.place[:, 1] > -0.13).sum() == 360
+def test_hints_look_everywhere(latent_init: LatentInit, composer: Composer) -> None:
+    assert len(set(latent_init.points.tolist())) == len(latent_init.points) == 450
+    assert np.array_equal(latent_init.place, composer.template[latent_init.points])
+    assert np.array_equal(latent_init.nose, composer.template[LANDMARKS["nose_tip"]])
+    assert (latent_init.place[:, 1] > -0.13).sum() == 360
     # No point of the head is far from a hint, and every direction has one within about 10 degrees.
     high = composer.template[composer.template[:, 1] > -0.13]
-    gap = np.linalg.norm(high[:, None] - hints.place[None], axis=2).min(1)
+    gap = np.linalg.norm(high[:, None] - latent_init.place[None], axis=2).min(1)
     assert gap.max() < 0.02
-    np.testing.assert_allclose(np.linalg.norm(hints.directions, axis=1), 1, atol=1e-12)
+    np.testing.assert_allclose(np.linalg.norm(latent_init.directions, axis=1), 1, atol=1e-12)
     asked = np.random.default_rng(0).normal(size=(500, 3))
     asked /= np.linalg.norm(asked, axis=1, keepdims=True)
-    assert np.degrees(np.arccos((asked @ hints.directions.T).max(1))).max() < 12
+    assert np.degrees(np.arccos((asked @ latent_init.directions.T).max(1))).max() < 12
 
 
-def test_displacements_come_out_where_they_are(hints: Hints, composer: Composer) -> None:
+def test_displacements_come_out_where_they_are(latent_init: LatentInit, composer: Composer) -> None:
     template = composer.template
     # A nose and a shoulder are pushed out, each in a direction of its own.
-    nose = np.exp(-0.5 * ((template - hints.nose) ** 2).sum(1) / 0.02**2)[:, None] * [0.001, 0.0, 0.009]
+    nose = np.exp(-0.5 * ((template - latent_init.nose) ** 2).sum(1) / 0.02**2)[:, None] * [0.001, 0.0, 0.009]
     shoulder = (np.linalg.norm(template - [-0.13, -0.22, -0.1], axis=1) < 0.08)[:, None] * np.array([-0.01, 0.0, 0.0])
     body = replace(composer.avatars["Black_M_3_Casual"].body, vertices=template + nose + shoulder)
     head = ComposedHead("pushed", (body,), (True,), np.zeros((6, 3)), DAYLIGHT)
-    found = hints.shape(OuterSurface(head, np.random.default_rng(0), rounds=2))
-    moved = found[: 3 * len(hints.points)].reshape(-1, 3)
-    face = np.linalg.norm(hints.place - hints.nose, axis=1) < 0.095
-    truth = np.where(face[:, None], FACE_WEIGHT, 1.0) * (nose + shoulder)[hints.points]
+    found = latent_init.shape(OuterSurface(head, np.random.default_rng(0), rounds=2))
+    moved = found[: 3 * len(latent_init.points)].reshape(-1, 3)
+    face = np.linalg.norm(latent_init.place - latent_init.nose, axis=1) < 0.095
+    truth = np.where(face[:, None], FACE_WEIGHT, 1.0) * (nose + shoulder)[latent_init.points]
     np.testing.assert_allclose(moved, truth, atol=1e-12)
     assert truth[face].max() > 0.02
     assert truth[~face].min() == -0.01
 
 
-def test_radii_are_the_reach_of_the_head(hints: Hints) -> None:
+def test_radii_are_the_reach_of_the_head(latent_init: LatentInit) -> None:
     skin = _ball(BALL, [RIGHT_SKIN, LEFT_SKIN], centre=CENTRE_M)
     hair = _ball(WIG, [HAIR], above=0.0, centre=CENTRE_M)
     own = OuterSurface(_head(skin, hair, hair=1), np.random.default_rng(0), rounds=2)
-    reach, colours = own.radii(hints.directions)
-    up, down = hints.directions[:, 1] > 0.15, hints.directions[:, 1] < -0.15
+    reach, colours = own.radii(latent_init.directions)
+    up, down = latent_init.directions[:, 1] > 0.15, latent_init.directions[:, 1] < -0.15
     for chosen, radius in ((up, WIG), (down, BALL)):
         assert reach[chosen].max() <= radius + 1e-9
         assert reach[chosen].min() > radius * (1 - SAG)
     assert (colours[up] == HAIR).all()
-    assert (colours[down & (hints.directions[:, 0] > 0.3)] == LEFT_SKIN).all()
-    assert (colours[down & (hints.directions[:, 0] < -0.3)] == RIGHT_SKIN).all()
+    assert (colours[down & (latent_init.directions[:, 0] > 0.3)] == LEFT_SKIN).all()
+    assert (colours[down & (latent_init.directions[:, 0] < -0.3)] == RIGHT_SKIN).all()
     # Hints on the skin's vertices, then a weighted reach in each direction.
-    small = replace(hints, points=np.array([0, 1]), place=skin.vertices[:2], nose=skin.vertices[0])
+    small = replace(latent_init, points=np.array([0, 1]), place=skin.vertices[:2], nose=skin.vertices[0])
     np.testing.assert_allclose(small.shape(own), [*[0.0] * 6, *(RADIUS_WEIGHT * reach)], atol=1e-12)
 
 
-def test_colours_come_out_where_they_are(hints: Hints) -> None:
+def test_colours_come_out_where_they_are(latent_init: LatentInit) -> None:
     """Skin is red on the template's left and blue on its right; around the head everything above is white hair."""
     rng = np.random.default_rng(0)
     template = BODY.vertices[rng.integers(0, len(BODY.vertices), 6000)] + rng.normal(0, 1e-3, (6000, 3))
@@ -396,13 +396,13 @@ def test_colours_come_out_where_they_are(hints: Hints) -> None:
         points, nothing, np.concatenate([on_skin, np.full((6000, 3), 255)]).astype(np.uint8), nothing,
         np.concatenate([template, nothing[:6000]]), np.arange(12000) < 6000, nothing, nothing[:, 0], np.zeros((6, 3)),
     )  # fmt: skip
-    found = hints.appearance(samples).reshape(-1, 3)
-    skin, far = found[: len(hints.points)], found[len(hints.points) :]
-    left, right = hints.place[:, 0] > 0.02, hints.place[:, 0] < -0.02
+    found = latent_init.appearance(samples).reshape(-1, 3)
+    skin, far = found[: len(latent_init.points)], found[len(latent_init.points) :]
+    left, right = latent_init.place[:, 0] > 0.02, latent_init.place[:, 0] < -0.02
     np.testing.assert_allclose(skin[left], np.broadcast_to([200 / 255, 0, 0], skin[left].shape), atol=1e-12)
     np.testing.assert_allclose(skin[right], np.broadcast_to([0, 0, 200 / 255], skin[right].shape), atol=1e-12)
-    assert (far[hints.directions[:, 1] > 0.2] == 1).all()
-    assert (far[hints.directions[:, 1] < -0.8, 1] == 0).all()
+    assert (far[latent_init.directions[:, 1] > 0.2] == 1).all()
+    assert (far[latent_init.directions[:, 1] < -0.8, 1] == 0).all()
 
 
 # Photographs

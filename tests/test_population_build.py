@@ -15,8 +15,8 @@ from protome.errors import InputError
 from protome.population import build
 from protome.population.build import Sources, build_population, head_record
 from protome.population.compose import Composer
-from protome.population.hints import Hints
-from protome.population.sources import identity
+from protome.population.latent_init import LatentInit
+from protome.population.sources.valid import identity
 from protome.population.store import SPLITS, Population, read_manifest, shard_path
 
 TRAINING = ["Asian_F_1_Busi", "Black_M_3_Casual", "MENA_M_3_Casual", "White_M_1_Casual"]
@@ -27,13 +27,13 @@ SAMPLES, COUNT, PURE = 400, 7, 3
 class InProcess:
     """Stands in for a pool of workers, because each of those takes seconds to start; sources are read once."""
 
-    prepared: ClassVar[dict[object, tuple[Composer, Hints]]] = {}
+    prepared: ClassVar[dict[object, tuple[Composer, LatentInit]]] = {}
 
     def __init__(self, jobs: int, prepare: Callable[..., None], sources: object, cache: Path) -> None:
         if sources not in InProcess.prepared:
             prepare(sources, cache)
-            InProcess.prepared[sources] = build._composer, build._hints
-        build._composer, build._hints = InProcess.prepared[sources]
+            InProcess.prepared[sources] = build._composer, build._latent_init
+        build._composer, build._latent_init = InProcess.prepared[sources]
 
     def __enter__(self) -> InProcess:
         return self
@@ -112,8 +112,8 @@ def test_a_population_has_its_people_in_order(people: Path) -> None:
     assert len(ict) == PURE
     batch = train.samples(5)
     assert batch.points.shape == batch.space.shape == (1, SAMPLES, 3)
-    assert train.shape_hints.shape == (COUNT, 3 * 450 + 260)
-    assert train.appearance_hints.shape == (COUNT, 3 * (450 + 260))
+    assert train.shape_init.shape == (COUNT, 3 * 450 + 260)
+    assert train.appearance_init.shape == (COUNT, 3 * (450 + 260))
 
 
 def test_held_out_people_and_training_people_share_nobody(people: Path) -> None:
@@ -134,18 +134,18 @@ def test_held_out_people_and_training_people_share_nobody(people: Path) -> None:
 
 
 def test_records_depend_on_the_seed_the_split_and_the_number_alone(people: Path, folders: dict[str, Path]) -> None:
-    composer, hints = InProcess.prepared[Sources(**folders)]
+    composer, latent_init = InProcess.prepared[Sources(**folders)]
     train, ict = Population(people, "train"), Population(people, "holdout_ict")
     for split, head in ((train, 5), (ict, 1)):
-        record = head_record(composer, hints, "train" if split is train else "holdout_ict", head, 0, SAMPLES)
+        record = head_record(composer, latent_init, "train" if split is train else "holdout_ict", head, 0, SAMPLES)
         assert record.name == split.names[head]
-        np.testing.assert_array_equal(split.shape_hints[head], record.shape_hint.astype(np.float32))
-        np.testing.assert_array_equal(split.appearance_hints[head], record.appearance_hint.astype(np.float32))
+        np.testing.assert_array_equal(split.shape_init[head], record.shape_init.astype(np.float32))
+        np.testing.assert_array_equal(split.appearance_init[head], record.appearance_init.astype(np.float32))
         # Samples are shuffled and quantised on disk: their middle says whose they are.
         middle = split.samples(head).points[0].mean(0).double().numpy() / 5
         np.testing.assert_allclose(middle, record.samples.points.mean(0), atol=1e-5)
-    other = head_record(composer, hints, "train", 5, 1, SAMPLES)
-    assert not np.array_equal(train.shape_hints[5], other.shape_hint.astype(np.float32))
+    other = head_record(composer, latent_init, "train", 5, 1, SAMPLES)
+    assert not np.array_equal(train.shape_init[5], other.shape_init.astype(np.float32))
 
 
 @pytest.mark.usefixtures("at_home")
@@ -156,7 +156,7 @@ def test_another_seed_makes_other_heads(people: Path, folders: dict[str, Path], 
     assert second.names[:4] == first.names[:4]
     np.testing.assert_allclose(second.landmarks[:4], first.landmarks[:4], atol=1e-6)
     assert not np.array_equal(second.landmarks[4], first.landmarks[4])
-    assert not np.array_equal(second.appearance_hints[0], first.appearance_hints[0])
+    assert not np.array_equal(second.appearance_init[0], first.appearance_init[0])
 
 
 @pytest.mark.usefixtures("at_home")
@@ -202,7 +202,7 @@ def test_a_larger_population_starts_with_the_same_heads(people: Path, folders: d
     small, more = Population(people), Population(large)
     assert more.names[:COUNT] == small.names
     assert len(more) == COUNT + 2
-    np.testing.assert_array_equal(more.shape_hints[:COUNT], small.shape_hints)
+    np.testing.assert_array_equal(more.shape_init[:COUNT], small.shape_init)
 
 
 @pytest.mark.usefixtures("at_home")

@@ -14,16 +14,16 @@ from scipy.spatial.transform import Rotation
 from busts import BODY, COLUMNS, LANDMARKS
 from protome.errors import InputError
 from protome.face import LANDMARK_NAMES
-from protome.population.busts import ARM_DEG, SHOULDER_DEG, Layout, cut_busts
-from protome.population.gltf import Glb
-from protome.population.meshopt import (
+from protome.population.sources.busts import ARM_DEG, SHOULDER_DEG, Layout, cut_busts
+from protome.population.sources.gltf import Glb
+from protome.population.sources.meshopt import (
     DecodeError,
     decode_attributes,
     decode_exponential,
     decode_indices,
     decode_triangles,
 )  # fmt: skip
-from protome.population.sources import EYE_CORNERS, ValidHeads
+from protome.population.sources.valid import EYE_CORNERS, ValidHeads
 from published import JOINTS, Piece, packed_attributes, packed_triangles, write_published
 
 # The streams. Those in hexadecimal were written by meshoptimizer's own encoder (0.2.30a0 on PyPI).

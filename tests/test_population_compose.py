@@ -13,10 +13,10 @@ from protome.face import LANDMARK_NAMES
 from protome.population.compose import ComposedHead, Composer, _draw_sliders
 from protome.population.faces import FaceModes
 from protome.population.hair import HairMasks, draw_hair_colour, recoloured, vertex_colours
-from protome.population.makehuman import MakeHuman
-from protome.population.makehuman_skins import Skin
+from protome.population.makehuman.makehuman import MakeHuman
+from protome.population.makehuman.skins import Skin
 from protome.population.shells import HairShell
-from protome.population.sources import EYE_CORNERS, ValidHeads
+from protome.population.sources.valid import EYE_CORNERS, ValidHeads
 from protome.population.texture import texels
 
 BY_NAME = {bust.name: bust for bust in BUSTS}

@@ -33,16 +33,16 @@ from busts import (
 from protome.errors import InputError
 from protome.geometry.align import Surface
 from protome.geometry.mesh import Mesh
-from protome.population import makehuman as makehuman_module
 from protome.population import shells as shells_module
-from protome.population.makehuman import MakeHuman
-from protome.population.makehuman_fit import BaseLandmarks, MakeHumanFit, fit_makehuman, seen_from_outside
-from protome.population.makehuman_shapes import GREATEST_M, MakeHumanShapes
-from protome.population.makehuman_skins import Skin
-from protome.population.mhclo import (
+from protome.population.makehuman import makehuman as makehuman_module
+from protome.population.makehuman.fit import BaseLandmarks, MakeHumanFit, fit_makehuman, seen_from_outside
+from protome.population.makehuman.makehuman import MakeHuman
+from protome.population.makehuman.mhclo import (
     ObjMesh,
 )
-from protome.population.sources import ValidHeads
+from protome.population.makehuman.shapes import GREATEST_M, MakeHumanShapes
+from protome.population.makehuman.skins import Skin
+from protome.population.sources.valid import ValidHeads
 
 # The fit: the bust's surface as MakeHuman's base mesh
 

@@ -14,8 +14,7 @@ from busts import ball_cap
 from protome.errors import InputError
 from protome.geometry.mesh import Mesh
 from protome.population import shells as shells_module
-from protome.population.makehuman_skins import bilinear
-from protome.population.mhclo import (
+from protome.population.makehuman.mhclo import (
     AssetFiles,
     Binding,
     ObjMesh,
@@ -24,6 +23,7 @@ from protome.population.mhclo import (
     read_image,
     read_target,
 )
+from protome.population.makehuman.skins import bilinear
 from protome.population.shells import Cards, HairSamples, build_shell
 from protome.population.texture import texels
 

@@ -25,7 +25,7 @@ from busts import (
 from protome.errors import InputError
 from protome.population.faces import NECK_FOOT_M, FaceModes
 from protome.population.registration import Registration, laplacian, register, smooth_extension
-from protome.population.sources import ValidHeads
+from protome.population.sources.valid import ValidHeads
 
 # Smooth fields on meshes
 

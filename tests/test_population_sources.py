@@ -26,8 +26,8 @@ from busts import (
     write_valid,
 )  # fmt: skip
 from protome.errors import InputError
-from protome.population import sources
-from protome.population.sources import HOLDOUT_VALID, IctModel, ValidHeads, identity, read_obj
+from protome.population.sources import valid as sources
+from protome.population.sources.valid import HOLDOUT_VALID, IctModel, ValidHeads, identity, read_obj
 
 BY_NAME = {bust.name: bust for bust in BUSTS}
 

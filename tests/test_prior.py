@@ -17,11 +17,11 @@ from torch import Tensor
 from protome.errors import InputError
 from protome.field.field import Field
 from protome.field.head import HeadField, HeadFieldConfig
-from protome.prior import (
-    HeadCode,
+from protome.prior.prior import (
+    HeadLatents,
     LatentStatistics,
     Prior,
-    coupling_of,
+    cross_covariance_of,
     interpolate,
     load_fitted,
     load_head,
@@ -37,7 +37,7 @@ HEADS = 7
 BOUNDS = torch.tensor([[-1.0, -1.1, -1.2], [1.0, 0.9, 0.8]])
 
 
-def _codes(seed: int = 0) -> Tensor:
+def _latents(seed: int = 0) -> Tensor:
     """Latents of some heads, shape and appearance, whose entries go together."""
     generator = torch.Generator().manual_seed(seed)
     mixing = torch.randn(2, 4, 4, generator=generator)
@@ -50,9 +50,9 @@ def _prior(seed: int = 0) -> Prior:
     with torch.no_grad():
         field.deformation.last.weight.normal_(std=0.1)
         field.renderer.last.weight.normal_()
-    shape, appearance = (LatentStatistics.of(codes) for codes in _codes(seed))
-    coupling = 0.1 * torch.randn(4, 4, generator=torch.Generator().manual_seed(seed))
-    return Prior(field, shape, appearance, torch.randn(6, 3), BOUNDS, coupling)
+    shape, appearance = (LatentStatistics.of(latents) for latents in _latents(seed))
+    cross_covariance = 0.1 * torch.randn(4, 4, generator=torch.Generator().manual_seed(seed))
+    return Prior(field, shape, appearance, torch.randn(6, 3), BOUNDS, cross_covariance)
 
 
 def _values(field: Field) -> tuple[Tensor, Tensor, Tensor]:
@@ -91,11 +91,11 @@ def test_saved_prior_comes_back_exactly(tmp_path: Path) -> None:
     assert own.keys() == back.keys()
     assert all(torch.equal(own[key], back[key]) for key in own)
     for head in range(2):
-        code = HeadCode(*_codes()[:, head])
-        _same(loaded.bind(code), prior.bind(code))
+        latents = HeadLatents(*_latents()[:, head])
+        _same(loaded.bind(latents), prior.bind(latents))
     assert not any(parameter.requires_grad for parameter in loaded.field.parameters())
     # Two heads are two heads, so the comparison means something.
-    assert not torch.equal(_values(loaded.bind(code))[0], _values(loaded.bind(loaded.mean()))[0])
+    assert not torch.equal(_values(loaded.bind(latents))[0], _values(loaded.bind(loaded.mean()))[0])
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["own.safetensors"]
 
 
@@ -106,24 +106,24 @@ def test_saving_again_replaces_the_file(tmp_path: Path) -> None:
     assert torch.equal(Prior.load(path).shape.axes, _prior(1).shape.axes)
 
 
-def _save_fitted(path: Path) -> tuple[Prior, HeadCode]:
+def _save_fitted(path: Path) -> tuple[Prior, HeadLatents]:
     prior = _prior()
-    code = HeadCode(_codes()[0, 2], _codes()[1, 3])
+    latents = HeadLatents(_latents()[0, 2], _latents()[1, 3])
     placements = [torch.eye(4), 2 * torch.eye(4)]
-    save_head(path, prior.field, code, BOUNDS, placements)
-    return prior, code
+    save_head(path, prior.field, latents, BOUNDS, placements)
+    return prior, latents
 
 
 def test_saved_head_comes_back_exactly(tmp_path: Path) -> None:
-    prior, code = _save_fitted(tmp_path / "field.safetensors")
+    prior, latents = _save_fitted(tmp_path / "field.safetensors")
     field, bounds = load_head(tmp_path / "field.safetensors")
     assert torch.equal(bounds, BOUNDS)
-    _same(field, prior.bind(code))
+    _same(field, prior.bind(latents))
     fitted = load_fitted(tmp_path / "field.safetensors")
-    assert torch.equal(fitted.code.shape, code.shape)
-    assert torch.equal(fitted.code.appearance, code.appearance)
+    assert torch.equal(fitted.latents.z_shape, latents.z_shape)
+    assert torch.equal(fitted.latents.z_appearance, latents.z_appearance)
     assert torch.equal(fitted.bounds, BOUNDS)
-    _same(fitted.field.bind(fitted.code.shape, fitted.code.appearance), field)
+    _same(fitted.field.bind(fitted.latents.z_shape, fitted.latents.z_appearance), field)
 
 
 LOADERS = {"prior": Prior.load, "head": load_head}
@@ -177,21 +177,21 @@ def test_a_file_of_another_kind_is_refused(kind: str, write: Callable[[Path], ob
 def test_samples_have_the_mean_and_covariance_of_the_codes() -> None:
     prior, generator, count = _prior(), torch.Generator().manual_seed(5), 6_000
     drawn = [prior.sample(generator) for _ in range(count)]
-    shape = torch.stack([code.shape for code in drawn]).double()
-    appearance = torch.stack([code.appearance for code in drawn]).double()
-    for samples, codes in zip((shape, appearance), _codes(), strict=True):
-        truth = torch.cov(codes.double().T)
+    shape = torch.stack([latents.z_shape for latents in drawn]).double()
+    appearance = torch.stack([latents.z_appearance for latents in drawn]).double()
+    for samples, latents in zip((shape, appearance), _latents(), strict=True):
+        truth = torch.cov(latents.double().T)
         spread = truth.diagonal().sqrt()
         # The mean of n draws is off by about sigma / sqrt(n), a covariance by sigma_i sigma_j sqrt(2 / n).
-        gap = (samples.mean(0) - codes.double().mean(0)) / spread
+        gap = (samples.mean(0) - latents.double().mean(0)) / spread
         assert float(gap.abs().max()) < 5 / count**0.5
         difference = (torch.cov(samples.T) - truth) / (spread[:, None] * spread)
         assert float(difference.abs().max()) < 5 * (2 / count) ** 0.5
         assert float((truth / (spread[:, None] * spread)).fill_diagonal_(0).abs().max()) > 0.2
     # Shape and appearance go together as the coupling says.
     both = torch.corrcoef(torch.cat([shape, appearance], 1).T)[:4, 4:]
-    truth = (prior.shape.axes.T @ prior.coupling @ prior.appearance.axes).double()
-    spreads = [torch.cov(codes.double().T).diagonal().sqrt() for codes in _codes()]
+    truth = (prior.shape.axes.T @ prior.cross_covariance @ prior.appearance.axes).double()
+    spreads = [torch.cov(latents.double().T).diagonal().sqrt() for latents in _latents()]
     truth = truth / (spreads[0][:, None] * spreads[1])
     assert float((both - truth).abs().max()) < 5 / count**0.5
     assert float(truth.abs().max()) > 0.1
@@ -200,46 +200,46 @@ def test_samples_have_the_mean_and_covariance_of_the_codes() -> None:
 def test_samples_follow_the_seed_and_the_temperature() -> None:
     prior = _prior()
 
-    def draw(seed: int, temperature: float = 1.0) -> HeadCode:
+    def draw(seed: int, temperature: float = 1.0) -> HeadLatents:
         return prior.sample(torch.Generator().manual_seed(seed), temperature)
 
-    assert torch.equal(draw(1).shape, draw(1).shape)
-    assert not torch.equal(draw(1).shape, draw(2).shape)
-    torch.testing.assert_close(draw(1, 0.0).shape, prior.mean().shape)
-    torch.testing.assert_close(draw(1, 0.0).appearance, _codes()[1].mean(0))
-    full, half = draw(1).shape - prior.mean().shape, draw(1, 0.5).shape - prior.mean().shape
+    assert torch.equal(draw(1).z_shape, draw(1).z_shape)
+    assert not torch.equal(draw(1).z_shape, draw(2).z_shape)
+    torch.testing.assert_close(draw(1, 0.0).z_shape, prior.mean().z_shape)
+    torch.testing.assert_close(draw(1, 0.0).z_appearance, _latents()[1].mean(0))
+    full, half = draw(1).z_shape - prior.mean().z_shape, draw(1, 0.5).z_shape - prior.mean().z_shape
     torch.testing.assert_close(half, 0.5 * full)
 
 
 def test_axes_are_the_covariances_principal_ones() -> None:
-    for codes in _codes():
-        statistics = LatentStatistics.of(codes)
-        torch.testing.assert_close(statistics.mean, codes.mean(0))
-        torch.testing.assert_close(statistics.axes.T @ statistics.axes, torch.cov(codes.T), rtol=1e-4, atol=1e-5)
+    for latents in _latents():
+        statistics = LatentStatistics.of(latents)
+        torch.testing.assert_close(statistics.mean, latents.mean(0))
+        torch.testing.assert_close(statistics.axes.T @ statistics.axes, torch.cov(latents.T), rtol=1e-4, atol=1e-5)
         products = statistics.axes @ statistics.axes.T
         lengths = products.diagonal().sqrt()
         torch.testing.assert_close(products, torch.diag(lengths**2), rtol=1e-4, atol=1e-4)
         assert bool((lengths[:-1] >= lengths[1:]).all())
         torch.testing.assert_close(
-            statistics.code(torch.tensor([0.0, 2.0, 0.0, 0.0])), codes.mean(0) + 2 * statistics.axes[1]
+            statistics.latent(torch.tensor([0.0, 2.0, 0.0, 0.0])), latents.mean(0) + 2 * statistics.axes[1]
         )
 
 
 def test_few_heads_have_few_axes() -> None:
-    codes = _codes()[0, :3]
-    statistics = LatentStatistics.of(codes)
+    latents = _latents()[0, :3]
+    statistics = LatentStatistics.of(latents)
     assert statistics.axes.shape == (2, 4)
-    torch.testing.assert_close(statistics.axes.T @ statistics.axes, torch.cov(codes.T), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(statistics.axes.T @ statistics.axes, torch.cov(latents.T), rtol=1e-4, atol=1e-5)
 
 
 def test_a_prior_of_one_head_samples_that_head() -> None:
-    codes = _codes()[:, :1]
-    shape, appearance = (LatentStatistics.of(own) for own in codes)
+    latents = _latents()[:, :1]
+    shape, appearance = (LatentStatistics.of(own) for own in latents)
     assert shape.axes.shape == (1, 4)
-    alone = replace(_prior(), shape=shape, appearance=appearance, coupling=coupling_of(*codes))
+    alone = replace(_prior(), shape=shape, appearance=appearance, cross_covariance=cross_covariance_of(*latents))
     found = alone.sample(torch.Generator().manual_seed(0))
-    torch.testing.assert_close(found.shape, codes[0, 0])
-    torch.testing.assert_close(found.appearance, codes[1, 0])
+    torch.testing.assert_close(found.z_shape, latents[0, 0])
+    torch.testing.assert_close(found.z_appearance, latents[1, 0])
 
 
 def _correlated(heads: int) -> tuple[Tensor, Tensor]:
@@ -251,15 +251,15 @@ def _correlated(heads: int) -> tuple[Tensor, Tensor]:
 
 
 def test_the_coupling_is_what_went_together_in_training() -> None:
-    codes = _correlated(20_000)
-    coupling = coupling_of(*codes)
+    latents = _correlated(20_000)
+    cross_covariance = cross_covariance_of(*latents)
     wanted = torch.zeros(3, 3)
     wanted[1, 0] = 0.8 / 1.2  # shrunk
-    torch.testing.assert_close(coupling.abs(), wanted, rtol=0, atol=0.02)  # axes may point either way
+    torch.testing.assert_close(cross_covariance.abs(), wanted, rtol=0, atol=0.02)  # axes may point either way
 
 
 def test_a_few_heads_say_nothing_of_what_goes_together() -> None:
-    assert not coupling_of(*_codes()).any()
+    assert not cross_covariance_of(*_latents()).any()
 
 
 def test_a_prior_without_a_coupling_is_read(tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ def test_a_prior_without_a_coupling_is_read(tmp_path: Path) -> None:
     with safe_open(path, "pt") as file:
         kept = {key: file.get_tensor(key) for key in file.keys() if key != "coupling"}  # noqa: SIM118  (not a dict)
         save_file(kept, path, file.metadata())
-    assert torch.equal(Prior.load(path).coupling, torch.zeros(4, 4))
+    assert torch.equal(Prior.load(path).cross_covariance, torch.zeros(4, 4))
 
 
 def test_the_shipped_prior_is_small_and_loads_quickly() -> None:
@@ -283,12 +283,12 @@ def test_the_shipped_prior_is_small_and_loads_quickly() -> None:
 
 
 def test_interpolation_meets_its_ends_and_its_middle() -> None:
-    first, second = (HeadCode(*_codes()[:, head]) for head in (0, 1))
+    first, second = (HeadLatents(*_latents()[:, head]) for head in (0, 1))
     start, end = interpolate(first, second, 0.0, 0.0), interpolate(first, second, 1.0, 1.0)
-    assert torch.equal(start.shape, first.shape)
-    assert torch.equal(start.appearance, first.appearance)
-    assert torch.equal(end.shape, second.shape)
-    assert torch.equal(end.appearance, second.appearance)
+    assert torch.equal(start.z_shape, first.z_shape)
+    assert torch.equal(start.z_appearance, first.z_appearance)
+    assert torch.equal(end.z_shape, second.z_shape)
+    assert torch.equal(end.z_appearance, second.z_appearance)
     mixed = interpolate(first, second, 0.25, 0.5)
-    torch.testing.assert_close(mixed.shape, 0.75 * first.shape + 0.25 * second.shape)
-    torch.testing.assert_close(mixed.appearance, (first.appearance + second.appearance) / 2)
+    torch.testing.assert_close(mixed.z_shape, 0.75 * first.z_shape + 0.25 * second.z_shape)
+    torch.testing.assert_close(mixed.z_appearance, (first.z_appearance + second.z_appearance) / 2)

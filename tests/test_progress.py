@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-import protome.progress
-from protome.progress import progress
+import protome.util.progress
+from protome.util.progress import progress
 
 
 class _Clock:
@@ -30,7 +30,7 @@ class _Terminal(io.StringIO):
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> _Clock:
     clock = _Clock()
-    monkeypatch.setattr(protome.progress, "time", clock)
+    monkeypatch.setattr(protome.util.progress, "time", clock)
     return clock
 
 

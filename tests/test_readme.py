@@ -131,15 +131,15 @@ def test_the_command_line_takes_it(command: str, monkeypatch: pytest.MonkeyPatch
 
     for module, *functions in (
         ("protome.pipeline", "reconstruct"),
-        ("protome.detail", "recover_detail"),
-        ("protome.detail_files", "save_detail"),
-        ("protome.training", "train"),
-        ("protome.population.busts", "cut_busts"),
+        ("protome.sider.pipeline", "recover_detail"),
+        ("protome.sider.outputs", "save_detail"),
+        ("protome.training.train", "train"),
+        ("protome.population.sources.busts", "cut_busts"),
         ("protome.population.build", "build_population"),
         ("protome.gallery", "sample_heads", "morph_heads"),
-        ("protome.evaluate.speed", "report_speed"),
+        ("protome.benchmark.speed", "report_speed"),
         ("protome.evaluate.report", "report_evaluation"),
-        ("protome.evaluate.accuracy_report", "benchmark_accuracy"),
+        ("protome.benchmark.page", "benchmark_accuracy"),
     ):
         stand_in = types.ModuleType(module)
         vars(stand_in).update(dict.fromkeys(functions, work))

@@ -16,7 +16,7 @@ from protome.field.grid import SdfGrid
 from protome.field.head import HeadField, HeadFieldConfig
 from protome.fit.placement import Placement
 from protome.geometry.camera import Camera, Rays
-from protome.render.guide import guided_tracer
+from protome.render.grid import grid_tracer
 from protome.render.render import render
 from protome.render.surface import hit_points
 from protome.render.trace import Tracer, box_span, parallel_tracer, sphere_tracer
@@ -26,9 +26,9 @@ EXACT = {"tolerance": 1e-4, "corrections": 12}
 TRACERS: dict[str, Callable[[SdfFn], Tracer]] = {
     "parallel": lambda _: parallel_tracer(),
     "sphere": lambda _: sphere_tracer(),
-    "guided": lambda sdf: guided_tracer(SdfGrid.of(sdf, BOUNDS, 0.06), **EXACT),
+    "grid": lambda sdf: grid_tracer(SdfGrid.of(sdf, BOUNDS, 0.06), **EXACT),
     # The grid of a head that has since moved and grown: further than one step of a fit takes it.
-    "misled": lambda sdf: guided_tracer(SdfGrid.of(lambda x: sdf(x + 0.02) + 0.01, BOUNDS, 0.06), **EXACT),
+    "misled": lambda sdf: grid_tracer(SdfGrid.of(lambda x: sdf(x + 0.02) + 0.01, BOUNDS, 0.06), **EXACT),
 }
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from protome.benchmark import speed
 from protome.errors import InputError
-from protome.evaluate import speed
 from protome.fit.reconstruct import FitConfig
 
 

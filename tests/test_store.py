@@ -90,8 +90,8 @@ def test_samples_come_back_within_their_steps(tmp_path: Path) -> None:
     landmarks = np.stack([head.landmarks for head in own])
     np.testing.assert_allclose(batch.landmarks.numpy() * UNIT_M, landmarks, atol=1e-7)
     np.testing.assert_allclose(people.bounds.numpy() * UNIT_M, BOUNDS_M, atol=1e-7)
-    np.testing.assert_allclose(people.shape_hints.numpy(), [head.shape_hint for head in heads], atol=1e-6)
-    np.testing.assert_allclose(people.appearance_hints.numpy(), [head.appearance_hint for head in heads], atol=1e-6)
+    np.testing.assert_allclose(people.shape_init.numpy(), [head.shape_init for head in heads], atol=1e-6)
+    np.testing.assert_allclose(people.appearance_init.numpy(), [head.appearance_init for head in heads], atol=1e-6)
 
 
 def test_an_unregistered_template_may_be_anything(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_limit_keeps_the_first_heads(tmp_path: Path) -> None:
     _written(tmp_path, _heads(5), per_shard=2)
     some = Population(tmp_path, limit=3)
     assert some.names == ["Jörg 0", "Jörg 1", "Jörg 2"]
-    assert len(some.landmarks) == len(some.shape_hints) == len(some.appearance_hints) == len(some) == 3
+    assert len(some.landmarks) == len(some.shape_init) == len(some.appearance_init) == len(some) == 3
     # Shards that are not asked for need not be there yet.
     shard_path(tmp_path, "train", 2).unlink()
     assert len(Population(tmp_path, limit=4)) == 4

@@ -12,7 +12,7 @@ from heads import draw_person, photograph, some_world
 from protome.field.analytic import sphere
 from protome.field.field import SdfFn
 from protome.field.grid import SdfGrid
-from protome.fit.pixels import pixel_table
+from protome.fit.rays import pixel_table
 from protome.fit.reconstruct import FitConfig, _Fit, new_fit, step_losses
 from protome.fit.schedule import background_share
 from protome.fit.tracing import HeadTracer, TracingConfig
@@ -102,8 +102,8 @@ TRACERS = {
         for name, config in {
             "sphere": TracingConfig("sphere"),
             "parallel": TracingConfig("parallel"),
-            "guided": TracingConfig("guided"),
-            "baked": TracingConfig("guided"),
+            "grid": TracingConfig("grid"),
+            "baked": TracingConfig("grid"),
             "cached": TracingConfig("parallel", cache=True),
         }.items()
     },
@@ -155,14 +155,14 @@ def found() -> dict[str, _Found]:
     for name, fit in fits.items():
         every, terms = (step_losses(fit, rays, 100.0, torch.Generator().manual_seed(0)) for rays in (batch, alike))
         torch.stack(list(terms.values())).sum().backward()
-        slope = torch.cat([fit.shape.amount.grad, fit.appearance.amount.grad, fit.placement.shift.grad[0]])
+        slope = torch.cat([fit.shape.coefficients.grad, fit.appearance.coefficients.grad, fit.placement.shift.grad[0]])
         same_hits = float((traces[name].hit == naive.hit).float().mean())
         values = ({key: float(value.detach()) for key, value in some.items()} for some in (every, terms))
         found[name] = _Found(same_hits, *values, slope)
     return found
 
 
-@pytest.mark.parametrize("name", ["sphere", "parallel", "guided", "baked", "cached"])
+@pytest.mark.parametrize("name", ["sphere", "parallel", "grid", "baked", "cached"])
 def test_spared_work_changes_neither_losses_nor_gradients(name: str, found: dict[str, _Found]) -> None:
     naive, own = found["naive"], found[name]
     # The sphere tracer gives up on some rays along the outline.
@@ -179,7 +179,7 @@ def test_spared_work_changes_neither_losses_nor_gradients(name: str, found: dict
 def test_a_guided_fit_asks_the_field_less_and_renews_its_grid() -> None:
     rays = Camera.look_at(torch.tensor([0.0, 0.0, 3.0]), torch.zeros(3), 60.0, 64, 64).rays()
     asked = {}
-    for name in ("sphere", "guided"):
+    for name in ("sphere", "grid"):
         points = 0
 
         def counted(x: Tensor) -> Tensor:
@@ -191,7 +191,7 @@ def test_a_guided_fit_asks_the_field_less_and_renews_its_grid() -> None:
         for _ in range(10):
             tracer(counted, rays)
         asked[name] = points
-    assert asked["guided"] < 0.5 * asked["sphere"]
+    assert asked["grid"] < 0.5 * asked["sphere"]
     # The eleventh step sees the head where it has gone meanwhile, further than a grid can be wrong.
     moved = sphere((0.1, 0.4, 0.0), 0.3)
     clear = (rays.at(torch.full((len(rays),), 3.0)) - torch.tensor([0.1, 0.4, 0.0])).norm(dim=1)

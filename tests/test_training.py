@@ -12,16 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from ellipsoids import SMALL, ellipsoid_distance, one_thread, write_population
-from protome import device
-from protome.codes import CodeTable, principal_start
 from protome.errors import InputError
 from protome.field.head import HeadField
 from protome.population.store import Population, SampleBatch
 from protome.population.surface import BOUNDS_M
-from protome.prior import HeadCode, Prior
-from protome.ranks import Ranks
-from protome.training import CONFIGS, Run, TrainingConfig, train, training_loss
+from protome.prior.prior import HeadLatents, Prior
+from protome.training.distributed import ProcessGroup
+from protome.training.latents import LatentTable, principal_start
+from protome.training.train import CONFIGS, Run, TrainingConfig, train, training_loss
 from protome.units import UNIT_MM
+from protome.util import device
 
 
 @pytest.fixture(autouse=True)
@@ -45,55 +45,55 @@ def test_latents_start_as_principal_components_of_the_hints() -> None:
     rng = np.random.default_rng(0)
     traits = rng.normal(size=(40, 3)) * [5.0, 1.0, 0.2]
     mixing = np.linalg.qr(rng.normal(size=(7, 7)))[0][:3]
-    codes = principal_start(torch.from_numpy(traits @ mixing + 3).float(), 6, 0)
-    assert codes.shape == (40, 6)
-    deviations = codes.std(0)
+    latents = principal_start(torch.from_numpy(traits @ mixing + 3).float(), 6, 0)
+    assert latents.shape == (40, 6)
+    deviations = latents.std(0)
     assert float(deviations[0]) == pytest.approx(1.0, abs=0.02)
     sizes = np.linalg.svd(traits - traits.mean(0), compute_uv=False)
     np.testing.assert_allclose(deviations[:3], np.sqrt(sizes / sizes[0]), atol=0.02)
     # They are the traits themselves, uncorrelated; the rest is the noise that everything starts with.
-    assert float(torch.corrcoef(codes[:, :3].T).fill_diagonal_(0).abs().max()) < 0.05
+    assert float(torch.corrcoef(latents[:, :3].T).fill_diagonal_(0).abs().max()) < 0.05
     for k in range(3):
-        assert abs(np.corrcoef(codes[:, k], traits[:, k])[0, 1]) > 0.9
-    assert 0.005 < float(codes[:, 3:].std()) < 0.015
+        assert abs(np.corrcoef(latents[:, k], traits[:, k])[0, 1]) > 0.9
+    assert 0.005 < float(latents[:, 3:].std()) < 0.015
     # More traits than room: the largest stay.
     short = principal_start(torch.from_numpy(traits @ mixing).float(), 2, 0)
     assert abs(np.corrcoef(short[:, 0], traits[:, 0])[0, 1]) > 0.9
 
 
 @pytest.mark.parametrize("hints", [torch.zeros(5, 3), torch.ones(5, 3), torch.zeros(5, 0), torch.ones(1, 3)])
-def test_hints_that_say_nothing_leave_noise(hints: Tensor) -> None:
-    codes = principal_start(hints, 4, 0)
-    assert codes.shape == (len(hints), 4)
-    assert 0 < float(codes.abs().max()) < 0.05
+def test_hints_that_say_nothing_leave_noise(latent_init: Tensor) -> None:
+    latents = principal_start(latent_init, 4, 0)
+    assert latents.shape == (len(latent_init), 4)
+    assert 0 < float(latents.abs().max()) < 0.05
 
 
 def test_a_code_that_every_step_sees_moves_as_adam_moves_it() -> None:
     start = torch.randn(3, 4)
-    table, theirs = CodeTable(start), nn.Parameter(start.clone())
+    table, theirs = LatentTable(start), nn.Parameter(start.clone())
     adam = torch.optim.Adam([theirs], 0.01, betas=(0.9, 0.99), eps=1e-10)
     for number in range(12):
         gradient = torch.randn(3, 4, generator=torch.Generator().manual_seed(number))
         table.step(torch.tensor([2, 0, 1]), gradient[[2, 0, 1]], 0.01)
         theirs.grad = gradient
         adam.step()
-    torch.testing.assert_close(table.codes, theirs.detach())
-    assert float((table.codes - start).abs().min()) > 1e-3
+    torch.testing.assert_close(table.latents, theirs.detach())
+    assert float((table.latents - start).abs().min()) > 1e-3
 
 
 def test_codes_that_a_step_does_not_see_stay_and_lose_nothing() -> None:
     start = torch.randn(4, 2)
-    table, alone = CodeTable(start), CodeTable(start[1:2])
+    table, alone = LatentTable(start), LatentTable(start[1:2])
     for number in range(9):
         gradient = torch.randn(2, 2, generator=torch.Generator().manual_seed(number))
-        before = table.codes.clone()
+        before = table.latents.clone()
         seen = [1, 3] if number % 3 == 0 else [0, 2]
         table.step(torch.tensor(seen), gradient, 0.1)
         unseen = [head for head in range(4) if head not in seen]
-        assert torch.equal(table.codes[unseen], before[unseen])
+        assert torch.equal(table.latents[unseen], before[unseen])
         if number % 3 == 0:
             alone.step(torch.tensor([0]), gradient[:1], 0.1)
-    torch.testing.assert_close(table.codes[1], alone.codes[0])
+    torch.testing.assert_close(table.latents[1], alone.latents[0])
 
 
 # The loss
@@ -140,12 +140,12 @@ def test_the_loss_is_the_sum_of_its_terms(tmp_path: Path, sloped: float) -> None
         assert head.deformation is not None
         head.deformation.last.weight.normal_(std=0.1)
         head.reference.first.weight.normal_(std=0.3)
-    codes = [torch.randn(3, 8, dtype=torch.float64, requires_grad=True) for _ in range(2)]
-    wanted = [*codes, *head.parameters()]
-    found = training_loss(head, *codes, exact, config, done=0.5)
-    truth = _naive_loss(head, *codes, exact, config, 0.5)
+    latents = [torch.randn(3, 8, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    wanted = [*latents, *head.parameters()]
+    found = training_loss(head, *latents, exact, config, done=0.5)
+    truth = _naive_loss(head, *latents, exact, config, 0.5)
     torch.testing.assert_close(found.total, truth, rtol=1e-6, atol=1e-7)
-    on_surface = head.sdf(exact.points, codes[0]).abs().mean() * UNIT_MM
+    on_surface = head.sdf(exact.points, latents[0]).abs().mean() * UNIT_MM
     torch.testing.assert_close(found.surface_mm, on_surface.detach())
     own, theirs = (torch.autograd.grad(loss, wanted, allow_unused=True) for loss in (found.total, truth))
     for ours, their in zip(own, theirs, strict=True):
@@ -153,7 +153,7 @@ def test_the_loss_is_the_sum_of_its_terms(tmp_path: Path, sloped: float) -> None
         if ours is not None:
             torch.testing.assert_close(ours, their, rtol=1e-5, atol=1e-6)
     # The registration fades as the run goes on.
-    assert float(training_loss(head, *codes, exact, config, done=1.0).total.detach()) < float(found.total.detach())
+    assert float(training_loss(head, *latents, exact, config, done=1.0).total.detach()) < float(found.total.detach())
 
 
 # Runs
@@ -176,7 +176,7 @@ def test_bfloat16_pays_where_the_processor_has_it(
 def test_training_learns_each_head(tmp_path: Path) -> None:
     heads = write_population(tmp_path)
     people = Population(tmp_path)
-    run = Run(people, replace(SMALL, steps=300, rate=3e-3, code_rate=1e-2), 0, torch.device("cpu"), Ranks())
+    run = Run(people, replace(SMALL, steps=300, rate=3e-3, latent_rate=1e-2), 0, torch.device("cpu"), ProcessGroup())
     losses = [float(run.step().total) for _ in range(300)]
     assert np.mean(losses[-10:]) < 0.4 * np.mean(losses[:10])
     prior = run.prior()
@@ -185,7 +185,7 @@ def test_training_learns_each_head(tmp_path: Path) -> None:
     np.testing.assert_allclose(prior.landmarks.numpy(), mean_landmarks, atol=1e-6)
     mean, errors = prior.bind(prior.mean()), []
     for index, head in enumerate(heads):
-        own = prior.bind(HeadCode(*(run.codes[name].codes[index] for name in ("shape", "appearance"))))
+        own = prior.bind(HeadLatents(*(run.latents[name].latents[index] for name in ("shape", "appearance"))))
         points = torch.from_numpy(head.points * 1000 / UNIT_MM).float()
         at = own.surface(points)
         errors.append([float(at.sdf.abs().mean()) * UNIT_MM, float(mean.sdf(points).abs().mean()) * UNIT_MM])
@@ -196,7 +196,7 @@ def test_training_learns_each_head(tmp_path: Path) -> None:
         clear = points[:, 0].abs() > 0.1
         assert bool(((colour[:, 0] > colour[:, 2]) == (points[:, 0] > 0))[clear].float().mean() > 0.95)
         # The same skin of everybody lands on the same place of the template.
-        reference = prior.field.values(points[None], run.codes["shape"].codes[index][None]).reference[0]
+        reference = prior.field.values(points[None], run.latents["shape"].latents[index][None]).reference[0]
         template = torch.from_numpy(head.template * 1000 / UNIT_MM).float()
         gap = (reference - template).norm(dim=1)[torch.from_numpy(head.registered)]
         assert float(gap.mean()) * UNIT_MM < 3
@@ -214,7 +214,7 @@ def test_every_configuration_can_be_trained(tmp_path: Path, name: str) -> None:
         SMALL.field, deformed=config.field.deformed, reference_depth=4, deformation_depth=2, renderer_depth=2
     )
     config = replace(config, field=small, heads=3, surface=8, space=8, steps=4)
-    run = Run(Population(tmp_path), config, 0, torch.device("cpu"), Ranks())
+    run = Run(Population(tmp_path), config, 0, torch.device("cpu"), ProcessGroup())
     before = {key: value.clone() for key, value in run.field.state_dict().items()}
     first = run.step()
     # Without a mask every frequency is open from the start.

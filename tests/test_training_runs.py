@@ -18,11 +18,11 @@ import torch
 from safetensors.torch import load_file
 
 from ellipsoids import SMALL, one_thread, write_population
-from protome import training
 from protome.errors import InputError
-from protome.prior import Prior
-from protome.ranks import Ranks
-from protome.training import TrainingConfig, train
+from protome.prior.prior import Prior
+from protome.training import train as training
+from protome.training.distributed import ProcessGroup
+from protome.training.train import TrainingConfig, train
 
 
 @pytest.fixture(autouse=True)
@@ -109,7 +109,7 @@ PROGRAM = """
 import sys, torch
 from pathlib import Path
 from protome.field.head import HeadFieldConfig
-from protome.training import TrainingConfig, train
+from protome.training.train import TrainingConfig, train
 torch.set_num_threads(1)
 config = eval(sys.argv[3])
 train(Path(sys.argv[1]), Path(sys.argv[2]), config=config, device="cpu", quiet=True)
@@ -148,8 +148,8 @@ import sys, torch
 from pathlib import Path
 from protome.field.head import HeadFieldConfig
 from protome.population.store import Population
-from protome.ranks import Ranks
-from protome.training import Run, TrainingConfig
+from protome.training.distributed import Ranks
+from protome.training.train import Run, TrainingConfig
 torch.set_num_threads(1)
 ranks, device = Ranks.join(torch.device("cpu"))
 run = Run(Population(Path(sys.argv[1])), eval(sys.argv[3]), 0, device, ranks)
@@ -158,7 +158,7 @@ for _ in range(3):
     loss = run.step()
     gradients = [weight.grad.clone() for weight in run.weights]
     told.append((float(loss.total), float(loss.surface_mm), gradients, run.codes["shape"].first.clone()))
-torch.save(told, Path(sys.argv[2]) / f"{ranks.count}_{ranks.number}.pt")
+torch.save(told, Path(sys.argv[2]) / f"{processes.count}_{processes.number}.pt")
 ranks.leave()
 """
 
@@ -207,7 +207,7 @@ def test_processes_train_one_prior(tmp_path: Path) -> None:
 
 def test_more_processes_than_heads_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_population(tmp_path / "people", 2, count=64)
-    monkeypatch.setattr(Ranks, "join", staticmethod(lambda device: (Ranks(0, 3), device)))
+    monkeypatch.setattr(ProcessGroup, "join", staticmethod(lambda device: (ProcessGroup(0, 3), device)))
     with pytest.raises(InputError, match="3 processes cannot share fewer heads per step: start fewer of them"):
         train(tmp_path / "people", tmp_path / "own.safetensors", config=SMALL, device="cpu", quiet=True)
 

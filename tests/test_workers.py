@@ -9,14 +9,14 @@ from pathlib import Path
 
 import torch
 
-from protome.workers import workers
+from protome.util.workers import workers
 
 _told: list[str] = []
 
 PARENT = """
 import os
 import time
-from protome.workers import workers
+from protome.util.workers import workers
 
 if __name__ == "__main__":
     with workers(2) as pool:

@@ -11,7 +11,7 @@ from tyro.conf import DisallowNone, FlagCreatePairsOff, Positional, arg
 from tyro.extras import SubcommandApp
 
 from protome.errors import InputError, ProtomeWarning
-from protome.files import check_output_file, check_output_folder
+from protome.util.files import check_output_file, check_output_folder
 
 # The modules that do the work import torch, which takes seconds: each command imports its own when it runs,
 # so that help and usage errors come at once.
@@ -71,11 +71,11 @@ def reconstruct(
         quiet: Show no progress; warnings and errors are still shown.
     """
     check_output_folder(out)
-    from protome.encoder.size import Size
-    from protome.fit.choice import Fitting
+    from protome.encoder.scale import MetricScale
+    from protome.fit.options import FitOptions
     from protome.pipeline import reconstruct as run
 
-    size = None if pupils is None and distance is None else Size(pupils, distance)
+    size = None if pupils is None and distance is None else MetricScale(pupils, distance)
     head = run(
         inputs,
         preset=preset,
@@ -84,7 +84,7 @@ def reconstruct(
         units=units,
         resolution=resolution,
         views=views,
-        fitting=Fitting(method, budget, refine_cameras, size),
+        options=FitOptions(method, budget, refine_cameras, size),
         strict=strict,
         quiet=quiet,
     )
@@ -113,8 +113,8 @@ def detail(
         quiet: Show no progress; warnings and errors are still shown.
     """
     check_output_folder(out)
-    from protome.detail import recover_detail
-    from protome.detail_files import save_detail
+    from protome.sider.outputs import save_detail
+    from protome.sider.pipeline import recover_detail
 
     face = recover_detail(photo, model=model, preset=preset, device=device, seed=seed, quiet=quiet)
     save_detail(face, out, command=("protome", *sys.argv[1:]))
@@ -142,7 +142,7 @@ def train(
         quiet: Show no progress; warnings and errors are still shown.
     """
     check_output_file(out)
-    from protome.training import train as run
+    from protome.training.train import train as run
 
     run(population, out, config=config, steps=steps, device=device, seed=seed, quiet=quiet)
 
@@ -165,7 +165,7 @@ def busts(
         quiet: Show no progress; warnings and errors are still shown.
     """
     check_output_folder(out)
-    from protome.population.busts import cut_busts
+    from protome.population.sources.busts import cut_busts
 
     cut_busts(avatars, out, quiet=quiet)
 
@@ -356,7 +356,7 @@ def speed(
         out: A JSON file for the numbers; if left out, the table alone.
         quiet: Show no progress; warnings and errors are still shown.
     """
-    from protome.evaluate.speed import report_speed
+    from protome.benchmark.speed import report_speed
 
     report_speed(out=out, views=views, preset=preset, device=device, seed=seed, quiet=quiet)
 
@@ -389,7 +389,7 @@ def accuracy(
         quiet: Show no progress; warnings and errors are still shown.
     """
     check_output_folder(out)
-    from protome.evaluate.accuracy_report import benchmark_accuracy
+    from protome.benchmark.page import benchmark_accuracy
 
     benchmark_accuracy(
         scenes, out, quick=quick, alone=alone, views=views, preset=preset, meshes=meshes, jobs=jobs, quiet=quiet

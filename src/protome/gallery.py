@@ -11,16 +11,16 @@ import torch
 from jaxtyping import Float
 from PIL import Image
 
-from protome.device import choose_device
 from protome.errors import InputError
-from protome.files import check_output_file, check_output_folder, write_atomically
 from protome.geometry.mesh import MESH_SUFFIXES, Mesh
 from protome.meshing.extract import extract_mesh
-from protome.morph import morph
 from protome.preview import coloured_view, contact_sheet, side_camera
-from protome.prior import FittedHead, Prior, load_fitted, save_head
-from protome.progress import progress
+from protome.prior.morph import morph
+from protome.prior.prior import FittedHead, Prior, load_fitted, save_head
 from protome.units import UNIT_MM
+from protome.util.device import choose_device
+from protome.util.files import check_output_file, check_output_folder, write_atomically
+from protome.util.progress import progress
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic")
 LOOK_DEGREES = 30.0
@@ -41,7 +41,8 @@ class Meshed:
     def of(head: FittedHead, resolution: int) -> Meshed:
         """Extract the surface; `resolution` counts cells along the longest side of the head's space."""
         return Meshed(
-            head, extract_mesh(head.field.bind(head.code.shape, head.code.appearance), head.bounds, resolution)
+            head,
+            extract_mesh(head.field.bind(head.latents.z_shape, head.latents.z_appearance), head.bounds, resolution),
         )
 
     def save(self, path: Path) -> None:
@@ -51,14 +52,14 @@ class Meshed:
 
     def picture(self, size: int, degrees: float = LOOK_DEGREES) -> Float[np.ndarray, "s s 3"]:
         """Return how the head looks from an azimuth."""
-        field = self.head.field.bind(self.head.code.shape, self.head.code.appearance)
+        field = self.head.field.bind(self.head.latents.z_shape, self.head.latents.z_appearance)
         return coloured_view(self.mesh, field, side_camera(degrees, self.head.bounds, size))[0]
 
 
 def random_head(prior: Prior, number: int, temperature: float = 1.0) -> FittedHead:
     """Return random person `number` of a prior: the same number gives the same person."""
-    code = prior.sample(torch.Generator().manual_seed(number), temperature)
-    return FittedHead(prior.field, code, prior.bounds)
+    latents = prior.sample(torch.Generator().manual_seed(number), temperature)
+    return FittedHead(prior.field, latents, prior.bounds)
 
 
 def find_head(name: str, prior: Prior, *, quiet: bool = False) -> FittedHead:
@@ -82,7 +83,7 @@ def find_head(name: str, prior: Prior, *, quiet: bool = False) -> FittedHead:
         from protome.pipeline import reconstruct  # photos need MediaPipe and all of capture, other heads do not
 
         fit = reconstruct([path], preset="draft", device="cpu", quiet=quiet).fit
-        return FittedHead(fit.field, fit.code, fit.bounds)
+        return FittedHead(fit.field, fit.latents, fit.bounds)
     if path.suffix.lower() == ".safetensors":
         return load_fitted(path)
     raise InputError(
@@ -174,7 +175,7 @@ def morph_heads(
     if steps is None:
         write_atomically(
             out / "field.safetensors",
-            lambda part: save_head(part, made[0].field, made[0].code, made[0].bounds, [torch.eye(4)]),
+            lambda part: save_head(part, made[0].field, made[0].latents, made[0].bounds, [torch.eye(4)]),
         )
         tiles = [Meshed.of(one, resolution).picture(TILE), *tiles, Meshed.of(other, resolution).picture(TILE)]
     save_sheet(tiles, out / "sheet.png", columns=len(tiles))

@@ -18,27 +18,27 @@ from PIL import Image
 
 from protome.capture.capture import capture_photos, locate_head
 from protome.capture.head import UNIT_IN_MM, Units
-from protome.device import choose_device
 from protome.errors import InputError
 from protome.face import LANDMARK_NAMES
-from protome.files import check_output_folder, write_atomically
-from protome.fit.choice import Fitting
+from protome.fit.clock import Budget
 from protome.fit.methods import method
-from protome.fit.pace import Budget
-from protome.fit.pixels import head_window
+from protome.fit.options import FitOptions
+from protome.fit.rays import head_window
 from protome.fit.reconstruct import FIT_PRESETS, FitResult, fit_head
 from protome.geometry.camera import Camera
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity
 from protome.meshing.extract import extract_mesh
-from protome.meshing.seen import seen_by
+from protome.meshing.visibility import vertex_visibility
 from protome.preview import preview_sheet
-from protome.prior import Prior
-from protome.progress import progress
+from protome.prior.prior import Prior
 from protome.render.render import Rendering, render
 from protome.scene import Scene
 from protome.scenes.scene_folder import is_scene, read_scene
 from protome.units import UNIT_MM
+from protome.util.device import choose_device
+from protome.util.files import check_output_folder, write_atomically
+from protome.util.progress import progress
 
 MAX_PHOTOS = 32
 RESOLUTIONS = {"draft": 184, "standard": 332, "fine": 443}
@@ -152,7 +152,7 @@ def reconstruct(
     units: Units | None = None,
     resolution: int | None = None,
     views: Sequence[str] | None = None,
-    fitting: Fitting | None = None,
+    options: FitOptions | None = None,
     strict: bool = False,
     quiet: bool = False,
 ) -> Head:
@@ -173,9 +173,9 @@ def reconstruct(
         raise InputError(f"{units} is no unit of length here: use one of {', '.join(UNIT_IN_MM)}")
     if resolution is not None and not 16 <= resolution <= 1024:
         raise InputError(f"a resolution of {resolution} makes no usable mesh: give 16 to 1024")
-    fitting = fitting or Fitting()
-    chosen = method(fitting.method)
-    budget = None if fitting.budget is None else Budget.parse(fitting.budget)
+    options = options or FitOptions()
+    chosen = method(options.method)
+    budget = None if options.budget is None else Budget.parse(options.budget)
     paths = [Path(item) for item in inputs]
     if not 1 <= len(paths) <= MAX_PHOTOS:
         raise InputError(f"{len(paths)} inputs were given: give 1 to {MAX_PHOTOS} photos, or one scene folder")
@@ -190,11 +190,11 @@ def reconstruct(
         where = choose_device(device)
         prior = chosen.prior().to(where)
     started = time.perf_counter()
-    config = replace(chosen.settings(FIT_PRESETS[preset]), refine_cameras=fitting.refine_cameras)
-    guess = chosen.guess(scene, prior, shared_frame=posed)
-    if fitting.size is not None:
-        guess = fitting.size.known(guess, scene, prior)
-    fit = fit_head(scene, prior, config, shared_frame=posed, seed=seed, budget=budget, guess=guess, quiet=quiet)
+    config = replace(chosen.settings(FIT_PRESETS[preset]), refine_cameras=options.refine_cameras)
+    estimate = chosen.estimate(scene, prior, shared_frame=posed)
+    if options.size is not None:
+        estimate = options.size.known(estimate, scene, prior)
+    fit = fit_head(scene, prior, config, shared_frame=posed, seed=seed, budget=budget, estimate=estimate, quiet=quiet)
     seconds["fit"] = time.perf_counter() - started
     return head_from_fit(
         fit, scene, prior, posed=posed, resolution=resolution or RESOLUTIONS[preset], preset=preset, seed=seed,
@@ -225,9 +225,9 @@ def head_from_fit(
         fit = fit.to("cpu")
         placed = [fit.head_from_world[0 if posed else number] for number in range(len(scene.views))]
         cameras = [view.camera.transformed(place) for view, place in zip(scene.views, placed, strict=True)]
-        inner = replace(inner, seen=seen_by(inner, cameras))
+        inner = replace(inner, visibility=vertex_visibility(inner, cameras))
     out_of_inner = fit.head_from_world[0].inverse() if posed else Similarity.scaling(UNIT_MM)
-    points = out_of_inner.apply(prior.to("cpu").landmarks_of(fit.field, fit.code)).double().numpy()
+    points = out_of_inner.apply(prior.to("cpu").landmarks_of(fit.field, fit.latents)).double().numpy()
     landmarks = dict(zip(LANDMARK_NAMES, points, strict=True))
     return Head(
         inner.scaled(UNIT_MM), inner.transformed(out_of_inner), landmarks, fit, scene, posed, preset, seed, device,

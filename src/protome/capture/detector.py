@@ -132,10 +132,10 @@ def confirmed(models: Models, image: np.ndarray, square: np.ndarray) -> np.ndarr
     if first is None:
         return None
     centred = square_of(first)
-    looks = [mesh for factor in CROP_FACTORS if (mesh := mesh_in(models, image, centred, factor)) is not None]
-    if len(looks) < len(CROP_FACTORS):
+    features = [mesh for factor in CROP_FACTORS if (mesh := mesh_in(models, image, centred, factor)) is not None]
+    if len(features) < len(CROP_FACTORS):
         return None
-    face, spread = np.mean(looks, axis=0), np.std(looks, axis=0)
+    face, spread = np.mean(features, axis=0), np.std(features, axis=0)
     if np.linalg.norm(spread, axis=1).mean() > MOST_SPREAD * centred[2]:
         return None
     side = 3.5 * centred[2]

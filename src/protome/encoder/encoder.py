@@ -12,11 +12,11 @@ from jaxtyping import Float, Int
 from safetensors.torch import save_file
 from torch import Tensor
 
-from protome.encoder.look import Look, look_at
-from protome.files import write_atomically
+from protome.encoder.features import PhotoFeatures, measure_photo
 from protome.geometry.transforms import Similarity, rotation_from_vector
-from protome.prior import LatentStatistics, Prior, read_tensors
+from protome.prior.prior import LatentStatistics, Prior, read_tensors
 from protome.scene import Scene
+from protome.util.files import write_atomically
 
 _FORMAT = "protome encoder 1"
 KEPT = {"landmarks": 100, "outline": 120, "colours": 60, "pose": 4}
@@ -33,7 +33,7 @@ PLACE = 6
 
 
 @dataclass(frozen=True)
-class Guess:
+class LatentEstimate:
     """What photos tell of a head: Gaussians of its latents, and where it is."""
 
     shape: LatentStatistics
@@ -105,11 +105,11 @@ class Encoder:
         """Tell whether this encoder was made for a prior."""
         return self.mark.shape == prior.shape.mean.shape and bool((self.mark == prior.shape.mean.to(self.mark)).all())
 
-    def foretold(self, looks: Sequence[Look]) -> Float[Tensor, "n o"]:
+    def predicted(self, features: Sequence[PhotoFeatures]) -> Float[Tensor, "n o"]:
         """Return what each photo tells: amounts of shape and appearance, rotation vector and shift."""
-        return self.offset + _kernel(_components(self.means, self.axes, looks), self.centres) @ self.weights
+        return self.offset + _kernel(_components(self.means, self.axes, features), self.centres) @ self.weights
 
-    def guess(self, scene: Scene, prior: Prior) -> Guess | None:
+    def estimate(self, scene: Scene, prior: Prior) -> LatentEstimate | None:
         """Return what the photos of a head tell of it, each by itself; None where no face is seen.
 
         Several photos: the latents are the mean of what each tells, as sure as if it were one.
@@ -122,13 +122,13 @@ class Encoder:
         faces = [number for number, view in enumerate(scene.views) if view.landmarks is not None]
         if not faces:
             return None
-        found = self.foretold([look_at(scene.views[number], scene.head_from_world) for number in faces])
+        found = self.predicted([measure_photo(scene.views[number], scene.head_from_world) for number in faces])
         counts = [len(self.shape_spread), len(self.appearance_spread), PLACE]
         shape, appearance, places = found.split(counts, dim=1)
         corrections = [Similarity.identity(torch.float64)] * len(scene.views)
         for number, place in zip(faces, places.double(), strict=True):
             corrections[number] = Similarity(rotation_from_vector(place[:3]), place[3:], torch.ones(()).double())
-        return Guess(
+        return LatentEstimate(
             _given(prior.shape.to("cpu"), shape.mean(0), self.shape_spread),
             _given(prior.appearance.to("cpu"), appearance.mean(0), self.appearance_spread),
             tuple(corrections),
@@ -136,8 +136,8 @@ class Encoder:
 
     @staticmethod
     def of(
-        looks: Sequence[Look],
-        amounts: tuple[Float[Tensor, "n k"], Float[Tensor, "n l"]],
+        features: Sequence[PhotoFeatures],
+        coefficients: tuple[Float[Tensor, "n k"], Float[Tensor, "n l"]],
         places: Float[Tensor, "n 6"],
         people: Int[Tensor, "n"],
         prior: Prior,
@@ -148,23 +148,25 @@ class Encoder:
         What is foretold of each number is shrunk, and the spreads are measured, by leaving out an eighth of the people
         at a time.
         """
-        truth = torch.cat([*amounts, places], 1).double()
-        means, axes = _principal(looks)
-        scale = (WIDTH / _components(means, axes, looks).square().sum(1).mean()).sqrt()
+        truth = torch.cat([*coefficients, places], 1).double()
+        means, axes = _principal(features)
+        scale = (WIDTH / _components(means, axes, features).square().sum(1).mean()).sqrt()
         axes = {key: scale * own for key, own in axes.items()}
-        inner = _components(means, axes, looks).double()
+        inner = _components(means, axes, features).double()
         order = torch.randperm(len(inner), generator=torch.Generator().manual_seed(seed))
         fold = people.unique(return_inverse=True)[1] % FOLDS
-        missed, told = torch.zeros_like(truth), torch.zeros_like(truth)
+        missed, predicted = torch.zeros_like(truth), torch.zeros_like(truth)
         for number in range(FOLDS):
             out = fold == number
             chosen = order[~out[order]][:INDUCING]
             middle = truth[~out].mean(0)
             weights = _regression(inner[~out], truth[~out] - middle, inner[chosen])
-            told[out] = _kernel(inner[out], inner[chosen]) @ weights
+            predicted[out] = _kernel(inner[out], inner[chosen]) @ weights
             missed[out] = truth[out] - middle
-        slopes = ((told * missed).sum(0) / told.square().sum(0)).clamp(0, 1)
-        shape, appearance, _ = (slopes * told - missed).split([*(own.shape[1] for own in amounts), PLACE], dim=1)
+        slopes = ((predicted * missed).sum(0) / predicted.square().sum(0)).clamp(0, 1)
+        shape, appearance, _ = (slopes * predicted - missed).split(
+            [*(own.shape[1] for own in coefficients), PLACE], dim=1
+        )
         centres = inner[order[:INDUCING]]
         weights = _regression(inner, truth - truth.mean(0), centres) * slopes
         return Encoder(
@@ -173,9 +175,9 @@ class Encoder:
         )  # fmt: skip
 
 
-def _given(prior: LatentStatistics, amounts: Float[Tensor, "k"], spread: Float[Tensor, "k k"]) -> LatentStatistics:
+def _given(prior: LatentStatistics, coefficients: Float[Tensor, "k"], spread: Float[Tensor, "k k"]) -> LatentStatistics:
     """Return the latents' Gaussian once their likeliest amounts and what is left of their spread are known."""
-    return LatentStatistics(prior.code(amounts), spread @ prior.axes)
+    return LatentStatistics(prior.latent(coefficients), spread @ prior.axes)
 
 
 def _root(missed: Float[Tensor, "n k"]) -> Float[Tensor, "k k"]:
@@ -185,15 +187,15 @@ def _root(missed: Float[Tensor, "n k"]) -> Float[Tensor, "k k"]:
     return (vectors * values.clamp(1e-6, 1).sqrt()).T.flip(0).float()
 
 
-def _rows(looks: Sequence[Look], key: str) -> Float[Tensor, "n m"]:
-    return torch.stack([getattr(look, key).reshape(-1) for look in looks])
+def _rows(features: Sequence[PhotoFeatures], key: str) -> Float[Tensor, "n m"]:
+    return torch.stack([getattr(features, key).reshape(-1) for features in features])
 
 
-def _principal(looks: Sequence[Look]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def _principal(features: Sequence[PhotoFeatures]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return mean and scaled principal directions of each kind: components fall like the root of their deviations."""
     means, axes = {}, {}
     for key, count in KEPT.items():
-        rows = _rows(looks, key).double()
+        rows = _rows(features, key).double()
         mean = rows.mean(0)
         if key == "pose":
             own = torch.diag(1 / rows.std(0))
@@ -206,8 +208,10 @@ def _principal(looks: Sequence[Look]) -> tuple[dict[str, Tensor], dict[str, Tens
     return means, axes
 
 
-def _components(means: dict[str, Tensor], axes: dict[str, Tensor], looks: Sequence[Look]) -> Float[Tensor, "n f"]:
-    return torch.cat([(_rows(looks, key) - means[key]) @ axes[key].T for key in KEPT], 1)
+def _components(
+    means: dict[str, Tensor], axes: dict[str, Tensor], features: Sequence[PhotoFeatures]
+) -> Float[Tensor, "n f"]:
+    return torch.cat([(_rows(features, key) - means[key]) @ axes[key].T for key in KEPT], 1)
 
 
 def _kernel(first: Float[Tensor, "n f"], second: Float[Tensor, "m f"]) -> Float[Tensor, "n m"]:

@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from protome.errors import InputError
 from protome.evaluate.landmarks import Landmarks
 from protome.evaluate.now import CURVE_LIMIT_MM, Curve
-from protome.files import write_atomically
 from protome.geometry.mesh import Mesh
 from protome.preview import BACKGROUND, coloured_view, contact_sheet, side_camera
+from protome.util.files import write_atomically
 
 COLOURS = "viridis"
 """Equal steps of distance look equal, in print and to the colour-blind too."""

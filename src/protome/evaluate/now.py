@@ -19,7 +19,7 @@ from protome.evaluate.landmarks import NOW_NAMES, MarkedMesh
 from protome.evaluate.metrics import OpenBorder, welded
 from protome.geometry.align import Dof, Surface, align_landmarks, icp
 from protome.geometry.transforms import Similarity
-from protome.progress import progress
+from protome.util.progress import progress
 
 CURVE_LIMIT_MM = 8.0
 CURVE_STEP_MM = 0.1

@@ -20,9 +20,9 @@ from protome.evaluate.h3ds import evaluate_h3ds, read_scene
 from protome.evaluate.landmarks import MarkedMesh
 from protome.evaluate.metrics import FACE_RADIUS_MM, Spread, compare, surface_distances
 from protome.evaluate.now import Curve, evaluate_images, evaluate_now, list_images
-from protome.files import check_output_file, write_atomically
 from protome.geometry.align import Dof, align_landmarks
 from protome.geometry.transforms import Similarity
+from protome.util.files import check_output_file, write_atomically
 
 Protocol = Literal["surface", "h3ds", "now"]
 TABLE_WIDTH = 100

@@ -50,7 +50,7 @@ class Encoding:
         waves = torch.cat([weights * torch.sin(angles), weights * torch.cos(angles)], -1)
         return Encoded(torch.cat([points, waves.flatten(-2)], -1), waves)
 
-    def pullback(self, encoded: Encoded, cotangent: Float[Tensor, "*b width"]) -> Float[Tensor, "*b 3"]:
+    def vjp(self, encoded: Encoded, cotangent: Float[Tensor, "*b width"]) -> Float[Tensor, "*b 3"]:
         """Return J^T c: the gradient in the points of a scalar whose gradient in the encoding is c."""
         scales, _ = self._scales(cotangent)
         waves = cotangent[..., 3:].unflatten(-1, (3, 2 * self.frequencies))

@@ -146,21 +146,21 @@ class HeadField(nn.Module):
         inner = self._inner()
         if self.deformation is None:
             encoded = inner(points - self.centre)
-            tape = self.reference.record(encoded.value, z_shape)
+            tape = self.reference.forward_with_tape(encoded.value, z_shape)
             first = torch.zeros_like(tape.value)
             first[..., 0] = 1
-            gradient = inner.pullback(encoded, self.reference.pullback(tape, first))
+            gradient = inner.vjp(encoded, self.reference.vjp(tape, first))
             return HeadPoints(tape.value[..., 0], torch.zeros_like(points), points, tape.value[..., 1:], gradient)
         around = self._around()
         encoded = around(points)
-        deformation = self.deformation.record(encoded.value, z_shape)
+        deformation = self.deformation.forward_with_tape(encoded.value, z_shape)
         displacement, feature = deformation.value[..., :3], deformation.value[..., 3:]
         reference = points + displacement
         inner_encoded = inner(reference - self.centre)
-        tape = self.reference.record(inner_encoded.value)
-        slope = inner.pullback(inner_encoded, self.reference.pullback(tape, torch.ones_like(tape.value)))
+        tape = self.reference.forward_with_tape(inner_encoded.value)
+        slope = inner.vjp(inner_encoded, self.reference.vjp(tape, torch.ones_like(tape.value)))
         pushed = torch.cat([slope, torch.zeros_like(feature)], -1)
-        gradient = slope + around.pullback(encoded, self.deformation.pullback(deformation, pushed))
+        gradient = slope + around.vjp(encoded, self.deformation.vjp(deformation, pushed))
         return HeadPoints(tape.value[..., 0], displacement, reference, feature, gradient)
 
     def colour(

@@ -138,7 +138,7 @@ class Mlp(nn.Module):
         with torch.autocast(inputs.device.type, enabled=False):
             return _affine(hidden.to(inputs.dtype), weights.last, weights.last_offset)
 
-    def record(self, inputs: Float[Tensor, "s n i"], condition: Condition = None) -> Tape:
+    def forward_with_tape(self, inputs: Float[Tensor, "s n i"], condition: Condition = None) -> Tape:
         """Return the outputs and the activations' slopes for `pullback`."""
         weights = condition if isinstance(condition, Folded) else self.fold(condition)
         with torch.autocast(inputs.device.type, enabled=False):
@@ -152,7 +152,7 @@ class Mlp(nn.Module):
             value = _affine(hidden.to(inputs.dtype), weights.last, weights.last_offset)
         return Tape(value, tuple(slopes), weights)
 
-    def pullback(self, tape: Tape, cotangent: Float[Tensor, "s n o"]) -> Float[Tensor, "s n i"]:
+    def vjp(self, tape: Tape, cotangent: Float[Tensor, "s n o"]) -> Float[Tensor, "s n i"]:
         """Return J^T c with respect to the inputs: one backward sweep made of differentiable operations.
 
         Autograd differentiates it once more in the parameters without a second-order graph of its own.

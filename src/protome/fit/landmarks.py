@@ -11,7 +11,7 @@ from torch import Tensor
 from protome.face import LANDMARK_NAMES
 from protome.field.field import Field
 from protome.geometry.camera import Rays
-from protome.prior import Prior
+from protome.prior.prior import Prior
 from protome.scene import Scene
 from protome.units import UNIT_MM
 

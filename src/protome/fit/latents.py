@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from protome.prior import LatentStatistics
+from protome.prior.prior import LatentStatistics
 
 
 class LatentBasis(nn.Module):
@@ -19,7 +19,7 @@ class LatentBasis(nn.Module):
         super().__init__()
         self.register_buffer("mean", statistics.mean)
         self.register_buffer("axes", statistics.axes)
-        self.amount = nn.Parameter(torch.zeros(len(statistics.axes)))
+        self.coefficients = nn.Parameter(torch.zeros(len(statistics.axes)))
 
-    def code(self) -> Float[Tensor, "c"]:
-        return LatentStatistics(self.mean, self.axes).code(self.amount)
+    def latent(self) -> Float[Tensor, "c"]:
+        return LatentStatistics(self.mean, self.axes).latent(self.coefficients)

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import torch
 
-from protome.encoder.encoder import Encoder, Guess
+from protome.encoder.encoder import Encoder, LatentEstimate
 from protome.errors import InputError
 from protome.field.head import HeadField, HeadFieldConfig
 from protome.fit.reconstruct import FitConfig
 from protome.fit.tracing import TracingConfig
-from protome.prior import LatentStatistics, Prior
+from protome.prior.prior import LatentStatistics, Prior
 from protome.scene import Scene
 
 
@@ -22,7 +22,7 @@ from protome.scene import Scene
 class Method:
     """What a fit starts from and what it moves."""
 
-    told: str
+    summary: str
     """One line about it."""
     prior: Callable[[], Prior]
     """Reads or makes the prior."""
@@ -31,14 +31,14 @@ class Method:
     encoder: Callable[[], Encoder] | None = None
     """Reads what guesses the head from photos; None where the fit starts from the mean head."""
 
-    def guess(self, scene: Scene, prior: Prior, *, shared_frame: bool) -> Guess | None:
+    def estimate(self, scene: Scene, prior: Prior, *, shared_frame: bool) -> LatentEstimate | None:
         """Return where the fit of a scene starts; None where it starts from the mean head.
 
         Several views in one frame need no guess: they say where the head is, and see most of it.
         """
         if self.encoder is None or (shared_frame and len(scene.views) > 1):
             return None
-        return self.encoder().guess(scene, prior)
+        return self.encoder().estimate(scene, prior)
 
 
 def _ablation(name: str) -> Path:
@@ -58,7 +58,7 @@ def _without_latents(prior: Prior) -> Prior:
     """Return the prior with its mean head alone."""
     nothing = torch.zeros(1, prior.field.config.latent)
     still = [LatentStatistics(own.mean[: nothing.shape[1]], nothing) for own in (prior.shape, prior.appearance)]
-    return replace(prior, shape=still[0], appearance=still[1], coupling=torch.zeros(1, 1))
+    return replace(prior, shape=still[0], appearance=still[1], cross_covariance=torch.zeros(1, 1))
 
 
 def _unlatent(config: FitConfig) -> FitConfig:

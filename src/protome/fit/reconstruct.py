@@ -10,29 +10,29 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from protome.encoder.encoder import Guess
+from protome import losses
+from protome.encoder.encoder import LatentEstimate
 from protome.field.field import Field
 from protome.field.grid import SdfGrid
 from protome.field.head import HeadField
-from protome.fit import losses
+from protome.fit.appearance import MOST_PIXELS, fit_colours
 from protome.fit.cameras import CameraCorrections
-from protome.fit.colours import MOST_PIXELS, fit_colours
-from protome.fit.consistency import PhotoStack, Viewpoints, compare_patches
+from protome.fit.clock import Budget, Clock
 from protome.fit.exposure import Exposure
 from protome.fit.landmarks import LandmarkRays
 from protome.fit.latents import LatentBasis
-from protome.fit.pace import Budget, Pace
-from protome.fit.pixels import PixelTable, pixel_table
+from protome.fit.photo_consistency import PhotoStack, Viewpoints, compare_patches
 from protome.fit.placement import Placement
+from protome.fit.rays import PixelTable, pixel_table
 from protome.fit.schedule import background_share, mask_sharpness, rate_factor
 from protome.fit.tracing import HeadTracer, TracingConfig
 from protome.geometry.camera import Camera, Rays
 from protome.geometry.transforms import Similarity
-from protome.prior import HeadCode, Prior, save_head
-from protome.progress import progress
+from protome.prior.prior import HeadLatents, Prior, save_head
 from protome.render.surface import hit_points
 from protome.scene import Scene
 from protome.units import UNIT_MM
+from protome.util.progress import progress
 
 _FAR = 16.0
 """Sharpness times distance from which on a passed background ray is left out: its loss is below e^-16."""
@@ -89,9 +89,9 @@ class FitConfig:
     """Share of the background's rays that is left out from each of four marks on (SIRA++, selective sampling)."""
     latent: float = 1e-2
     """Weight of the mean squared latent in standard deviations (ours: one view leaves most of them open)."""
-    guessed_latent: float = 0.1
+    estimated_latent: float = 0.1
     """The same where an encoder guesses the latents from one photo: in what it misses them by, from its guess on."""
-    shared_guess: float = 0.02
+    shared_estimate: float = 0.02
     """The same where it guesses them from several."""
     landmark: float = 0.0
     """Weight of the landmarks' distances at the start; it falls to nothing within `landmarks_end` of the run."""
@@ -125,7 +125,7 @@ class FitResult:
 
     field: HeadField
     """The prior's field with its deformation and renderer adapted to this head."""
-    code: HeadCode
+    latents: HeadLatents
     bounds: Float[Tensor, "2 3"]
     """Lower and upper corner of the space that holds it, inner units."""
     head_from_world: tuple[Similarity, ...]
@@ -141,13 +141,13 @@ class FitResult:
 
     def bind(self) -> Field:
         """Return the head as a field."""
-        return self.field.bind(self.code.shape, self.code.appearance)
+        return self.field.bind(self.latents.z_shape, self.latents.z_appearance)
 
     def to(self, device: str) -> FitResult:
         """Return it on a device; this one stays where it is."""
         return FitResult(
             self.field.on(device),
-            HeadCode(self.code.shape.to(device), self.code.appearance.to(device)),
+            HeadLatents(self.latents.z_shape.to(device), self.latents.z_appearance.to(device)),
             self.bounds.to(device),
             tuple(place.to(device) for place in self.head_from_world),
             self.curves,
@@ -158,7 +158,7 @@ class FitResult:
 
     def save(self, path: Path) -> None:
         """Write the latents, the adapted weights and the placement as safetensors."""
-        save_head(path, self.field, self.code, self.bounds, [place.matrix() for place in self.head_from_world])
+        save_head(path, self.field, self.latents, self.bounds, [place.matrix() for place in self.head_from_world])
 
 
 @dataclass
@@ -189,7 +189,7 @@ class _Fit:
     """Share of the run."""
 
     def bind(self) -> Field:
-        return self.head.bind(self.shape.code(), self.appearance.code(), self.baked)
+        return self.head.bind(self.shape.latent(), self.appearance.latent(), self.baked)
 
     def rays(self, batch: PixelTable | LandmarkRays | PhotoStack) -> Rays:
         """Return the rays of pixels or cameras, in the head frame as the fit now sees it."""
@@ -227,7 +227,8 @@ def step_losses(fit: _Fit, batch: PixelTable, sharpness: float, generator: torch
     terms = {
         "colour": losses.photometric(colours, batch.colour[seen], count),
         "mask": config.mask * losses.silhouette(lowest, batch.mask[rest] > 0.5, sharpness, count),
-        "latent": fit.latent_weight * (fit.shape.amount.square().mean() + fit.appearance.amount.square().mean()),
+        "latent": fit.latent_weight
+        * (fit.shape.coefficients.square().mean() + fit.appearance.coefficients.square().mean()),
     }
     if fit.photos is not None:
         few = slice(config.patches)
@@ -257,7 +258,13 @@ def _eikonal_points(fit: _Fit, surface: Float[Tensor, "k 3"], generator: torch.G
 
 
 def new_fit(
-    scene: Scene, prior: Prior, config: FitConfig, *, shared_frame: bool, seed: int = 0, guess: Guess | None = None
+    scene: Scene,
+    prior: Prior,
+    config: FitConfig,
+    *,
+    shared_frame: bool,
+    seed: int = 0,
+    estimate: LatentEstimate | None = None,
 ) -> _Fit:
     """Return the state that a fit starts from: the mean head, or the guessed one, where the scene says that it is."""
     torch.manual_seed(seed)
@@ -266,8 +273,8 @@ def new_fit(
     views = len(scene.views)
     return _Fit(
         head,
-        LatentBasis(prior.shape if guess is None else guess.shape).to(device),
-        LatentBasis(prior.appearance if guess is None else guess.appearance).to(device),
+        LatentBasis(prior.shape if estimate is None else estimate.shape).to(device),
+        LatentBasis(prior.appearance if estimate is None else estimate.appearance).to(device),
         _placement(scene, head, shared_frame).to(device),
         CameraCorrections(scene.views, scene.head_from_world).to(device) if config.refine_cameras else None,
         Exposure(views).to(device) if config.match_exposures and views > 1 else None,
@@ -277,7 +284,7 @@ def new_fit(
         HeadTracer(config.tracing, prior.bounds, torch.Generator().manual_seed(seed)),
         config,
         deformation_rate(config, views),
-        latent_weight(config, views, guess),
+        latent_weight(config, views, estimate),
         _baked(prior, config.tracing),
     )
 
@@ -313,11 +320,11 @@ def deformation_rate(config: FitConfig, views: int) -> float:
     return float(np.interp(views, (1, 3), (config.single_deformation_rate, config.deformation_rate)))
 
 
-def latent_weight(config: FitConfig, views: int, guess: Guess | None) -> float:
+def latent_weight(config: FitConfig, views: int, estimate: LatentEstimate | None) -> float:
     """Return the weight of the mean squared latents."""
-    if guess is None:
+    if estimate is None:
         return config.latent
-    return config.guessed_latent if views == 1 else config.shared_guess
+    return config.estimated_latent if views == 1 else config.shared_estimate
 
 
 @dataclass(frozen=True)
@@ -344,13 +351,13 @@ class _Plan:
             budget.seconds,
         )  # fmt: skip
 
-    def pace(self) -> Pace:
+    def clock(self) -> Clock:
         """Start the clock of the shape's phases."""
-        return Pace(self.steps, None if self.seconds is None else self.seconds * self.shape)
+        return Clock(self.steps, None if self.seconds is None else self.seconds * self.shape)
 
-    def colour_pace(self) -> Pace:
+    def colour_clock(self) -> Clock:
         """Start the clock of the colours' phase."""
-        return Pace(self.colour_steps, None if self.seconds is None else self.seconds * (1 - self.shape))
+        return Clock(self.colour_steps, None if self.seconds is None else self.seconds * (1 - self.shape))
 
 
 def fit_head(
@@ -361,7 +368,7 @@ def fit_head(
     shared_frame: bool,
     seed: int = 0,
     budget: Budget | None = None,
-    guess: Guess | None = None,
+    estimate: LatentEstimate | None = None,
     quiet: bool = False,
 ) -> FitResult:
     """Fit a prior to a scene.
@@ -373,15 +380,15 @@ def fit_head(
     """
     device = prior.bounds.device
     generator = torch.Generator().manual_seed(seed)
-    if guess is not None:
-        scene = guess.placed(scene)
-    fit = new_fit(scene, prior, config, shared_frame=shared_frame, seed=seed, guess=guess)
+    if estimate is not None:
+        scene = estimate.placed(scene)
+    fit = new_fit(scene, prior, config, shared_frame=shared_frame, seed=seed, estimate=estimate)
     table = pixel_table(scene, prior.bounds.cpu(), config.size).to(device)
     curves: dict[str, list[float]] = {}
     plan = _Plan.of(config, len(scene.views), budget or Budget())
     with progress("fitting", 1.0, quiet=quiet) as step:
-        pace, number, optimiser = plan.pace(), 0, None
-        done = pace.done(number)
+        clock, number, optimiser = plan.clock(), 0, None
+        done = clock.done(number)
         while done < 1:
             moves = done >= plan.latents
             if optimiser is None or moves != fit.networks_move:
@@ -398,17 +405,17 @@ def fit_head(
             for key, value in terms.items():
                 curves.setdefault(key, []).append(float(value.detach()))
             number += 1
-            before, done = done, pace.done(number)
+            before, done = done, clock.done(number)
             step(plan.shape * (done - before), f"colour {curves['colour'][-1]:.3f}  mask {curves['mask'][-1]:.3f}")
-        code = HeadCode(fit.shape.code().detach(), fit.appearance.code().detach())
+        latents = HeadLatents(fit.shape.latent().detach(), fit.appearance.latent().detach())
         fit.head.requires_grad_(False)
         if plan.colour_steps:
             curves["colour alone"] = fit_colours(
-                fit.head, code, fit.tracer, _as_seen(fit, table, generator), rays=config.rays,
-                rate=config.renderer_rate, pace=plan.colour_pace(), generator=generator,
+                fit.head, latents, fit.tracer, _as_seen(fit, table, generator), rays=config.rays,
+                rate=config.renderer_rate, clock=plan.colour_clock(), generator=generator,
                 step=lambda share, detail: step((1 - plan.shape) * share, detail),
             )  # fmt: skip
-    return _result(fit, scene, code, curves)
+    return _result(fit, scene, latents, curves)
 
 
 def _as_seen(fit: _Fit, table: PixelTable, generator: torch.Generator) -> PixelTable:
@@ -419,7 +426,7 @@ def _as_seen(fit: _Fit, table: PixelTable, generator: torch.Generator) -> PixelT
         return replace(drawn, rays=fit.rays(drawn), colour=colour)
 
 
-def _result(fit: _Fit, scene: Scene, code: HeadCode, curves: dict[str, list[float]]) -> FitResult:
+def _result(fit: _Fit, scene: Scene, latents: HeadLatents, curves: dict[str, list[float]]) -> FitResult:
     world_from_head = scene.head_from_world.inverse()
     cameras = None
     with torch.no_grad():
@@ -431,12 +438,12 @@ def _result(fit: _Fit, scene: Scene, code: HeadCode, curves: dict[str, list[floa
             cameras = tuple(camera.transformed(world_from_head) for camera in moved)
         gains = None if fit.exposure is None else fit.exposure.gains()
     return FitResult(
-        fit.head.requires_grad_(False), code, roomy(fit.bounds), tuple(place.detach() for place in placed), curves,
+        fit.head.requires_grad_(False), latents, padded_bounds(fit.bounds), tuple(place.detach() for place in placed), curves,
         fit.tracer.queries, cameras, gains,
     )  # fmt: skip
 
 
-def roomy(bounds: Float[Tensor, "2 3"]) -> Float[Tensor, "2 3"]:
+def padded_bounds(bounds: Float[Tensor, "2 3"]) -> Float[Tensor, "2 3"]:
     """Return the space that a fitted head may fill: photos move shoulders out of the prior's volume, not the cut below.
 
     A fit scales the head and turns it by its face, and what hangs beside the face goes where it must. Cut at the sides
@@ -449,7 +456,7 @@ def roomy(bounds: Float[Tensor, "2 3"]) -> Float[Tensor, "2 3"]:
 def _optimiser(fit: _Fit) -> torch.optim.Adam:
     """Return a fresh optimiser of all that moves in the current phase."""
     config, head = fit.config, fit.head
-    moved = [([fit.shape.amount, fit.appearance.amount], config.latent_rate)]
+    moved = [([fit.shape.coefficients, fit.appearance.coefficients], config.latent_rate)]
     moved.append((list(fit.placement.parameters()), config.placement_rate))
     for corrections in (fit.cameras, fit.exposure):
         if corrections is not None:

@@ -13,7 +13,7 @@ from protome.field.field import SdfFn
 from protome.field.grid import SdfGrid
 from protome.geometry.camera import Rays
 from protome.render.cache import SdfCache
-from protome.render.guide import guided_tracer
+from protome.render.grid import grid_tracer
 from protome.render.trace import Trace, Tracer, box_span, parallel_tracer, sphere_tracer
 from protome.units import UNIT_MM
 
@@ -22,7 +22,7 @@ from protome.units import UNIT_MM
 class TracingConfig:
     """Which tracer, and what spares it work."""
 
-    tracer: Literal["guided", "sphere", "parallel"] = "guided"
+    tracer: Literal["grid", "sphere", "parallel"] = "grid"
     """By a grid of the head as it was a few steps ago; from the outside inwards; or the paper's equal samples."""
     grid_mm: float = 12.0
     """Distance of the grid's points."""
@@ -55,8 +55,8 @@ class HeadTracer:
 
         rays = Rays(rays.origins.detach(), rays.directions.detach())
         with torch.no_grad():
-            if config.tracer == "guided" and self.steps % config.renew == 0:
-                self.tracer = guided_tracer(SdfGrid.of(counted, self.bounds, config.grid_mm / UNIT_MM))
+            if config.tracer == "grid" and self.steps % config.renew == 0:
+                self.tracer = grid_tracer(SdfGrid.of(counted, self.bounds, config.grid_mm / UNIT_MM))
             self.steps += 1
             asked = counted if self.cache is None else self.cache.remembering(counted)
             return self.tracer(asked, rays, box_span(rays, self.bounds))

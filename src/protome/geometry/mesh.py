@@ -11,8 +11,8 @@ import trimesh
 from jaxtyping import Float, Int
 
 from protome.errors import InputError
-from protome.files import write_atomically
 from protome.geometry.transforms import Similarity
+from protome.util.files import write_atomically
 
 MESH_SUFFIXES = (".ply", ".obj", ".glb")
 _COLOUR = "_LINEAR_RGB"
@@ -28,7 +28,7 @@ class Mesh:
     """RGB per vertex in [0, 1] (sRGB values, as in images)."""
     normals: Float[np.ndarray, "v 3"] | None = None
     """Unit vertex normals that point outwards."""
-    seen: Float[np.ndarray, "v"] | None = None
+    visibility: Float[np.ndarray, "v"] | None = None
     """How well the best photo shows each vertex: 1 straight from ahead, 0 not at all. Only PLY files keep it."""
 
     def transformed(self, b_from_a: Similarity) -> Mesh:
@@ -60,7 +60,7 @@ class Mesh:
             inverse.reshape(-1, 3),
             None if self.colours is None else self.colours[used],
             None if self.normals is None else self.normals[used],
-            None if self.seen is None else self.seen[used],
+            None if self.visibility is None else self.visibility[used],
         )
 
     def to_trimesh(self) -> trimesh.Trimesh:
@@ -86,8 +86,8 @@ class Mesh:
             write_atomically(path, self._write_glb)
             return
         scene = self.to_trimesh()
-        if self.seen is not None and path.suffix.lower() == ".ply":
-            scene.vertex_attributes["seen"] = self.seen.astype(np.float32)
+        if self.visibility is not None and path.suffix.lower() == ".ply":
+            scene.vertex_attributes["visibility"] = self.visibility.astype(np.float32)
         option = "vertex_normal" if path.suffix.lower() == ".ply" else "include_normals"
         write_atomically(path, lambda part: scene.export(part, **{option: self.normals is not None}))
 
@@ -124,13 +124,13 @@ class Mesh:
             raise InputError(f"{path} holds no triangles: give a mesh with faces")
         starts = np.cumsum([0] + [len(part.vertices) for part in parts[:-1]])
         colours = [part.colours for part in parts if part.colours is not None]
-        seen = [part.seen for part in parts if part.seen is not None]
+        visibility = [part.visibility for part in parts if part.visibility is not None]
         return Mesh(
             np.concatenate([part.vertices for part in parts]),
             np.concatenate([part.faces + start for part, start in zip(parts, starts, strict=True)]),
             np.concatenate(colours) if len(colours) == len(parts) else None,
             np.concatenate([part.normals for part in parts if part.normals is not None]),
-            np.concatenate(seen) if len(seen) == len(parts) else None,
+            np.concatenate(visibility) if len(visibility) == len(parts) else None,
         )
 
 
@@ -174,8 +174,8 @@ def _placed(part: trimesh.Trimesh, pose: Float[np.ndarray, "4 4"], linear: bool)
         faces = faces[:, ::-1]
     # trimesh writes further values of a PLY file's vertices, but reading leaves them where the file had them.
     raw = part.metadata.get("_ply_raw", {}).get("vertex", {}).get("data")
-    seen = raw["seen"] if raw is not None and "seen" in (raw.dtype.names or ()) else None
+    visibility = raw["visibility"] if raw is not None and "visibility" in (raw.dtype.names or ()) else None
     return Mesh(
         np.asarray(part.vertices, np.float64) @ pose[:3, :3].T + pose[:3, 3], faces, colours, normals,
-        None if seen is None else np.asarray(seen, np.float64),
+        None if visibility is None else np.asarray(visibility, np.float64),
     )  # fmt: skip

@@ -12,7 +12,7 @@ from protome.errors import InputError
 from protome.morphable.holes import boundary_loops, ladder
 from protome.morphable.ibug import detector_deviations
 from protome.morphable.model import MorphableModel, SurfacePoints
-from protome.population.sources import IctModel
+from protome.population.sources.valid import IctModel
 
 INDICES = "vertex_indices.json"
 EYE_CORNERS = (36, 39, 42, 45)

@@ -23,8 +23,8 @@ import numpy as np
 import torch
 
 from protome.errors import InputError
-from protome.files import write_arrays
 from protome.morphable.model import Chart, MorphableModel, SurfacePoints
+from protome.util.files import write_arrays
 
 ASSET = "morphable.npz"
 NEEDED = ("name", "template", "faces", "identity", "landmark_faces", "landmark_weights", "landmark_deviations")
@@ -32,7 +32,7 @@ NEEDED = ("name", "template", "faces", "identity", "landmark_faces", "landmark_w
 
 @lru_cache(maxsize=1)
 def load_builtin() -> MorphableModel:
-    """Read the model that ships with the package (made by `protome.population.head_model`)."""
+    """Read the model that ships with the package (made by `protome.population.head_model.build`)."""
     return load_linear(Path(str(resources.files("protome") / "assets" / ASSET)))
 
 

@@ -12,12 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from protome.errors import InputError
-from protome.files import check_output_folder
 from protome.population.compose import Composer
 from protome.population.faces import FaceModes
-from protome.population.hints import Hints
-from protome.population.makehuman import MakeHuman
-from protome.population.sources import ValidHeads
+from protome.population.latent_init import LatentInit
+from protome.population.makehuman.makehuman import MakeHuman
+from protome.population.sources.valid import ValidHeads
 from protome.population.store import (
     HeadRecord,
     Manifest,
@@ -28,8 +27,9 @@ from protome.population.store import (
     write_shard,
 )  # fmt: skip
 from protome.population.surface import OuterSurface, sample_surface
-from protome.progress import progress
-from protome.workers import workers
+from protome.util.files import check_output_folder
+from protome.util.progress import progress
+from protome.util.workers import workers
 
 SAMPLES_PER_HEAD = 16_384
 HEADS_PER_SHARD = 20
@@ -87,13 +87,13 @@ def packaged_targets() -> Path | None:
 
 
 _composer: Composer
-_hints: Hints
+_latent_init: LatentInit
 
 
 def _prepare(sources: Sources, cache: Path) -> None:
-    global _composer, _hints  # one composer per worker process: reading the sources takes seconds
+    global _composer, _latent_init  # one composer per worker process: reading the sources takes seconds
     _composer = sources.composer(cache)
-    _hints = Hints.of(_composer)
+    _latent_init = LatentInit.of(_composer)
 
 
 def outer_surface(composer: Composer, split: str, index: int, seed: int) -> tuple[OuterSurface, np.random.Generator]:
@@ -112,16 +112,18 @@ def outer_surface(composer: Composer, split: str, index: int, seed: int) -> tupl
     return OuterSurface(head, rng), rng
 
 
-def head_record(composer: Composer, hints: Hints, split: str, index: int, seed: int, samples: int) -> HeadRecord:
+def head_record(
+    composer: Composer, latent_init: LatentInit, split: str, index: int, seed: int, samples: int
+) -> HeadRecord:
     """Return head number `index` of a split; it depends on these and the seed alone."""
     surface, rng = outer_surface(composer, split, index, seed)
     found = sample_surface(surface, rng, samples)
-    return HeadRecord(surface.head.name, found, hints.shape(surface), hints.appearance(found))
+    return HeadRecord(surface.head.name, found, latent_init.shape(surface), latent_init.appearance(found))
 
 
 def _fill(job: tuple[Path, str, range, int, int]) -> int:
     path, split, heads, seed, samples = job
-    write_shard(path, [head_record(_composer, _hints, split, index, seed, samples) for index in heads])
+    write_shard(path, [head_record(_composer, _latent_init, split, index, seed, samples) for index in heads])
     return len(heads)
 
 

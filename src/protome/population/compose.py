@@ -12,9 +12,9 @@ from protome.face import LANDMARK_NAMES
 from protome.population.faces import FaceModes
 from protome.population.hair import HairMasks, draw_hair_colour, recoloured
 from protome.population.light import Light, draw_light
-from protome.population.makehuman import MakeHuman
+from protome.population.makehuman.makehuman import MakeHuman
 from protome.population.people import draw_expression, draw_identity, draw_turn, region_masks, turned
-from protome.population.sources import EYE_CORNERS, Avatar, Part, ValidHeads
+from protome.population.sources.valid import EYE_CORNERS, Avatar, Part, ValidHeads
 
 CENTRE_M = np.array([0.0, 0.0, -0.08])
 """The middle of a head, head frame."""

@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 from scipy.sparse import csr_matrix
 
 from protome.population.registration import laplacian
-from protome.population.sources import Avatar, Part, ValidHeads, identity
+from protome.population.sources.valid import Avatar, Part, ValidHeads, identity
 from protome.population.texture import texels
 
 NATURAL = np.array(

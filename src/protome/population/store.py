@@ -15,9 +15,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from protome.errors import InputError
-from protome.files import write_atomically
 from protome.population.surface import BOUNDS_M, HeadSamples
 from protome.units import UNIT_MM
+from protome.util.files import write_atomically
 
 SPLITS = ("train", "holdout_valid", "holdout_ict")
 """The prior learns from the first; the others hold people it has never seen, scanned ones and modelled ones."""
@@ -40,9 +40,9 @@ class HeadRecord:
 
     name: str
     samples: HeadSamples
-    shape_hint: Float[np.ndarray, "k"]
+    shape_init: Float[np.ndarray, "k"]
     """Numbers that describe the shape, the same k for all heads: where a shape latent may start."""
-    appearance_hint: Float[np.ndarray, "l"]
+    appearance_init: Float[np.ndarray, "l"]
     """Numbers that describe the colours: where an appearance latent may start."""
 
 
@@ -125,8 +125,8 @@ def write_shard(path: Path, records: Sequence[HeadRecord]) -> None:
             file.attrs["format"] = _SHARD_FORMAT
             file.create_dataset("name", data=[record.name for record in records], dtype=h5py.string_dtype())
             file["landmarks"] = np.stack([record.samples.landmarks for record in records]).astype(np.float32)
-            file["shape_hint"] = np.stack([record.shape_hint for record in records]).astype(np.float32)
-            file["appearance_hint"] = np.stack([record.appearance_hint for record in records]).astype(np.float32)
+            file["shape_hint"] = np.stack([record.shape_init for record in records]).astype(np.float32)
+            file["appearance_hint"] = np.stack([record.appearance_init for record in records]).astype(np.float32)
             file["surface"] = np.stack([surface for surface, _ in packed])
             file["space"] = np.stack([space for _, space in packed])
 
@@ -185,24 +185,24 @@ class Population:
             raise InputError(f"{folder} has no heads called {split}: use one of {known}")
         self.names: list[str] = []
         self._rows: list[tuple[np.ndarray, np.ndarray]] = []
-        hints: list[list[np.ndarray]] = [[], [], []]
+        latent_init: list[list[np.ndarray]] = [[], [], []]
         for number in range(manifest.shards(split)):
             path = shard_path(folder, split, number)
             if not complete(path):
                 raise InputError(f"{path} is missing or damaged: run `protome population build` again, which adds it")
             with h5py.File(path) as file:
                 self.names += [name.decode() for name in file["name"][:]]
-                for key, values in zip(("landmarks", "shape_hint", "appearance_hint"), hints, strict=True):
+                for key, values in zip(("landmarks", "shape_hint", "appearance_hint"), latent_init, strict=True):
                     values.append(file[key][:])
                 surface, space = _mapped(path, file["surface"]), _mapped(path, file["space"])
             self._rows += list(zip(surface, space, strict=True))
             if limit is not None and len(self.names) >= limit:
                 break
         self.names, self._rows = self.names[:limit], self._rows[:limit]
-        landmarks, shape, appearance = (torch.from_numpy(np.concatenate(values)[:limit]) for values in hints)
+        landmarks, shape, appearance = (torch.from_numpy(np.concatenate(values)[:limit]) for values in latent_init)
         self.landmarks: Float[Tensor, "heads 6 3"] = landmarks / _UNIT_M
-        self.shape_hints: Float[Tensor, "heads k"] = shape
-        self.appearance_hints: Float[Tensor, "heads l"] = appearance
+        self.shape_init: Float[Tensor, "heads k"] = shape
+        self.appearance_init: Float[Tensor, "heads l"] = appearance
         self.bounds: Float[Tensor, "2 3"] = torch.from_numpy(BOUNDS_M / _UNIT_M).float()
 
     def __len__(self) -> int:

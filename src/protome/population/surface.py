@@ -14,7 +14,7 @@ from trimesh import Trimesh
 from trimesh.ray.ray_pyembree import RayMeshIntersector
 
 from protome.population.compose import CENTRE_M, ComposedHead
-from protome.population.sources import Part
+from protome.population.sources.valid import Part
 from protome.population.texture import texels
 
 BOUNDS_M = np.array([[-0.26, -0.27, -0.26], [0.26, 0.20, 0.10]])

@@ -57,7 +57,7 @@ def interpolate(values: Float[np.ndarray, "v c"], mesh: Mesh, hits: MeshHits) ->
     return (corners * hits.weights[..., None]).sum(1)
 
 
-def openness(
+def sky_visibility(
     mesh: Mesh, points: Float[Tensor, "k 3"], normals: Float[Tensor, "k 3"], rays: int = 64
 ) -> Float[Tensor, "k"]:
     """Return the share of an even sky's light that the mesh lets through to points on it.

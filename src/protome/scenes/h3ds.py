@@ -19,12 +19,12 @@ import torch
 from jaxtyping import Int
 
 from protome.errors import InputError
-from protome.files import write_atomically
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity
 from protome.scene import View
 from protome.scenes.idr import read_idr, write_cameras
 from protome.scenes.pictures import pictures_in, write_picture
+from protome.util.files import write_atomically
 
 MESH, LANDMARKS, REGIONS, CONFIG = "full_head.obj", "landmarks.txt", "regions", "config.toml"
 

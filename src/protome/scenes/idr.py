@@ -17,11 +17,11 @@ import torch
 from jaxtyping import Float
 
 from protome.errors import InputError
-from protome.files import write_atomically
 from protome.geometry.camera import Camera
 from protome.geometry.transforms import Similarity
 from protome.scene import LARGEST_SIDE, View
 from protome.scenes.pictures import choose, pictures_in, read_mask, read_picture, write_picture
+from protome.util.files import write_atomically
 
 CAMERAS = "cameras.npz"
 

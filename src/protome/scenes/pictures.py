@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from protome.errors import InputError, ProtomeWarning
-from protome.files import write_atomically
+from protome.util.files import write_atomically
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 MOST_VIEWS = 32

@@ -1,0 +1,217 @@
+"""How exact reconstructions are: methods, numbers of views and camera noise, on scenes whose truth is known."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from trimesh.remesh import subdivide
+
+from protome.capture.capture import locate_head
+from protome.encoder.scale import MetricScale
+from protome.errors import InputError
+from protome.evaluate.h3ds import H3dsScene, evaluate_h3ds, read_scene
+from protome.evaluate.landmarks import MarkedMesh
+from protome.evaluate.metrics import compare
+from protome.face import LANDMARK_NAMES
+from protome.fit.methods import Method, method
+from protome.fit.reconstruct import FIT_PRESETS, FitConfig, fit_head, padded_bounds
+from protome.geometry.align import align_landmarks
+from protome.geometry.mesh import Mesh
+from protome.geometry.transforms import rotation_from_vector
+from protome.meshing.extract import extract_mesh
+from protome.prior.prior import Prior
+from protome.scene import View
+from protome.scenes.h3ds import MESH, read_h3ds, view_sets
+from protome.units import UNIT_MM
+from protome.util.files import write_atomically
+from protome.util.progress import progress
+from protome.util.workers import workers
+
+NOISES = ((0.0, 0.0), (0.25, 1.0), (0.5, 2.0), (1.0, 4.0))
+"""Levels of camera noise: standard deviations of rotations in degrees and of positions in millimetres."""
+MEAN = "mean head"
+RESOLUTION = 230
+"""Cells along the longest side of a fitted head's space, 60 cm."""
+SAMPLES = 12_000
+
+
+@dataclass(frozen=True)
+class Case:
+    """One reconstruction."""
+
+    subject: str
+    """Name of the scene's folder."""
+    views: int
+    method: str
+    """One of `METHODS`, or the mean head, or the name of somebody else's meshes."""
+    noise: int = 0
+    """Level of `NOISES`."""
+    refine: bool = False
+    """Whether cameras are refined during the fit."""
+    preset: str = "standard"
+    seed: int = 0
+    scale_known: bool = False
+    """Whether it is told how far the camera is from the tip of the nose; with one view."""
+
+    @property
+    def name(self) -> str:
+        """Name of its result's file."""
+        extra = f"_noise{self.noise}{'_refined' if self.refine else ''}" if self.noise or self.refine else ""
+        extra += "_sized" if self.scale_known else ""
+        return f"{self.subject}_{self.views}_{self.method.replace(' ', '-')}{extra}_{self.preset}_{self.seed}"
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """What one reconstruction reached; truth to prediction, rigid, point to surface, millimetres."""
+
+    face_mm: float
+    face_median_mm: float
+    head_mm: float
+    head_median_mm: float
+    normals_deg: float
+    """Mean angle between the faces' normals."""
+    h3ds_face_mm: float
+    """The same distances in H3DS's own measure: scaled alignment, to the nearest vertex of a mesh with halved edges."""
+    h3ds_head_mm: float
+    seconds: float
+    """Processor time of the fit."""
+
+
+def measure(case: Case, scenes: Path, out: Path, meshes: dict[str, Path]) -> Accuracy:
+    """Reconstruct one case, write its mesh beside its numbers and return them.
+
+    Raises:
+        InputError: the scene lacks something.
+    """
+    folder = scenes / case.subject
+    truth = read_scene(folder)
+    if case.method in meshes:
+        path = meshes[case.method] / f"{case.subject}_{case.views}.ply"
+        return score(MarkedMesh.load(path).mesh, truth, None, 0.0)
+    if case.method == MEAN:
+        return score_mean_head(Prior.load(), truth)
+    views = noisy(read_h3ds(folder, [str(case.views)]), case.noise, case.seed)
+    chosen = method(case.method)
+    config = replace(chosen.settings(FIT_PRESETS[case.preset]), refine_cameras=case.refine)
+    mesh, found = fit_and_score(views, chosen, config, truth, case.seed, scale_known=case.scale_known)
+    mesh.save(out / f"{case.name}.ply")
+    return found
+
+
+def score_mean_head(prior: Prior, truth: H3dsScene) -> Accuracy:
+    """Measure the prior's mean head, which saw no photo."""
+    mesh = extract_mesh(prior.bind(prior.mean()), padded_bounds(prior.bounds), RESOLUTION).scaled(UNIT_MM)
+    return score(mesh, truth, prior.landmarks.double().numpy() * UNIT_MM, 0.0)
+
+
+def fit_and_score(
+    views: Sequence[View], chosen: Method, config: FitConfig, truth: H3dsScene, seed: int, *, scale_known: bool = False
+) -> tuple[Mesh, Accuracy]:
+    """Fit posed views and return the mesh in their world frame, and what it reached.
+
+    `sized`: of the truth, the nose's distance from the one camera is known.
+    """
+    scene, prior = locate_head(views, "mm" if len(views) == 1 else None), chosen.prior()
+    began = time.process_time()
+    estimate = chosen.estimate(scene, prior, shared_frame=True)
+    if scale_known:
+        nose, eye = truth.head.points(["nose_tip"], "--landmarks")[0], scene.views[0].camera.centre.double().numpy()
+        estimate = MetricScale(distance_mm=float(np.linalg.norm(nose - eye))).known(estimate, scene, prior)
+    fit = fit_head(scene, prior, config, shared_frame=True, seed=seed, estimate=estimate, quiet=True)
+    seconds = time.process_time() - began
+    world_from_head = fit.head_from_world[0].inverse()
+    mesh = extract_mesh(fit.bind(), fit.bounds, RESOLUTION).transformed(world_from_head)
+    # Where the views leave something open, as one view does the depth, the start is where the fit has put the face.
+    landmarks = world_from_head.apply(prior.landmarks).double().numpy()
+    return mesh, score(mesh, truth, landmarks, seconds)
+
+
+def score(mesh: Mesh, truth: H3dsScene, landmarks: Float[np.ndarray, "6 3"] | None, seconds: float) -> Accuracy:
+    """Measure a mesh against the truth, both in millimetres; without landmarks it lies where the truth lies."""
+    wanted = truth.head.points(LANDMARK_NAMES, "--landmarks")
+    start = None if landmarks is None else align_landmarks(landmarks, wanted).target_from_source
+    found = compare(mesh, truth.head.mesh, nose_tip=wanted[2], start=start, samples=SAMPLES)
+    face, head = found.face.to_prediction, found.head.to_prediction
+    # H3DS's alignment starts from the rigid one: six landmarks are not known on everybody's meshes. Its distances end
+    # at vertices, so edges are halved: 1.3 mm apart, vertices cost little of their own.
+    dense = Mesh(*subdivide(mesh.vertices, mesh.faces)).transformed(found.face.truth_from_prediction)
+    public = evaluate_h3ds(MarkedMesh(dense, {}, truth.head.path), truth)
+    return Accuracy(
+        face.mean, face.median, head.mean, head.median, found.face_normals.mean,
+        public["face"].to_prediction.mean, public["full_head"].to_prediction.mean, seconds,
+    )  # fmt: skip
+
+
+def noisy(views: Sequence[View], level: int, seed: int) -> tuple[View, ...]:
+    """Return views whose cameras are turned and moved at random; the world is in millimetres."""
+    degrees, millimetres = NOISES[level]
+    generator = torch.Generator().manual_seed(1000 * level + seed)
+    moved = []
+    for view in views:
+        pose = view.camera.T_world_camera.clone()
+        turn = rotation_from_vector(torch.deg2rad(degrees * torch.randn(3, generator=generator)))
+        pose[:3, :3] = pose[:3, :3] @ turn.to(pose)
+        pose[:3, 3] += millimetres * torch.randn(3, generator=generator).to(pose)
+        moved.append(replace(view, camera=replace(view.camera, T_world_camera=pose)))
+    return tuple(moved)
+
+
+def measure_all(
+    cases: Iterable[Case], scenes: Path, out: Path, *, meshes: dict[str, Path], jobs: int, quiet: bool
+) -> dict[Case, Accuracy]:
+    """Measure what has no result yet, in processes of one thread each, and return all results."""
+    wanted = list(dict.fromkeys(cases))
+    paths = {case: out / f"{case.name}.json" for case in wanted}
+    # What shows most comes first, so that a run that is stopped has complete rows for few views.
+    results = {case: known for case in wanted if (known := _stored(paths[case])) is not None}
+    todo = [case for case in wanted if case not in results]
+    with workers(jobs) as pool, progress("measuring", max(len(todo), 1), quiet=quiet) as step:
+        futures = {pool.submit(measure, case, scenes, out, meshes): case for case in todo}
+        for future, case in futures.items():
+            results[case] = future.result()
+            text = json.dumps(asdict(case) | asdict(results[case]), indent=1) + "\n"
+            write_atomically(paths[case], lambda part, text=text: part.write_text(text))  # type: ignore[misc]
+            step(1, case.name)
+    return results
+
+
+def _stored(path: Path) -> Accuracy | None:
+    """Return a result that was written before, if it is there and says all that is asked today."""
+    row = json.loads(path.read_text()) if path.is_file() else {}
+    keys = Accuracy.__dataclass_fields__
+    return Accuracy(**{key: row[key] for key in keys}) if keys.keys() <= row.keys() else None
+
+
+def subjects_in(scenes: Path) -> list[str]:
+    """Return the scenes of a folder, by name.
+
+    Raises:
+        InputError: it holds none.
+    """
+    found = sorted(path.parent.name for path in scenes.glob(f"*/{MESH}")) if scenes.is_dir() else []
+    if not found:
+        raise InputError(
+            f"{scenes} holds no scenes in H3DS's layout: write some with benchmarks/scenes.py, or get H3DS"
+        )
+    return found
+
+
+def common_views(scenes: Path, subjects: Sequence[str], wanted: Sequence[int], *, every: bool = False) -> list[int]:
+    """Return the numbers of views of which every subject has a choice.
+
+    Raises:
+        InputError: there is none, or `every` one is needed and some are not there.
+    """
+    shared = [count for count in wanted if all(str(count) in view_sets(scenes / subject) for subject in subjects)]
+    lacking = [count for count in wanted if count not in shared]
+    if lacking and (every or not shared):
+        raise InputError(f"{scenes / 'config.toml'} has no choice of {', '.join(map(str, lacking))} views: add one")
+    return shared

@@ -1,0 +1,185 @@
+"""Whether photos agree about small patches of the surface that several of them see.
+
+The renderer learns colours as well as it can, and what it cannot learn hides a millimetre of hair. Two photos of the
+same patch need no renderer: their pixels belong together wherever the surface is right. Sources: normalised
+cross-correlation across the plane-induced homography (Hartley and Zisserman, section 13.1), as a loss of neural
+surfaces in Geo-Neus (Fu et al. 2022) and NeuralWarp (Darmon et al. 2022).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from protome.fit.rays import head_window
+from protome.geometry.camera import Rays
+from protome.scene import Scene
+
+SIDE = 7
+"""Pixels along a patch's side, in the photo that the ray belongs to."""
+SOURCES = 4
+"""Most other photos that are asked about one patch."""
+LEAST_FACING = 0.35
+"""Cosine between the normal and the direction to a camera above which the camera's photo is asked."""
+LEAST_APART, MOST_APART = math.radians(5), math.radians(60)
+"""Between what angles two photos' directions must lie: closer ones tell no depth, wider ones look different."""
+FAINT = 0.01
+"""Contrast (standard deviation of the brightness) at which a patch counts half: what is flat shows noise alone."""
+
+
+@dataclass(frozen=True)
+class Viewpoints:
+    """Where all photos' cameras are and how they project, in the head frame."""
+
+    centre: Float[Tensor, "v 3"]
+    axes: Float[Tensor, "v 3 3"]
+    """Rows: right, down and forward."""
+    K: Float[Tensor, "v 3 3"]
+    """Intrinsics in the pixels of a `PhotoStack`."""
+
+    def project(self, view: Int[Tensor, "n"], points: Float[Tensor, "n p 3"]) -> Float[Tensor, "n p 2"]:
+        """Return where each view sees its own points."""
+        local = torch.einsum("nij,npj->npi", self.axes[view], points - self.centre[view, None])
+        flat = torch.einsum("nij,npj->npi", self.K[view], local)
+        return flat[..., :2] / flat[..., 2:]
+
+    def directions(self, view: Int[Tensor, "n"], spots: Float[Tensor, "n p 2"]) -> Float[Tensor, "n p 3"]:
+        """Return directions (one long along the camera's axis) in which each view's pixel positions lie."""
+        flat = torch.cat([spots, torch.ones_like(spots[..., :1])], -1)
+        local = torch.einsum("nij,npj->npi", torch.linalg.inv(self.K)[view], flat)
+        return torch.einsum("nji,npj->npi", self.axes[view], local)
+
+
+@dataclass(frozen=True)
+class PhotoStack:
+    """The brightness of all photos around the head, with their cameras before any refinement."""
+
+    brightness: Float[Tensor, "v h w"]
+    """Smaller photos are filled up with zeros at the right and below."""
+    extent: Float[Tensor, "v 2"]
+    """Width and height of each photo."""
+    K: Float[Tensor, "v 3 3"]
+    rays: Rays
+    """Three a view: from its camera's centre right, down and forward; head frame, inner units."""
+    view: Int[Tensor, "n"]
+    """The view of each ray."""
+
+    @staticmethod
+    def of(scene: Scene, bounds: Float[Tensor, "2 3"], size: int) -> PhotoStack:
+        """Return a scene's photos, each shrunk so that the head's window has at most `size` pixels."""
+        windows = [head_window(view, scene.head_from_world, bounds, size) for view in scene.views]
+        extent = torch.tensor([[float(window.camera.width), float(window.camera.height)] for window in windows])
+        width, height = (int(side) for side in extent.amax(0))
+        brightness = torch.zeros(len(windows), height, width)
+        for own, window in zip(brightness, windows, strict=True):
+            own[: window.camera.height, : window.camera.width] = window.image.mean(-1)
+        cameras = [window.camera.transformed(scene.head_from_world) for window in windows]
+        centres = torch.stack([camera.centre for camera in cameras]).repeat_interleave(3, 0)
+        axes = torch.cat([camera.T_world_camera[:3, :3].T for camera in cameras])
+        number = torch.arange(len(windows)).repeat_interleave(3)
+        return PhotoStack(
+            brightness, extent, torch.stack([camera.K for camera in cameras]), Rays(centres, axes), number
+        )
+
+    def seen_from(self, moved: Rays, K: Float[Tensor, "v 3 3"]) -> Viewpoints:
+        """Return the cameras whose rays `moved` are, for this stack's `rays` as a fit has moved them."""
+        return Viewpoints(moved.origins.reshape(-1, 3, 3)[:, 0], moved.directions.reshape(-1, 3, 3), K)
+
+    def sample(self, view: Int[Tensor, "n"], spots: Float[Tensor, "n p 2"]) -> Float[Tensor, "n p"]:
+        """Return each view's brightness at its own pixel positions, between pixels bilinearly."""
+        height, width = self.brightness.shape[1:]
+        x, y = ((spots[..., k] - 0.5).clamp(0, side - 1.001) for k, side in ((0, width), (1, height)))
+        left, top = x.detach().floor().long(), y.detach().floor().long()
+        right, down = x - left, y - top
+        first = view[:, None] * (height * width) + top * width + left
+        flat = self.brightness.reshape(-1)
+        above = flat[first] + (flat[first + 1] - flat[first]) * right
+        below = flat[first + width] + (flat[first + width + 1] - flat[first + width]) * right
+        return above + (below - above) * down
+
+    def inside(self, view: Int[Tensor, "n"], spots: Float[Tensor, "n p 2"]) -> Bool[Tensor, "n"]:
+        """Return whether all of each view's pixel positions lie within its photo."""
+        return ((spots > 0.5) & (spots < self.extent[view, None] - 0.5)).all(-1).all(-1)
+
+    def to(self, device: torch.device) -> PhotoStack:
+        """Move to a device."""
+        return PhotoStack(
+            self.brightness.to(device), self.extent.to(device), self.K.to(device), self.rays.to(device),
+            self.view.to(device),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """Which other photos are asked about each patch, and how alike the patch is in them."""
+
+    asked: Bool[Tensor, "n s"]
+    correlation: Float[Tensor, "n s"]
+    """Between -1 and 1; 0 where not asked."""
+
+
+def compare_patches(
+    photos: PhotoStack,
+    cameras: Viewpoints,
+    view: Int[Tensor, "n"],
+    points: Float[Tensor, "n 3"],
+    normals: Float[Tensor, "n 3"],
+    generator: torch.Generator,
+) -> Comparisons:
+    """Compare the patch around each point as its own view shows it with what other photos show there.
+
+    The patch lies in the plane through the point across its normal; each of its pixels in its own view is carried to
+    that plane and on into the other photo. Derivatives reach points, normals and cameras.
+    """
+    sources, good = _choose(cameras, view, points.detach(), normals.detach(), generator)
+    row, column = good.nonzero(as_tuple=True)
+    source = sources[row, column]
+    spots = cameras.project(view, points.detach()[:, None]).detach() + _window(points)
+    through = cameras.directions(view, spots)
+    origin = cameras.centre[view]
+    height = ((points - origin) * normals).sum(-1, keepdim=True)
+    patch = origin[:, None] + through * (height / torch.einsum("ni,npi->np", normals, through))[..., None]
+    there = cameras.project(source, patch[row])
+    alike = _correlation(photos.sample(view, spots)[row], photos.sample(source, there))
+    within = photos.inside(source, there)
+    asked = torch.zeros_like(good).index_put((row, column), within)
+    found = torch.zeros_like(good, dtype=points.dtype).index_put((row, column), torch.where(within, alike, 0.0))
+    return Comparisons(asked, found)
+
+
+def _choose(
+    cameras: Viewpoints,
+    view: Int[Tensor, "n"],
+    points: Float[Tensor, "n 3"],
+    normals: Float[Tensor, "n 3"],
+    generator: torch.Generator,
+) -> tuple[Int[Tensor, "n s"], Bool[Tensor, "n s"]]:
+    """Draw other views for each point, and tell whether each can say something about it."""
+    towards = torch.nn.functional.normalize(cameras.centre.detach() - points[:, None], dim=-1)
+    facing = torch.einsum("nvi,ni->nv", towards, normals)
+    own = towards[torch.arange(len(view), device=view.device), view]
+    apart = torch.arccos(torch.einsum("nvi,ni->nv", towards, own).clamp(-1, 1))
+    good = (facing > LEAST_FACING) & (apart > LEAST_APART) & (apart < MOST_APART)
+    good &= facing.gather(1, view[:, None]) > LEAST_FACING
+    chance = torch.rand(good.shape, generator=generator).to(points)
+    sources = torch.where(good, chance, -1.0).topk(min(SOURCES, good.shape[1] - 1), 1).indices
+    return sources, good.gather(1, sources)
+
+
+def _window(like: Tensor) -> Float[Tensor, "p 2"]:
+    along = torch.arange(SIDE).to(like) - (SIDE - 1) / 2
+    return torch.cartesian_prod(along, along)
+
+
+def _correlation(first: Float[Tensor, "m p"], second: Float[Tensor, "m p"]) -> Float[Tensor, "m"]:
+    """Return the normalised cross-correlation, pulled to 0 where there is less contrast than noise."""
+
+    def normed(values: Tensor) -> Tensor:
+        values = values - values.mean(-1, keepdim=True)
+        return values / (values.square().sum(-1, keepdim=True) + FAINT**2 * values.shape[-1]).sqrt()
+
+    return (normed(first) * normed(second)).sum(-1)

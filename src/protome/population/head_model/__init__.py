@@ -1,0 +1,1 @@
+"""The head model that ships with the package: how it is made."""

@@ -1,0 +1,1 @@
+"""MakeHuman's base mesh, clothes, skins and shapes."""

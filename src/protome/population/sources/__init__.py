@@ -1,0 +1,1 @@
+"""The open sources that training heads are made from."""

@@ -1,0 +1,1 @@
+"""The trained prior: its latents, their inversion and morphs between heads."""

@@ -1,0 +1,247 @@
+"""`Prior`: a trained head field and the statistics of its latents."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from protome.errors import InputError
+from protome.field.field import Field
+from protome.field.head import HeadField, HeadFieldConfig
+from protome.util.files import write_atomically
+
+_FORMAT = "protome prior 2"
+_HEAD_FORMAT = "protome head 2"
+_HEADS_PER_AXIS = 18
+"""Of so many heads, one axis of each latent is taken to go along with those of the other: with more, people who were
+left out are foretold worse."""
+_SHRINKAGE = 1.2
+"""What covariances of shape and appearance are divided by, for the same reason."""
+
+
+@dataclass(frozen=True)
+class HeadLatents:
+    """The two latents of one head."""
+
+    z_shape: Float[Tensor, "c"]
+    z_appearance: Float[Tensor, "c"]
+
+
+@dataclass(frozen=True)
+class LatentStatistics:
+    """A Gaussian fitted to the latents of the training heads."""
+
+    mean: Float[Tensor, "c"]
+    axes: Float[Tensor, "k c"]
+    """Principal directions, each as long as the standard deviation along it, longest first."""
+
+    @staticmethod
+    def of(latents: Float[Tensor, "heads c"]) -> LatentStatistics:
+        """Fit mean and axes to latents; the covariance is axes^T axes. A single head has one axis of length zero."""
+        mean = latents.mean(0)
+        _, deviations, directions = torch.linalg.svd(latents - mean, full_matrices=False)
+        count = max(1, min(len(latents) - 1, latents.shape[1]))
+        axes = directions * (deviations / max(len(latents) - 1, 1) ** 0.5)[:, None]
+        return LatentStatistics(mean, axes[:count])
+
+    def latent(self, coefficients: Float[Tensor, "k"]) -> Float[Tensor, "c"]:
+        """Return the latent that lies the given number of standard deviations along each axis."""
+        return self.mean + coefficients @ self.axes
+
+    def coefficients(self, latents: Float[Tensor, "heads c"]) -> Float[Tensor, "heads k"]:
+        """Return how many standard deviations latents lie along each axis."""
+        lengths = self.axes.square().sum(1, keepdim=True).clamp_min(1e-20)
+        return (latents - self.mean) @ (self.axes / lengths).T
+
+    def to(self, device: torch.device | str) -> LatentStatistics:
+        """Move to a device."""
+        return LatentStatistics(self.mean.to(device), self.axes.to(device))
+
+
+def cross_covariance_of(shape: Float[Tensor, "heads c"], appearance: Float[Tensor, "heads c"]) -> Float[Tensor, "k l"]:
+    """Return how the shapes and the appearances of training heads go together: covariances of standard deviations.
+
+    Only the leading axes count, and they a little less than they were seen to: the rest is chance.
+    """
+    first, second = (LatentStatistics.of(latents).coefficients(latents) for latents in (shape, appearance))
+    count = len(shape) // _HEADS_PER_AXIS
+    cross_covariance = first.new_zeros(first.shape[1], second.shape[1])
+    cross_covariance[:count, :count] = first[:, :count].T @ second[:, :count] / max(len(shape) - 1, 1) / _SHRINKAGE
+    return cross_covariance
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What training leaves behind, and all that reconstruction starts from."""
+
+    field: HeadField
+    shape: LatentStatistics
+    appearance: LatentStatistics
+    landmarks: Float[Tensor, "6 3"]
+    """Mean facial landmarks (`protome.face.LANDMARK_NAMES`), inner units."""
+    bounds: Float[Tensor, "2 3"]
+    """Lower and upper corner of the modelled volume, inner units."""
+    cross_covariance: Float[Tensor, "k l"]
+    """Covariance of shape and appearance, each in standard deviations along its axes."""
+
+    @staticmethod
+    def load(path: str | Path | None = None) -> Prior:
+        """Read a prior; without a path, the one that ships with the package.
+
+        Raises:
+            InputError: the file is missing or is no prior.
+        """
+        if path is None:
+            path = Path(str(resources.files("protome") / "assets" / "prior.safetensors"))
+        field, own = _read(Path(path), _FORMAT, "`protome train`")
+        shape, appearance = (
+            LatentStatistics(own[f"{name}_mean"], own[f"{name}_axes"]) for name in ("shape", "appearance")
+        )
+        # Older priors hold none.
+        cross_covariance = own.get("coupling", shape.mean.new_zeros(len(shape.axes), len(appearance.axes)))
+        return Prior(field, shape, appearance, own["landmarks"], own["bounds"], cross_covariance)
+
+    def save(self, path: str | Path) -> None:
+        """Write the prior as safetensors; the file appears only when it is complete."""
+        own = {
+            "shape_mean": self.shape.mean,
+            "shape_axes": self.shape.axes,
+            "appearance_mean": self.appearance.mean,
+            "appearance_axes": self.appearance.axes,
+            "landmarks": self.landmarks,
+            "bounds": self.bounds,
+            "coupling": self.cross_covariance,
+        }
+        write_atomically(Path(path), lambda part: _save(part, self.field, own, _FORMAT))
+
+    def to(self, device: torch.device | str) -> Prior:
+        """Return it on a device; this one stays where it is."""
+        statistics = self.shape.to(device), self.appearance.to(device)
+        rest = (own.to(device) for own in (self.landmarks, self.bounds, self.cross_covariance))
+        return Prior(self.field.on(device), *statistics, *rest)
+
+    def mean(self) -> HeadLatents:
+        """Return the mean latents: the mean head."""
+        return HeadLatents(self.shape.mean, self.appearance.mean)
+
+    @cached_property
+    def _residual_root(self) -> Float[Tensor, "l l"]:
+        """What of an appearance its head's shape does not tell: a root of the covariance that is left."""
+        explained = self.cross_covariance.T @ self.cross_covariance
+        return torch.linalg.cholesky(torch.eye(len(explained)).to(explained) - explained)
+
+    def sample(self, generator: torch.Generator, temperature: float = 1.0) -> HeadLatents:
+        """Draw a person from the Gaussian fitted to the training latents; `temperature` multiplies its deviations."""
+        shape, rest = (
+            temperature * torch.randn(len(own.axes), generator=generator).to(own.axes)
+            for own in (self.shape, self.appearance)
+        )
+        appearance = shape @ self.cross_covariance + self._residual_root @ rest
+        return HeadLatents(self.shape.latent(shape), self.appearance.latent(appearance))
+
+    def landmarks_of(self, field: HeadField, latents: HeadLatents, rounds: int = 30) -> Float[Tensor, "6 3"]:
+        """Return the landmarks of a head whose field started as this prior's: the points that come to lie in the
+        reference where the mean head's landmarks lie. Without a deformation they are the mean head's.
+        """
+        mean = self.landmarks[None]
+        reference = mean + self.field.displacement(mean, self.shape.mean[None])
+        points = mean
+        for _ in range(rounds):  # a fixed point, because displacements change slowly from place to place
+            points = reference - field.displacement(points, latents.z_shape[None])
+        return points[0]
+
+    def bind(self, latents: HeadLatents) -> Field:
+        """Return the field of one head."""
+        return self.field.bind(latents.z_shape, latents.z_appearance)
+
+
+def _save(path: Path, field: HeadField, own: dict[str, Tensor], kind: str) -> None:
+    tensors = {f"field.{key}": value for key, value in field.state_dict().items()} | own
+    meta = {"format": kind, "config": json.dumps(asdict(field.config))}
+    save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, path, meta)
+
+
+def save_head(
+    path: Path, field: HeadField, latents: HeadLatents, bounds: Float[Tensor, "2 3"], placements: Sequence[Tensor]
+) -> None:
+    """Write one fitted head as safetensors: weights, latents, the space that holds it and 4x4 maps from its world."""
+    own = {"code_shape": latents.z_shape, "code_appearance": latents.z_appearance, "bounds": bounds}
+    own["head_from_world"] = torch.stack(list(placements))
+    _save(path, field, own, _HEAD_FORMAT)
+
+
+def read_tensors(path: Path, kind: str, made_by: str) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Return notes and tensors (float32) of a safetensors file whose note `format` is `kind`.
+
+    Raises:
+        InputError: the file is missing, unreadable or of another kind; the sentence says what writes such files.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: give a file written by {made_by}")
+    try:
+        with safe_open(path, "pt") as file:
+            meta = file.metadata() or {}
+            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118  (not a dict)
+    except SafetensorError as error:
+        raise InputError(f"{path} cannot be read as safetensors: give a file written by {made_by}") from error
+    if meta.get("format") != kind:
+        raise InputError(f"{path} is of another kind: give a file written by {made_by}")
+    return meta, tensors
+
+
+def _read(path: Path, kind: str, made_by: str) -> tuple[HeadField, dict[str, Tensor]]:
+    meta, tensors = read_tensors(path, kind, made_by)
+    config = json.loads(meta["config"])
+    field = HeadField(HeadFieldConfig(**config | {"centre": tuple(config["centre"])}))
+    inner = [key for key in tensors if key.startswith("field.")]
+    field.load_state_dict({key.removeprefix("field."): tensors.pop(key) for key in inner})
+    return field.requires_grad_(False), tensors
+
+
+@dataclass(frozen=True)
+class FittedHead:
+    """One person's head as a fit leaves it."""
+
+    field: HeadField
+    """The prior's field, adapted to this head."""
+    latents: HeadLatents
+    bounds: Float[Tensor, "2 3"]
+    """Lower and upper corner of the space that holds it, inner units."""
+
+
+def load_fitted(path: str | Path) -> FittedHead:
+    """Read a head saved as `field.safetensors` with its latents and weights.
+
+    Raises:
+        InputError: the file is missing or is no fitted head.
+    """
+    field, own = _read(Path(path), _HEAD_FORMAT, "`protome reconstruct`")
+    return FittedHead(field, HeadLatents(own["code_shape"], own["code_appearance"]), own["bounds"])
+
+
+def load_head(path: str | Path) -> tuple[Field, Float[Tensor, "2 3"]]:
+    """Read a head saved as `field.safetensors` and return its field and the space that holds it.
+
+    Raises:
+        InputError: the file is missing or is no fitted head.
+    """
+    head = load_fitted(path)
+    return head.field.bind(head.latents.z_shape, head.latents.z_appearance), head.bounds
+
+
+def interpolate(first: HeadLatents, second: HeadLatents, shape: float, appearance: float) -> HeadLatents:
+    """Return the code that lies the given fractions of the way from one head to another."""
+    return HeadLatents(
+        torch.lerp(first.z_shape, second.z_shape, shape),
+        torch.lerp(first.z_appearance, second.z_appearance, appearance),
+    )

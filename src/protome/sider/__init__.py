@@ -1,0 +1,1 @@
+"""SIDER: facial detail from one photo."""

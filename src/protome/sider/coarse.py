@@ -1,0 +1,114 @@
+"""SIDER's first stage: a network learns the signed distance of a coarse face."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from protome import losses
+from protome.geometry.mesh import Mesh
+from protome.sider.field import DetailField
+from protome.sider.thick import ThickSurface
+from protome.units import UNIT_MM
+from protome.util.progress import Step
+
+
+@dataclass(frozen=True)
+class CoarseConfig:
+    """How the coarse face is learned."""
+
+    thickness_mm: float = 2.0
+    """Of the layer that stands for the face; its outer side is the face itself."""
+    points: int = 60_000
+    """Points around the face whose distance is computed once."""
+    batch: int = 512
+    """Points of a step."""
+    steps: int = 2000
+    rate: float = 2e-3
+    """At the start; it falls to zero in a straight line."""
+    eikonal: float = 1e-4
+    """Weight of the eikonal term (the paper's lambda)."""
+    eikonal_points: int = 64
+    """Points of a batch that it is computed for."""
+
+
+@dataclass(frozen=True)
+class Around:
+    """Points around a coarse face and their signed distances, inner units."""
+
+    points: Float[Tensor, "n 3"]
+    distances: Float[Tensor, "n"]
+
+    @staticmethod
+    def of(face: Mesh, config: CoarseConfig, seed: int = 0) -> Around:
+        """Sample the space around a face (inner units).
+
+        Half of the points lie within a few millimetres, a third within a centimetre or two, the others anywhere in a
+        box around the face. Those behind the layer's middle are left out, because a photo shows the front alone: the
+        network then takes all that lies behind for inside, and has one sheet to learn instead of two.
+        """
+        rng = np.random.default_rng(seed)
+        layer = ThickSurface.behind(face, config.thickness_mm / UNIT_MM)
+        near, far = config.points // 2, config.points // 3
+        on = _on_surface(face, near + far, rng)
+        reach = np.concatenate([np.full(near, 2.0 / UNIT_MM), np.full(far, 8.0 / UNIT_MM)])
+        box = face.bounds + np.array([[-1.0], [1.0]]) * 20.0 / UNIT_MM
+        points = np.concatenate(
+            [
+                on + rng.normal(size=on.shape) * reach[:, None],
+                rng.uniform(box[0], box[1], (config.points - near - far, 3)),
+            ]
+        )
+        points = points[layer.before(points)]
+        return Around(torch.from_numpy(points).float(), torch.from_numpy(layer.distance(points)).float())
+
+    def near(self) -> Around:
+        """Return the points within two millimetres of the face."""
+        close = self.distances.abs() < 2.0 / UNIT_MM
+        return Around(self.points[close], self.distances[close])
+
+    def to(self, device: torch.device) -> Around:
+        """Move to a device."""
+        return Around(self.points.to(device), self.distances.to(device))
+
+    def draw(self, count: int, generator: torch.Generator) -> Around:
+        """Draw points with replacement."""
+        chosen = torch.randint(len(self.points), (count,), generator=generator).to(self.points.device)
+        return Around(self.points[chosen], self.distances[chosen])
+
+
+def fit_coarse(
+    field: DetailField, generator: torch.Generator, around: Around, config: CoarseConfig, step: Step
+) -> float:
+    """Teach a field the distances around a face: |f - SDF| + lambda (|grad f| - 1)^2 (SIDER, equations 4 to 7).
+
+    The field is changed in place. Returns the mean |f - SDF| near the face at the end, in inner units.
+    """
+    field.show_waves(0.0)
+    optimiser = torch.optim.Adam(field.geometry.parameters(), lr=config.rate)
+    for number in range(config.steps):
+        for group in optimiser.param_groups:
+            group["lr"] = config.rate * (1 - number / config.steps)
+        batch = around.draw(config.batch, generator)
+        loss = losses.distance(field.sdf(batch.points), batch.distances)
+        at = field.surface(batch.points[: config.eikonal_points])
+        loss = loss + config.eikonal * losses.eikonal(at.gradient)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        step(1, f"off by {float(loss.detach()) * UNIT_MM:.2f} mm")
+    with torch.no_grad():
+        close = around.near().draw(4096, generator)
+        return float(losses.distance(field.sdf(close.points), close.distances))
+
+
+def _on_surface(mesh: Mesh, count: int, rng: np.random.Generator) -> Float[np.ndarray, "n 3"]:
+    corners = mesh.vertices[mesh.faces]
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    chosen = corners[rng.choice(len(area), count, p=area / area.sum())]
+    weights = rng.dirichlet(np.ones(3), count)
+    return (chosen * weights[..., None]).sum(1)

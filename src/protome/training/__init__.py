@@ -1,0 +1,1 @@
+"""Training of the prior: `train`, its latents, and several processes that share it."""

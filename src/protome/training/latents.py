@@ -1,0 +1,66 @@
+"""The latents of the training heads: where they start, and how those of one step's heads are moved."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+_DECAYS = (0.9, 0.99)
+"""A head is seen a few hundred times in a run, so its second moment forgets ten times faster than Adam's usual."""
+
+
+def principal_start(latent_init: Float[Tensor, "heads k"], length: int, seed: int) -> Float[Tensor, "heads length"]:
+    """Return the principal components of what is known of the heads beforehand, as latents.
+
+    The first component gets deviation 1 and the others the square root of their share of it: they keep their order,
+    but fine traits are not so small that the networks have to amplify them. Whatever is left over, and all of it
+    where the hints say nothing, starts as noise of deviation 0.01, so that no direction is without a gradient.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    latents = 0.01 * torch.randn(len(latent_init), length, generator=generator)
+    centred = (latent_init - latent_init.mean(0)).double()
+    directions, sizes, _ = torch.linalg.svd(centred, full_matrices=False)
+    known = int((sizes > 1e-6 * sizes[:1].clamp_min(1e-12)).sum())
+    known = min(known, length, len(latent_init) - 1) if float(sizes[:1].sum()) > 0 else 0
+    if known:
+        # Columns of `directions` have length 1: times sqrt(heads - 1) they have deviation 1.
+        scores = directions[:, :known] * (len(latent_init) - 1) ** 0.5 * (sizes[:known] / sizes[0]).sqrt()
+        latents[:, :known] += scores.to(latents)
+    return latents
+
+
+class LatentTable:
+    """One latent per head, moved by Adam, where only heads that a step has seen are moved.
+
+    The usual Adam would go on moving the others by their stale momentum, ten times as far as the step itself.
+    """
+
+    def __init__(self, latents: Float[Tensor, "heads c"]) -> None:
+        self.latents = latents.clone()
+        self.first = torch.zeros_like(latents)
+        self.second = torch.zeros_like(latents)
+        self.visits = latents.new_zeros(len(latents))
+
+    def rows(self, heads: Int[Tensor, "s"]) -> Float[Tensor, "s c"]:
+        """Return the latents of some heads as a leaf that collects a gradient."""
+        return self.latents[heads].requires_grad_(True)
+
+    def step(self, heads: Int[Tensor, "s"], gradient: Float[Tensor, "s c"], rate: float) -> None:
+        """Move the latents of these (different) heads; corrections for a young average count each head's own visits."""
+        self.visits[heads] += 1
+        age = self.visits[heads][:, None]
+        first = torch.lerp(gradient, self.first[heads], _DECAYS[0])
+        second = torch.lerp(gradient.square(), self.second[heads], _DECAYS[1])
+        self.first[heads], self.second[heads] = first, second
+        size = (second / (1 - _DECAYS[1] ** age)).sqrt() + 1e-10
+        self.latents[heads] -= rate * first / (1 - _DECAYS[0] ** age) / size
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what a checkpoint keeps."""
+        return {"codes": self.latents, "first": self.first, "second": self.second, "visits": self.visits}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take over what a checkpoint kept."""
+        for name, value in state.items():
+            getattr(self, name).copy_(value)

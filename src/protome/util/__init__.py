@@ -1,0 +1,1 @@
+"""Ground: devices, files, progress and worker processes."""
