@@ -82,7 +82,7 @@ def test_saved_prior_comes_back_exactly(tmp_path: Path) -> None:
     prior.save(tmp_path / "deep" / "own.safetensors")
     loaded = Prior.load(tmp_path / "deep" / "own.safetensors")
     assert loaded.field.config == CONFIG
-    for key in ("landmarks", "bounds", "coupling"):
+    for key in ("landmarks", "bounds", "cross_covariance"):
         assert torch.equal(getattr(loaded, key), getattr(prior, key)), key
     for key in ("shape", "appearance"):
         assert torch.equal(getattr(loaded, key).mean, getattr(prior, key).mean)
