@@ -11,10 +11,11 @@ import torch
 from jaxtyping import Bool, Float
 from scipy.spatial import cKDTree
 
-from protome.evaluate.metrics import FACE_RADIUS_MM, sample_surface
+from protome.evaluate.metrics import FACE_RADIUS_MM
 from protome.face import LANDMARK_NAMES
 from protome.geometry.align import Surface, icp
 from protome.geometry.mesh import Mesh
+from protome.geometry.sampling import sample_surface
 from protome.geometry.transforms import Similarity, procrustes
 from protome.meshing.extract import zero_level
 from protome.population.store import Population

@@ -26,10 +26,11 @@ from limits import FACE_POINTS
 from protome.benchmark.accuracy import subjects_in
 from protome.capture.landmarks import detect
 from protome.evaluate.h3ds import read_scene
-from protome.evaluate.metrics import FACE_RADIUS_MM, sample_surface
+from protome.evaluate.metrics import FACE_RADIUS_MM
 from protome.face import LANDMARK_NAMES, NOSE_TIP
 from protome.geometry.align import Surface, align_landmarks, icp
 from protome.geometry.mesh import Mesh
+from protome.geometry.sampling import sample_surface
 from protome.geometry.transforms import Similarity, rotation_from_vector
 from protome.morphable.fit import LandmarkFitConfig, Sighting, fit_landmarks
 from protome.morphable.linear import load_linear, save_linear

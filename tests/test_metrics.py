@@ -9,9 +9,10 @@ import trimesh
 from scipy.spatial import cKDTree
 
 from protome.errors import InputError
-from protome.evaluate.metrics import Spread, compare, sample_surface, surface_distances
+from protome.evaluate.metrics import Spread, compare, surface_distances
 from protome.geometry.align import align_landmarks
 from protome.geometry.mesh import Mesh
+from protome.geometry.sampling import sample_surface
 from protome.geometry.transforms import Similarity, rotation_from_vector
 
 NOSE = np.array([0.0, 0.0, 100.0])

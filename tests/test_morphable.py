@@ -17,7 +17,7 @@ from protome.morphable.holes import boundary_loops, ladder
 from protome.morphable.ibug import GROUPS, from_mediapipe
 from protome.morphable.ict import load_ict
 from protome.morphable.linear import load_builtin, load_linear, save_linear
-from protome.morphable.model import MorphableModel, SurfacePoints
+from protome.morphable.model import MorphableModel, SurfaceAnchors
 
 
 def small_model() -> MorphableModel:
@@ -26,9 +26,9 @@ def small_model() -> MorphableModel:
     random = np.random.default_rng(3)
     count, faces = len(ball.vertices), len(ball.faces)
 
-    def points(number: int) -> SurfacePoints:
+    def points(number: int) -> SurfaceAnchors:
         weights = torch.from_numpy(random.dirichlet([1, 1, 1], number)).float()
-        return SurfacePoints(torch.from_numpy(random.integers(faces, size=number)), weights, torch.ones(number))
+        return SurfaceAnchors(torch.from_numpy(random.integers(faces, size=number)), weights, torch.ones(number))
 
     def moves(number: int) -> torch.Tensor:
         return torch.from_numpy(random.normal(0, 2, (number, count, 3))).float()

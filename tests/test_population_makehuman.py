@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,13 +34,11 @@ from busts import (
 from protome.errors import InputError
 from protome.geometry.align import Surface
 from protome.geometry.mesh import Mesh
+from protome.geometry.obj import ObjMesh
 from protome.population import shells as shells_module
 from protome.population.makehuman import makehuman as makehuman_module
 from protome.population.makehuman.fit import BaseLandmarks, MakeHumanFit, fit_makehuman, seen_from_outside
 from protome.population.makehuman.makehuman import MakeHuman
-from protome.population.makehuman.mhclo import (
-    ObjMesh,
-)
 from protome.population.makehuman.shapes import GREATEST_M, MakeHumanShapes
 from protome.population.makehuman.skins import Skin
 from protome.population.sources.valid import ValidHeads
@@ -159,7 +158,7 @@ def test_a_fit_needs_its_files(sources: tuple[Path, ValidHeads, Path], tmp_path:
     base = ObjMesh.load(folder / "base.obj")
     with pytest.raises(InputError, match=r"mediapipe_landmarks\.json does not exist"):
         fit_makehuman(base, valid, tmp_path)
-    few = ObjMesh(base.vertices[:50], base.uv, base.faces[:1], base.uv_faces[:1], base.groups[:1])
+    few = replace(base.group("body"), vertices=base.vertices[:50])
     with pytest.raises(InputError, match=r"give MakeHuman's base\.obj"):
         fit_makehuman(few, valid, mediapipe)
     (tmp_path / "mediapipe_landmarks.json").write_text(

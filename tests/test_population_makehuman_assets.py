@@ -13,11 +13,11 @@ from PIL import Image
 from busts import ball_cap
 from protome.errors import InputError
 from protome.geometry.mesh import Mesh
+from protome.geometry.obj import ObjMesh
 from protome.population import shells as shells_module
 from protome.population.makehuman.mhclo import (
     AssetFiles,
     Binding,
-    ObjMesh,
     Worn,
     find_base_mesh,
     read_image,
@@ -29,44 +29,18 @@ from protome.population.texture import texels
 
 # File formats
 
-OBJ = """# a comment
-v 0 0 0
+OBJ = """v 0 0 0
 v 1 0 0
 v 1 1 0
 v 0 1 0
 v 0 0 5
-vt 0 0
-vt 1 0.5
-g body
-f 1/1 2/2 3/1 4/2
-g helper-hair
-f 1 2 5
+f 1 2 3 4
 """
 
 
 def _file(folder: Path, name: str, content: str) -> Path:
     (folder / name).write_text(content)
     return folder / name
-
-
-def test_an_obj_file_is_cut_into_triangles_with_their_groups(tmp_path: Path) -> None:
-    mesh = ObjMesh.load(_file(tmp_path, "base.obj", OBJ))
-    assert mesh.vertices.shape == (5, 3)
-    assert mesh.faces.tolist() == [[0, 1, 2], [0, 2, 3], [0, 1, 4]]
-    assert mesh.uv_faces.tolist() == [[0, 1, 0], [0, 0, 1], [-1, -1, -1]]
-    assert mesh.uv.tolist() == [[0, 0], [1, 0.5]]
-    assert mesh.groups == ("body", "body", "helper-hair")
-    body = mesh.group("body")
-    assert body.faces.tolist() == [[0, 1, 2], [0, 2, 3]]
-    assert len(body.vertices) == 5
-    with pytest.raises(InputError, match="no group 'skirt'"):
-        mesh.group("skirt")
-
-
-@pytest.mark.parametrize("content", ["", "v 0 0 0\nf 1 2 3\n", "v 0 0\nv zero 1 2\n", "v 0 0 0\nf 1/ a/ 1/\n"])
-def test_a_broken_obj_file_is_refused(tmp_path: Path, content: str) -> None:
-    with pytest.raises(InputError, match=r"base\.obj"):
-        ObjMesh.load(_file(tmp_path, "base.obj", content))
 
 
 MHCLO = """# a comment

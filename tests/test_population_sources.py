@@ -27,7 +27,7 @@ from busts import (
 )  # fmt: skip
 from protome.errors import InputError
 from protome.population.sources import valid as sources
-from protome.population.sources.valid import HOLDOUT_VALID, IctModel, ValidHeads, identity, read_obj
+from protome.population.sources.valid import HOLDOUT_VALID, IctModel, ValidHeads, identity
 
 BY_NAME = {bust.name: bust for bust in BUSTS}
 
@@ -160,30 +160,6 @@ def test_a_model_without_expressions_is_a_model(tmp_path: Path) -> None:
     assert model.expression_names == ()
     assert model.expression.shape == (0, *model.neutral.shape)
     assert model.identity.shape == (MODES, *model.neutral.shape)
-
-
-# OBJ
-
-
-def test_vertices_keep_the_order_of_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "quad.obj"
-    path.write_text(
-        "# two faces\no thing\nv 3 0 0\nv 1 2 3 0.5\nvn 0 0 1\nv 1 2 3\nv 0 0 -1e-2\nf 4 3/1 2//1 1/2/3\nf 1 2 3\n"
-    )
-    vertices, polygons = read_obj(path)
-    assert vertices.tolist() == [[3, 0, 0], [1, 2, 3], [1, 2, 3], [0, 0, -0.01]]
-    assert polygons.tolist() == [[3, 2, 1, 0], [0, 1, 2, -1]]
-
-
-def test_a_damaged_or_missing_obj_is_named(tmp_path: Path) -> None:
-    (tmp_path / "text.obj").write_text("v 1 2 three\n")
-    with pytest.raises(InputError, match=r"text\.obj cannot be read as OBJ .*: give the unchanged file"):
-        read_obj(tmp_path / "text.obj")
-    (tmp_path / "plain.obj.gz").write_text("v 1 2 3\n")
-    with pytest.raises(InputError, match=r"plain\.obj\.gz cannot be read as OBJ .*: give the unchanged file"):
-        read_obj(tmp_path / "plain.obj.gz")
-    with pytest.raises(InputError, match=r"none\.obj does not exist: give the complete folder"):
-        read_obj(tmp_path / "none.obj")
 
 
 def test_the_index_names_files_and_not_avatars(tmp_path: Path) -> None:

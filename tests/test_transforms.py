@@ -79,6 +79,15 @@ def test_inverse_undoes(similarity: Similarity, points: torch.Tensor) -> None:
 
 
 @given(SIMILARITIES, CLOUDS)
+def test_points_of_numpy_go_where_tensors_go(similarity: Similarity, points: torch.Tensor) -> None:
+    homogeneous = np.concatenate([points.numpy(), np.ones((len(points), 1))], 1)
+    expected = (homogeneous @ similarity.matrix().numpy().T)[:, :3]
+    np.testing.assert_allclose(similarity.apply_numpy(points.numpy()), expected, atol=1e-9, rtol=1e-9)
+    single = Similarity(*(value.float().requires_grad_() for value in vars(similarity).values()))
+    assert single.apply_numpy(points.numpy()).dtype == np.float64
+
+
+@given(SIMILARITIES, CLOUDS)
 def test_similarity_multiplies_every_length(similarity: Similarity, points: torch.Tensor) -> None:
     close(torch.pdist(similarity.apply(points)), similarity.scale * torch.pdist(points), 1e-8)
 

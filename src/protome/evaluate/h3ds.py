@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 
@@ -20,6 +21,7 @@ from protome.errors import InputError
 from protome.evaluate.landmarks import MarkedMesh
 from protome.evaluate.metrics import FACE_RADIUS_MM, Spread
 from protome.face import LANDMARK_NAMES
+from protome.geometry.transforms import Similarity
 from protome.scenes.h3ds import LANDMARKS, MESH, REGIONS
 
 ICP_STEPS = 20
@@ -84,15 +86,15 @@ def evaluate_h3ds(prediction: MarkedMesh, scene: H3dsScene) -> dict[str, H3dsSco
         InputError: the prediction has some landmarks but not all six, or a region is too small to align with.
     """
     truth = scene.head.mesh.vertices
-    T_coarse = np.eye(4)
+    truth_from_prediction = Similarity.identity(torch.float64)
     if prediction.landmarks:
         wanted = scene.head.points(LANDMARK_NAMES, "--landmarks")
-        T_coarse = _similarity(prediction.points(LANDMARK_NAMES, "--pred-landmarks"), wanted, mirror=False)
-    points = _moved(T_coarse, prediction.mesh.vertices)
-    scores = {"face": _score(points, truth, scene, SPHERE, T_coarse)}
-    scores["full_head"] = _score(points, truth, scene, None, T_coarse)
+        truth_from_prediction = _similarity(prediction.points(LANDMARK_NAMES, "--pred-landmarks"), wanted, mirror=False)
+    points = truth_from_prediction.apply_numpy(prediction.mesh.vertices)
+    scores = {"face": _score(points, truth, scene, SPHERE, truth_from_prediction)}
+    scores["full_head"] = _score(points, truth, scene, None, truth_from_prediction)
     if "nose" in scene.regions:
-        scores["nose"] = _score(points, truth, scene, "nose", T_coarse)
+        scores["nose"] = _score(points, truth, scene, "nose", truth_from_prediction)
     return scores
 
 
@@ -101,7 +103,7 @@ def _score(
     truth: Float[np.ndarray, "v 3"],
     scene: H3dsScene,
     region: str | None,
-    T_coarse: Float[np.ndarray, "4 4"],
+    truth_from_prediction: Similarity,
 ) -> H3dsScore:
     """Align with a region, or for the whole head with the wide face, and measure there."""
     aligned_with = region or (WIDE_FACE if WIDE_FACE in scene.regions else SPHERE)
@@ -111,23 +113,23 @@ def _score(
             f"{scene.head.path} has {len(source)} vertices in the region {aligned_with}: "
             "check that scan and landmarks are in millimetres and in one frame"
         )
-    T_fine = np.linalg.inv(_icp(truth[source], prediction))
-    moved = _moved(T_fine, prediction)
+    refined = _icp(truth[source], prediction).inverse()
+    moved = refined.apply_numpy(prediction)
     vertices = np.arange(len(truth)) if region is None else source
     distances = cKDTree(moved).query(truth[vertices])[0]
     back = cKDTree(truth[vertices]).query(moved)[0]
-    T_truth_prediction = T_fine @ T_coarse
+    T_truth_prediction = refined.compose(truth_from_prediction).matrix().numpy()
     return H3dsScore(Spread.of(distances), Spread.of(back), distances, vertices, T_truth_prediction, aligned_with)
 
 
-def _icp(points: Float[np.ndarray, "n 3"], targets: Float[np.ndarray, "p 3"]) -> Float[np.ndarray, "4 4"]:
+def _icp(points: Float[np.ndarray, "n 3"], targets: Float[np.ndarray, "p 3"]) -> Similarity:
     """Return the alignment of points with the nearest of the targets, as trimesh finds it with its defaults."""
     tree = cKDTree(targets)
-    total, before = np.eye(4), np.inf
+    total, before = Similarity.identity(torch.float64), np.inf
     for _ in range(ICP_STEPS):
         nearest = targets[tree.query(points)[1]]
         step = _similarity(points, nearest, mirror=True)
-        points, total = _moved(step, points), step @ total
+        points, total = step.apply_numpy(points), step.compose(total)
         cost = float(((points - nearest) ** 2).sum(1).mean())
         if before - cost < ICP_GAIN:
             break
@@ -135,10 +137,10 @@ def _icp(points: Float[np.ndarray, "n 3"], targets: Float[np.ndarray, "p 3"]) ->
     return total
 
 
-def _similarity(
-    source: Float[np.ndarray, "n 3"], target: Float[np.ndarray, "n 3"], *, mirror: bool
-) -> Float[np.ndarray, "4 4"]:
+def _similarity(source: Float[np.ndarray, "n 3"], target: Float[np.ndarray, "n 3"], *, mirror: bool) -> Similarity:
     """Return the map between corresponding points, its scale the ratio of the two spreads.
+
+    With `mirror` its rotation may be a reflection, where that fits better.
 
     The least-squares scale is smaller than that whenever the points do not fit exactly, so
     `protome.geometry.transforms.procrustes` would give other numbers.
@@ -149,14 +151,8 @@ def _similarity(
     if np.linalg.det(turn) < 0 and not mirror:
         turn = (u * [1.0, 1.0, -1.0]) @ vt
     scale = np.sqrt((b**2).sum() / max(float((a**2).sum()), 1e-300))
-    matrix = np.eye(4)
-    matrix[:3, :3] = scale * turn
-    matrix[:3, 3] = target.mean(0) - matrix[:3, :3] @ source.mean(0)
-    return matrix
-
-
-def _moved(T_b_a: Float[np.ndarray, "4 4"], points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
-    return points @ T_b_a[:3, :3].T + T_b_a[:3, 3]
+    shift = target.mean(0) - scale * turn @ source.mean(0)
+    return Similarity(torch.from_numpy(turn), torch.from_numpy(shift), torch.tensor(scale, dtype=torch.float64))
 
 
 def _sphere(head: MarkedMesh) -> Int[np.ndarray, "k"]:

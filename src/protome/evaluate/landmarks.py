@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from jaxtyping import Float
 from protome.errors import InputError
 from protome.face import LANDMARK_NAMES
 from protome.geometry.mesh import Mesh
+from protome.geometry.obj import ObjMesh
 
 NOW_NAMES = (
     "right_eye_outer", "right_eye", "left_eye", "left_eye_outer", "nose_base", "right_lips", "left_lips",
@@ -78,38 +78,14 @@ def load_mesh(path: Path) -> Mesh:
     if path.suffix.lower() not in MESH_SUFFIXES:
         raise InputError(f"{path} is not a mesh file that can be read: give one of {', '.join(MESH_SUFFIXES)}")
     if path.suffix.lower() == ".obj" and path.is_file():
-        mesh = _read_obj(path)
+        read = ObjMesh.load(path)
+        mesh = Mesh(read.vertices, read.faces)
     else:
         loaded = Mesh.load(path)
         mesh = Mesh(np.asarray(loaded.vertices, np.float64), np.asarray(loaded.faces, np.int64))
     if not np.isfinite(mesh.vertices).all():
         raise InputError(f"{path} holds vertices that are not finite: write the mesh again without them")
     return mesh
-
-
-def _read_obj(path: Path) -> Mesh:
-    vertices: list[list[float]] = []
-    faces: list[tuple[int, int, int]] = []
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for number, line in enumerate(lines, 1):
-            words = line.split()
-            try:
-                if words[:1] == ["v"]:
-                    x, y, z = words[1:4]
-                    vertices.append([float(x), float(y), float(z)])
-                elif words[:1] == ["f"]:
-                    given = [int(word.split("/")[0]) for word in words[1:]]
-                    # Negative numbers count back from the last vertex so far.
-                    corners = [value - 1 if value > 0 else len(vertices) + value for value in given]
-                    faces += [(corners[0], b, c) for b, c in pairwise(corners[1:])]
-            except ValueError as error:
-                raise InputError(f"line {number} of {path} is not as in an OBJ file: write the mesh again") from error
-    if not faces:
-        raise InputError(f"{path} holds no triangles: give a mesh with faces")
-    triangles = np.array(faces, np.int64)
-    if triangles.min() < 0 or triangles.max() >= len(vertices):
-        raise InputError(f"{path} has faces of vertices that it does not hold: write the mesh again")
-    return Mesh(np.array(vertices, np.float64), triangles)
 
 
 def read_landmarks(path: Path, mesh: Mesh) -> Landmarks:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import igl
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -19,6 +18,7 @@ from scipy.sparse.csgraph import connected_components
 from protome.errors import InputError
 from protome.geometry.align import Dof, Foot, Surface, icp
 from protome.geometry.mesh import Mesh
+from protome.geometry.sampling import SurfaceSamples, sample_surface
 from protome.geometry.transforms import Similarity
 from protome.geometry.triangles import barycentric
 
@@ -71,38 +71,9 @@ class Comparison:
     """Angles between the surfaces' normals over the face, in degrees."""
 
 
-@dataclass(frozen=True)
-class SurfaceSamples:
-    """Points on a mesh."""
-
-    points: Float[np.ndarray, "n 3"]
-    faces: Int[np.ndarray, "n"]
-    weights: Float[np.ndarray, "n 3"]
-    """Barycentric weights in these faces."""
-
-
 def surface_distances(points: Float[np.ndarray, "n 3"], mesh: Mesh) -> Float[np.ndarray, "n"]:
     """Return the distance of each point to the nearest point of the mesh's surface, in the common unit."""
     return Surface(mesh).closest(points).distances
-
-
-def sample_surface(mesh: Mesh, count: int, seed: int = 0) -> SurfaceSamples:
-    """Return `count` points spread evenly by area over a mesh; the same seed gives the same points.
-
-    Raises:
-        ValueError: the mesh has no area.
-    """
-    random = np.random.default_rng(seed)
-    edges = mesh.vertices[mesh.faces[:, 1:]] - mesh.vertices[mesh.faces[:, :1]]
-    area = np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=1).cumsum()
-    if len(area) == 0 or not area[-1] > 0:
-        raise ValueError("a mesh without area cannot be sampled")
-    # Equal strides through the summed area give every triangle its share with the least chance.
-    place = (np.arange(count) + random.random(count)) / count * area[-1]
-    faces = np.minimum(np.searchsorted(area, place, side="right"), len(area) - 1)
-    u, v = np.sqrt(random.random(count)), random.random(count)
-    weights = np.stack([1.0 - u, u * (1.0 - v), u * v], 1)
-    return SurfaceSamples(np.einsum("nk,nkd->nd", weights, mesh.vertices[mesh.faces[faces]]), faces, weights)
 
 
 def compare(
@@ -153,8 +124,8 @@ def compare(
 
     face_pose = _align(face_samples.points, surface, dof, start)
     head_pose = _align(head_samples.points, surface, dof, start)
-    face_foot = surface.closest(_moved(face_samples.points, face_pose.inverse()))
-    head_foot = surface.closest(_moved(head_samples.points, head_pose.inverse()))
+    face_foot = surface.closest(face_pose.inverse().apply_numpy(face_samples.points))
+    head_foot = surface.closest(head_pose.inverse().apply_numpy(head_samples.points))
     angles = _angles(truth, face_samples, prediction, face_foot, face_pose)
     return Comparison(
         RegionComparison(
@@ -189,10 +160,6 @@ def _reaching(mesh: Mesh, centre: Float[np.ndarray, "3"], radius: float) -> Int[
     return np.flatnonzero(np.linalg.norm(middle - centre, axis=1) <= radius + reach)
 
 
-def _moved(points: Float[np.ndarray, "n 3"], b_from_a: Similarity) -> Float[np.ndarray, "n 3"]:
-    return b_from_a.apply(torch.from_numpy(points)).numpy()
-
-
 def _align(points: Float[np.ndarray, "n 3"], surface: Surface, dof: Dof, start: Similarity | None) -> Similarity:
     """Return truth from prediction, found with points of the truth and the prediction's surface."""
     stride = max(1, len(points) // ALIGNMENT_SAMPLES)
@@ -212,7 +179,7 @@ class _Back:
         self, truth_from_prediction: Similarity, nose_tip: Float[np.ndarray, "3"], radius: float
     ) -> Float[np.ndarray, "k"]:
         """Return the distances of the samples whose nearest truth point lies in the region and off the borders."""
-        foot = self.truth.closest(_moved(self.samples.points, truth_from_prediction))
+        foot = self.truth.closest(truth_from_prediction.apply_numpy(self.samples.points))
         near = np.linalg.norm(foot.points - nose_tip, axis=1) <= radius
         return foot.distances[near & ~self.border.holds(foot)]
 

@@ -133,9 +133,9 @@ def evaluate_now(
     surface = Surface(mesh)
     coarse = icp(points[:: max(1, len(points) // COARSE_VERTICES)], surface, dof=dof, start=start)
     prediction_from_scan = icp(points, surface, dof=dof, start=coarse.target_from_source).target_from_source
-    foot = surface.closest(_moved(prediction_from_scan, points))
+    foot = surface.closest(prediction_from_scan.apply_numpy(points))
     # Where a prediction ends is asked with the landmarks' alignment: the other stretches it over what it lacks.
-    reached = surface.closest(_moved(start, points))
+    reached = surface.closest(start.apply_numpy(points))
     outside = offsets[vertices][OpenBorder(mesh, rim_only=True).holds(reached)]
     scan_from_prediction = prediction_from_scan.inverse()
     return NowScore(
@@ -206,8 +206,3 @@ def evaluate_images(
 
 def _first(paths: Iterable[Path]) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
-
-
-def _moved(b_from_a: Similarity, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
-    matrix = b_from_a.matrix().numpy()
-    return points @ matrix[:3, :3].T + matrix[:3, 3]

@@ -34,10 +34,8 @@ class Mesh:
     def transformed(self, b_from_a: Similarity) -> Mesh:
         """Return the mesh mapped by a similarity."""
         rotation = b_from_a.rotation.detach().double().cpu().numpy()
-        offset = b_from_a.translation.detach().double().cpu().numpy()
-        vertices = float(b_from_a.scale) * (self.vertices @ rotation.T) + offset
         normals = None if self.normals is None else self.normals @ rotation.T
-        return replace(self, vertices=vertices, normals=normals)
+        return replace(self, vertices=b_from_a.apply_numpy(self.vertices), normals=normals)
 
     def scaled(self, factor: float) -> Mesh:
         """Return the mesh with all lengths multiplied by a factor."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -44,6 +45,11 @@ class Similarity:
     def apply(self, points: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3"]:
         """Map points."""
         return self.scale * (points @ self.rotation.T) + self.translation
+
+    def apply_numpy(self, points: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3"]:
+        """Map points of NumPy, in double precision."""
+        rotation, translation = (value.detach().double().cpu().numpy() for value in (self.rotation, self.translation))
+        return float(self.scale.detach()) * (points @ rotation.T) + translation
 
     def inverse(self) -> Similarity:
         """Return the map that undoes this one."""

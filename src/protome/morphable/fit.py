@@ -25,7 +25,7 @@ from protome.geometry.camera import Camera
 from protome.geometry.least_squares import Residuals, minimise
 from protome.geometry.transforms import Similarity, rotation_from_vector
 from protome.morphable.ibug import from_mediapipe
-from protome.morphable.model import MorphableModel, PosedHead, SurfacePoints, yaw_degrees
+from protome.morphable.model import MorphableModel, PosedHead, SurfaceAnchors, yaw_degrees
 
 MEDIAPIPE, DENSE, IBUG = 478, 468, 68
 POSE = 6
@@ -179,7 +179,7 @@ class _Photo:
     model: MorphableModel
     part: MorphableModel
     """What moves the landmarks."""
-    points: SurfacePoints
+    points: SurfaceAnchors
     camera: Camera
     pixels: Float[Tensor, "n 2"]
     scale: Float[Tensor, "n"]
@@ -282,7 +282,7 @@ class _Photo:
 
 
 def _doubt(
-    model: MorphableModel, points: SurfacePoints, mean: Float[Tensor, "n 3"], camera: Float[Tensor, "3"]
+    model: MorphableModel, points: SurfaceAnchors, mean: Float[Tensor, "n 3"], camera: Float[Tensor, "3"]
 ) -> Float[Tensor, "n"]:
     """Return by how much less surely landmarks are found than on a face seen from the front; camera in the head frame.
 
@@ -306,7 +306,7 @@ def _jaw(model: MorphableModel) -> int | None:
 
 def _observed(
     model: MorphableModel, sighting: Sighting, config: LandmarkFitConfig
-) -> tuple[SurfacePoints, Float[Tensor, "n 2"], bool]:
+) -> tuple[SurfaceAnchors, Float[Tensor, "n 2"], bool]:
     """Return the model's points, their pixels, and whether they are MediaPipe's own."""
     pixels = sighting.landmarks.detach().cpu().double()
     if not bool(torch.isfinite(pixels).all()):

@@ -15,7 +15,7 @@ import torch
 
 from protome.errors import InputError
 from protome.morphable.ibug import detector_deviations
-from protome.morphable.model import JAW, Contour, MorphableModel, Skeleton, SurfacePoints
+from protome.morphable.model import JAW, Contour, MorphableModel, Skeleton, SurfaceAnchors
 from protome.morphable.unpickle import read_pickle
 
 WHERE = "the unchanged FLAME model from https://flame.is.tue.mpg.de, where it is given out under its own licence"
@@ -118,7 +118,7 @@ def _model(
     return MorphableModel(
         f"FLAME ({path.name})", _mm(template - origin), torch.from_numpy(faces), _mm(identity), _mm(expression),
         tuple(f"expression {number}" for number in range(len(expression))), torch.ones(len(expression)),
-        SurfacePoints(
+        SurfaceAnchors(
             torch.from_numpy(np.concatenate([jaw_faces, landmarks["faces"]]).astype(np.int64)),
             torch.from_numpy(np.concatenate([jaw_weights, landmarks["weights"]]).astype(np.float32)),
             spread,

@@ -11,7 +11,7 @@ import torch
 from protome.errors import InputError
 from protome.morphable.holes import boundary_loops, ladder
 from protome.morphable.ibug import detector_deviations
-from protome.morphable.model import MorphableModel, SurfacePoints
+from protome.morphable.model import MorphableModel, SurfaceAnchors
 from protome.population.sources.valid import IctModel
 
 INDICES = "vertex_indices.json"
@@ -46,7 +46,7 @@ def load_ict(folder: str | Path) -> MorphableModel:
     moves, names = model.expression, model.expression_names
     return MorphableModel(
         "ICT face model", _mm(neutral), torch.from_numpy(faces), _mm(model.identity), _mm(moves), names,
-        torch.full((len(names),), EXPRESSION), SurfacePoints(places, weights, detector_deviations()),
+        torch.full((len(names),), EXPRESSION), SurfaceAnchors(places, weights, detector_deviations()),
     )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from protome.errors import InputError
-from protome.morphable.model import Chart, MorphableModel, SurfacePoints
+from protome.morphable.model import Chart, MorphableModel, SurfaceAnchors
 from protome.util.files import write_arrays
 
 ASSET = "morphable.npz"
@@ -107,9 +107,9 @@ def _integers(array: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(array, np.int64))
 
 
-def _points(arrays: dict[str, np.ndarray], name: str) -> SurfacePoints:
+def _points(arrays: dict[str, np.ndarray], name: str) -> SurfaceAnchors:
     faces, weights, deviations = (arrays[f"{name}_{part}"] for part in ("faces", "weights", "deviations"))
-    return SurfacePoints(_integers(faces), _floats(weights), _floats(deviations))
+    return SurfaceAnchors(_integers(faces), _floats(weights), _floats(deviations))
 
 
 def _check(path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -21,8 +21,8 @@ JAW = 17
 
 
 @dataclass(frozen=True)
-class SurfacePoints:
-    """Points that stay on the surface whatever shape it takes."""
+class SurfaceAnchors:
+    """Points on a mesh by triangle and barycentric weights: they stay on the surface whatever shape it takes."""
 
     faces: Int[Tensor, "n"]
     weights: Float[Tensor, "n 3"]
@@ -34,8 +34,8 @@ class SurfacePoints:
         """Return their places."""
         return (vertices[..., faces[self.faces], :] * self.weights[..., None]).sum(-2)
 
-    def __getitem__(self, index: Int[Tensor, "k"]) -> SurfacePoints:
-        return SurfacePoints(self.faces[index], self.weights[index], self.deviations[index])
+    def __getitem__(self, index: Int[Tensor, "k"]) -> SurfaceAnchors:
+        return SurfaceAnchors(self.faces[index], self.weights[index], self.deviations[index])
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,9 @@ class MorphableModel:
     expression_names: tuple[str, ...]
     expression_deviations: Float[Tensor, "e"]
     """Standard deviations of the expressions' coefficients among people in photos."""
-    landmarks: SurfacePoints
+    landmarks: SurfaceAnchors
     """iBUG's 68."""
-    dense: SurfacePoints | None = None
+    dense: SurfaceAnchors | None = None
     """The first 468 of MediaPipe's landmarks, where their places are known."""
     chart: Chart | None = None
     skeleton: Skeleton | None = None
@@ -113,7 +113,7 @@ class MorphableModel:
         """Return the mean head."""
         return self.with_shape(self.template.new_zeros(len(self.identity)))
 
-    def landmark_points(self, yaw_degrees: float = 0.0) -> SurfacePoints:
+    def landmark_points(self, yaw_degrees: float = 0.0) -> SurfaceAnchors:
         """Return the 68 landmarks of a head turned against the camera."""
         if self.contour is None:
             return self.landmarks
@@ -121,7 +121,7 @@ class MorphableModel:
         own = self.landmarks
         return replace(own, faces=torch.cat([faces, own.faces[JAW:]]), weights=torch.cat([weights, own.weights[JAW:]]))
 
-    def only(self, points: SurfacePoints) -> MorphableModel:
+    def only(self, points: SurfaceAnchors) -> MorphableModel:
         """Return the part of the model that moves some points: three vertices and a triangle for each.
 
         It takes the same coefficients; its `landmarks` are the points.
@@ -223,7 +223,7 @@ class PosedHead:
             yaw = yaw_degrees(self.frame_from_head, camera)
         return self.model.landmark_points(yaw).on(self.vertices, self.model.faces)
 
-    def at(self, points: SurfacePoints) -> Float[Tensor, "n 3"]:
+    def at(self, points: SurfaceAnchors) -> Float[Tensor, "n 3"]:
         """Return the places of points of the surface."""
         return points.on(self.vertices, self.model.faces)
 

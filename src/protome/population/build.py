@@ -26,7 +26,7 @@ from protome.population.store import (
     write_manifest,
     write_shard,
 )  # fmt: skip
-from protome.population.surface import OuterSurface, sample_surface
+from protome.population.surface import OuterSurface, sample_outer_surface
 from protome.util.files import check_output_folder
 from protome.util.progress import progress
 from protome.util.workers import workers
@@ -117,7 +117,7 @@ def head_record(
 ) -> HeadRecord:
     """Return head number `index` of a split; it depends on these and the seed alone."""
     surface, rng = outer_surface(composer, split, index, seed)
-    found = sample_surface(surface, rng, samples)
+    found = sample_outer_surface(surface, rng, samples)
     return HeadRecord(surface.head.name, found, latent_init.shape(surface), latent_init.appearance(found))
 
 

@@ -13,6 +13,7 @@ from skimage.measure import marching_cubes
 
 from protome.geometry.align import Surface
 from protome.geometry.mesh import Mesh
+from protome.geometry.sampling import uniform_weights
 from protome.population.texture import texels
 
 ALPHA = 0.4
@@ -72,8 +73,7 @@ class Cards:
         sides = triangles[:, 1:] - triangles[:, :1]
         expected = np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]), axis=1) / 2 / SPACING_M**2
         face = np.repeat(np.arange(len(expected)), rng.poisson(expected))
-        u, v = np.sqrt(rng.random(len(face))), rng.random(len(face))
-        shares = np.stack([1 - u, u * (1 - v), u * v], 1)[..., None]
+        shares = uniform_weights(rng, len(face))[..., None]
         colours = texels(self.texture, (self.corner_uv[face] * shares).sum(1))
         points = (triangles[face] * shares).sum(1)
         keep = (colours[:, 3] > 255 * ALPHA) & (points[:, 1] > FLOOR_M)

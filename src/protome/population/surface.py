@@ -13,6 +13,7 @@ from scipy.sparse.csgraph import connected_components
 from trimesh import Trimesh
 from trimesh.ray.ray_pyembree import RayMeshIntersector
 
+from protome.geometry.sampling import uniform_weights
 from protome.population.compose import CENTRE_M, ComposedHead
 from protome.population.sources.valid import Part
 from protome.population.texture import texels
@@ -115,11 +116,6 @@ def _directions(rng: np.random.Generator, count: int) -> Float[np.ndarray, "coun
     return directions / np.linalg.norm(directions, axis=1, keepdims=True)
 
 
-def _barycentric(rng: np.random.Generator, count: int) -> Float[np.ndarray, "count 3"]:
-    u, v = np.sqrt(rng.random(count)), rng.random(count)
-    return np.stack([1 - u, u * (1 - v), u * v], 1)
-
-
 @dataclass(frozen=True)
 class _Samples:
     """Points of the outer surface and all that is known of them."""
@@ -166,7 +162,7 @@ class OuterSurface:
                 ask = np.flatnonzero(allowed & (ways < _least(rounds)))
                 if len(ask) == 0:
                     break
-                bary = _barycentric(self.rng, len(ask))
+                bary = uniform_weights(self.rng, len(ask))
                 points = (soup.vertices[soup.faces[ask]] * bary[..., None]).sum(1)
                 facing = sign * normals[ask]
                 ways[ask] += self._free(points, facing, _above(_directions(self.rng, len(ask)), facing))
@@ -183,7 +179,7 @@ class OuterSurface:
         weight = area * np.where(near, area[~near].sum() / max(area[near].sum(), 1e-9), 1.0)
         candidates = int(1.5 * count)
         chosen = rng.choice(len(area), candidates, p=weight / weight.sum())
-        bary = _barycentric(rng, candidates)
+        bary = uniform_weights(rng, candidates)
         corners = soup.faces[chosen]
         points, flat = (soup.vertices[corners] * bary[..., None]).sum(1), mesh.face_normals[chosen]
         behind = self.back[chosen] & (~self.front[chosen] | (rng.random(candidates) < 0.5))
@@ -309,10 +305,10 @@ def sample_head(head: ComposedHead, rng: np.random.Generator, count: int = 16_38
     Of the points in space 40 % lie within about 3 mm of the surface, 40 % within about 15 mm, the rest anywhere
     in the volume.
     """
-    return sample_surface(OuterSurface(head, rng), rng, count)
+    return sample_outer_surface(OuterSurface(head, rng), rng, count)
 
 
-def sample_surface(surface: OuterSurface, rng: np.random.Generator, count: int) -> HeadSamples:
+def sample_outer_surface(surface: OuterSurface, rng: np.random.Generator, count: int) -> HeadSamples:
     """Sample an outer surface as `sample_head` does."""
     found = surface.samples(count)
     near = rng.normal(0, 1, (count, 3)) * np.where(np.arange(count) % 2 == 0, 0.003, 0.015)[:, None]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from protome import losses
 from protome.geometry.mesh import Mesh
+from protome.geometry.sampling import sample_surface
 from protome.sider.field import DetailField
 from protome.sider.thick import ThickSurface
 from protome.units import UNIT_MM
@@ -54,7 +55,8 @@ class Around:
         rng = np.random.default_rng(seed)
         layer = ThickSurface.behind(face, config.thickness_mm / UNIT_MM)
         near, far = config.points // 2, config.points // 3
-        on = _on_surface(face, near + far, rng)
+        # Shuffled, because the samples come in the order of the triangles.
+        on = rng.permutation(sample_surface(face, near + far, rng).points)
         reach = np.concatenate([np.full(near, 2.0 / UNIT_MM), np.full(far, 8.0 / UNIT_MM)])
         box = face.bounds + np.array([[-1.0], [1.0]]) * 20.0 / UNIT_MM
         points = np.concatenate(
@@ -104,11 +106,3 @@ def fit_coarse(
     with torch.no_grad():
         close = around.near().draw(4096, generator)
         return float(losses.distance(field.sdf(close.points), close.distances))
-
-
-def _on_surface(mesh: Mesh, count: int, rng: np.random.Generator) -> Float[np.ndarray, "n 3"]:
-    corners = mesh.vertices[mesh.faces]
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
-    chosen = corners[rng.choice(len(area), count, p=area / area.sum())]
-    weights = rng.dirichlet(np.ones(3), count)
-    return (chosen * weights[..., None]).sum(1)

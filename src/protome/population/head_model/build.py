@@ -14,7 +14,7 @@ from jaxtyping import Float
 from protome.capture.landmarks import load_face_landmarks
 from protome.errors import InputError
 from protome.geometry.mesh import Mesh
-from protome.morphable.model import Chart, MorphableModel, SurfacePoints
+from protome.morphable.model import Chart, MorphableModel, SurfaceAnchors
 from protome.population.build import Sources
 from protome.population.faces import FaceModes
 from protome.population.head_model.chart import flat_map
@@ -70,7 +70,7 @@ def build_head_model(sources: Sources, cache: Path | None, config: HeadModelConf
     start = 1000 * (shapes.template[corners] * weights[..., None]).sum(1)
     template = Mesh(1000 * topology.shape(shapes.template), faces)
     seen = seen_landmarks(composer, 1000 * shapes.template, template, start, config.pictures, config.seed)
-    dense = SurfacePoints(
+    dense = SurfaceAnchors(
         torch.from_numpy(seen.faces), torch.from_numpy(seen.weights).float(), torch.from_numpy(seen.spread_mm).float()
     )
     return MorphableModel(

@@ -10,8 +10,9 @@ from trimesh import Trimesh
 
 from protome.geometry.align import Surface
 from protome.geometry.mesh import Mesh
+from protome.geometry.obj import ObjMesh
 from protome.population.makehuman.fit import MakeHumanFit
-from protome.population.makehuman.mhclo import Binding, ObjMesh, Worn, read_image
+from protome.population.makehuman.mhclo import Binding, Worn, read_image
 from protome.population.registration import laplacian
 from protome.population.sources.valid import ValidHeads
 

@@ -20,8 +20,9 @@ from trimesh.ray.ray_pyembree import RayMeshIntersector
 from protome.errors import InputError
 from protome.geometry.align import Surface
 from protome.geometry.mesh import Mesh
+from protome.geometry.obj import ObjMesh
 from protome.geometry.transforms import Similarity, procrustes
-from protome.population.makehuman.mhclo import BODY_GROUP, ObjMesh
+from protome.population.makehuman.mhclo import BODY_GROUP
 from protome.population.registration import farthest, laplacian
 from protome.population.sources.valid import ValidHeads
 
@@ -93,7 +94,7 @@ class MakeHumanFit:
 
     @cached_property
     def _warp(self) -> RBFInterpolator:
-        placed = _placed(self.similarity, self.base.vertices)
+        placed = self.similarity.apply_numpy(self.base.vertices)
         index = np.flatnonzero(self.fitted)
         chosen = index[farthest(placed[index], CONTROLS)]
         return RBFInterpolator(
@@ -102,7 +103,7 @@ class MakeHumanFit:
 
     def to_valid(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
         """Map points of MakeHuman's space (decimetres) into the head frame of the mean VALID body (metres)."""
-        placed = _placed(self.similarity, points)
+        placed = self.similarity.apply_numpy(points)
         return placed + self._warp(placed)
 
 
@@ -132,7 +133,7 @@ def fit_makehuman(base: ObjMesh, valid: ValidHeads, tables: Path) -> MakeHumanFi
     body = base.group(BODY_GROUP)
     given = (base.vertices[corners] * shares[..., None]).sum(1)
     similarity = procrustes(torch.from_numpy(given), torch.from_numpy(wanted), torch.from_numpy(trust))
-    placed = _placed(similarity, base.vertices)
+    placed = similarity.apply_numpy(base.vertices)
 
     inside = ((placed > REACH_M[0]) & (placed < REACH_M[1])).all(1)
     faces = body.faces[inside[body.faces].all(1)]
@@ -207,7 +208,3 @@ def seen_from_outside(
         direction *= np.where((direction * normals).sum(1) < 0, -1, 1)[:, None]
         free += ~rays.intersects_any(vertices + 1e-4 * normals, direction)
     return free > 0.1 * rounds
-
-
-def _placed(similarity: Similarity, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
-    return similarity.apply(torch.from_numpy(np.ascontiguousarray(points, np.float64))).numpy()

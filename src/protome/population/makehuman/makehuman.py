@@ -12,9 +12,10 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from protome.geometry.mesh import Mesh
+from protome.geometry.obj import ObjMesh
 from protome.population.makehuman.clothes import Outfit, fit_outfits
 from protome.population.makehuman.fit import MakeHumanFit, fit_makehuman
-from protome.population.makehuman.mhclo import AssetFiles, Binding, ObjMesh, find_base_mesh, read_image
+from protome.population.makehuman.mhclo import AssetFiles, Binding, find_base_mesh, read_image
 from protome.population.makehuman.shapes import MakeHumanShapes
 from protome.population.makehuman.skins import Skin, bake_skins
 from protome.population.shells import Cards, HairShell, build_shell

@@ -1,4 +1,4 @@
-"""MakeHuman's files: where they lie, OBJ meshes, `.mhclo` bindings to the base mesh, `.target` morphs, pictures."""
+"""MakeHuman's files: where they lie, `.mhclo` bindings to the base mesh, `.target` morphs, pictures."""
 
 from __future__ import annotations
 
@@ -76,69 +76,6 @@ def find_base_mesh(*folders: Path) -> Path:
     if not found:
         raise InputError(f"{folders[0]} has no base.obj: put MakeHuman's base mesh (data/3dobjs/base.obj) there")
     return found[0]
-
-
-@dataclass(frozen=True)
-class ObjMesh:
-    """A textured OBJ file, its polygons cut into triangles (fans from the first corner)."""
-
-    vertices: Float[np.ndarray, "v 3"]
-    """The file's unit; MakeHuman's is the decimetre."""
-    uv: Float[np.ndarray, "t 2"]
-    """Texture coordinates, v up."""
-    faces: Int[np.ndarray, "f 3"]
-    uv_faces: Int[np.ndarray, "f 3"]
-    """Rows of `uv` at the corners; -1 where the file gives none."""
-    groups: tuple[str, ...]
-    """The group of each face."""
-
-    @staticmethod
-    def load(path: Path) -> ObjMesh:
-        """Read an OBJ file.
-
-        Raises:
-            InputError: no such file, a line that is no OBJ, or no faces.
-        """
-        vertices, uv, faces, uv_faces, groups, group = [], [], [], [], [], ""
-        for number, line in enumerate(_lines(path), 1):
-            key, *values = line.split() or [""]
-            try:
-                if key == "v":
-                    vertices.append([float(value) for value in values[:3]])
-                elif key == "vt":
-                    uv.append([float(value) for value in values[:2]])
-                elif key == "g":
-                    group = values[0] if values else ""
-                elif key == "f":
-                    corners = [value.split("/") for value in values]
-                    places = [int(corner[0]) - 1 for corner in corners]
-                    textures = [int(corner[1]) - 1 if len(corner) > 1 and corner[1] else -1 for corner in corners]
-                    for k in range(1, len(corners) - 1):
-                        faces.append([places[0], places[k], places[k + 1]])
-                        uv_faces.append([textures[0], textures[k], textures[k + 1]])
-                        groups.append(group)
-            except (ValueError, IndexError) as error:
-                raise InputError(f"line {number} of {path} is no OBJ: give a file as MakeHuman ships it") from error
-        if not faces or np.max(faces) >= len(vertices) or np.max(uv_faces) >= max(len(uv), 1):
-            raise InputError(f"{path} has no faces, or faces without their vertices: give a file as MakeHuman ships it")
-        return ObjMesh(
-            np.array(vertices, np.float64),
-            np.array(uv, np.float64).reshape(-1, 2),
-            np.array(faces, np.int64),
-            np.array(uv_faces, np.int64),
-            tuple(groups),
-        )
-
-    def group(self, name: str) -> ObjMesh:
-        """Return the mesh with the faces of one group only; all vertices stay, so indices keep their meaning.
-
-        Raises:
-            InputError: there is no such group.
-        """
-        keep = np.array([own == name for own in self.groups])
-        if not keep.any():
-            raise InputError(f"the base mesh has no group {name!r}: give MakeHuman's base.obj (hm08)")
-        return ObjMesh(self.vertices, self.uv, self.faces[keep], self.uv_faces[keep], (name,) * int(keep.sum()))
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from trimesh import Trimesh
 
 from protome.geometry.align import Surface
 from protome.geometry.mesh import Mesh
+from protome.geometry.obj import ObjMesh
 from protome.geometry.triangles import barycentric
 from protome.population.makehuman.fit import MakeHumanFit
-from protome.population.makehuman.mhclo import Binding, ObjMesh, Worn, read_image
+from protome.population.makehuman.mhclo import Binding, Worn, read_image
 from protome.population.sources.valid import ValidHeads
 from protome.population.texture import texels
 

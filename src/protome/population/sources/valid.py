@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,7 @@ import trimesh
 from jaxtyping import Float, Int, UInt8
 
 from protome.errors import InputError
+from protome.geometry.obj import ObjMesh
 
 EYE_CORNERS = ("right_eye", "left_eye", "right_eye_outer", "left_eye_outer")
 HOLDOUT_VALID = ("White_M_2", "Black_F_1", "Hispanic_M_2", "Asian_M_3", "X_AIAN_F_1", "Hispanic_F_3")
@@ -193,13 +193,15 @@ def _upstream_ict(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
         raise InputError(
             f"{folder} holds neither ict_facekit.npz nor generic_neutral_mesh.obj: give ICT-FaceKit's FaceXModel folder"
         )
-    neutral, polygons = read_obj(_obj_path(found, "generic_neutral_mesh"))
+    mesh = _read_obj(found, "generic_neutral_mesh")
+    neutral = mesh.vertices
+    polygons = np.pad(mesh.polygons, ((0, 0), (0, 1)), constant_values=-1)[:, :4]
     stems = sorted({path.name.split(".")[0] for path in found.glob("*.obj*")} - {"generic_neutral_mesh"})
     people = [stem for stem in stems if stem.startswith("identity")]
     moves = [stem for stem in stems if not stem.startswith("identity")]
     if not people:
         raise InputError(f"{found} has no identity000.obj: give ICT-FaceKit's whole FaceXModel folder")
-    delta = {stem: read_obj(_obj_path(found, stem))[0] - neutral for stem in (*people, *moves)}
+    delta = {stem: _read_obj(found, stem).vertices - neutral for stem in (*people, *moves)}
     empty = np.zeros((0, *neutral.shape))
     return (
         neutral, polygons, np.stack([delta[stem] for stem in people]),
@@ -207,31 +209,9 @@ def _upstream_ict(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
     )  # fmt: skip
 
 
+def _read_obj(folder: Path, stem: str) -> ObjMesh:
+    return ObjMesh.load(_obj_path(folder, stem) or folder / f"{stem}.obj")
+
+
 def _obj_path(folder: Path, stem: str) -> Path | None:
     return next((path for path in (folder / f"{stem}.obj", folder / f"{stem}.obj.gz") if path.is_file()), None)
-
-
-def read_obj(path: Path | None) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 4"]]:
-    """Return an OBJ's vertices in file order and its polygons, triangles padded with -1.
-
-    Mesh libraries split and reorder vertices, but morph targets need the file's own order.
-
-    Raises:
-        InputError: the file is missing, or a line of it is not what an OBJ says.
-    """
-    if path is None or not path.is_file():
-        raise InputError(f"{path} does not exist: give the complete folder of the model")
-    opener = gzip.open if path.suffix == ".gz" else open
-    vertices, polygons = [], []
-    try:
-        with opener(path, "rt") as file:
-            for line in file:
-                words = line.split()
-                if words[:1] == ["v"]:
-                    vertices.append([float(word) for word in words[1:4]])
-                elif words[:1] == ["f"]:
-                    corner = [int(word.split("/")[0]) - 1 for word in words[1:5]]
-                    polygons.append(corner + [-1] * (4 - len(corner)))
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path} cannot be read as OBJ ({error}): give the unchanged file of the model") from error
-    return np.array(vertices), np.array(polygons)
