@@ -14,8 +14,8 @@ from protome.population.compose import ComposedHead, Composer, _draw_sliders
 from protome.population.faces import FaceModes
 from protome.population.hair import HairMasks, draw_hair_colour, recoloured, vertex_colours
 from protome.population.makehuman.makehuman import MakeHuman
+from protome.population.makehuman.shells import HairShell
 from protome.population.makehuman.skins import Skin
-from protome.population.shells import HairShell
 from protome.population.sources.valid import EYE_CORNERS, ValidHeads
 from protome.population.texture import texels
 

@@ -23,8 +23,8 @@ from protome.population.makehuman.mhclo import (
     read_image,
     read_target,
 )
+from protome.population.makehuman.shells import Cards, HairSamples, build_shell
 from protome.population.makehuman.skins import bilinear
-from protome.population.shells import Cards, HairSamples, build_shell
 from protome.population.texture import texels
 
 # File formats

@@ -26,8 +26,9 @@ from busts import (
     write_valid,
 )  # fmt: skip
 from protome.errors import InputError
-from protome.population.sources import valid as sources
-from protome.population.sources.valid import HOLDOUT_VALID, IctModel, ValidHeads, identity
+from protome.morphable import ict_files
+from protome.morphable.ict_files import IctModel
+from protome.population.sources.valid import HOLDOUT_VALID, ValidHeads, identity
 
 BY_NAME = {bust.name: bust for bust in BUSTS}
 
@@ -133,7 +134,7 @@ def test_what_follows_the_surface_of_the_head_is_left_out(
     plain = IctModel.load(write_ict(tmp_path / "plain", COARSE, upstream))
     folder = write_ict(tmp_path / "full", COARSE, upstream, insides=7)
     assert len(IctModel.load(folder).neutral) == len(plain.neutral) + 7
-    monkeypatch.setattr(sources, "ICT_HEAD", len(plain.neutral))
+    monkeypatch.setattr(ict_files, "ICT_HEAD", len(plain.neutral))
     head = IctModel.load(folder)
     for key in ("neutral", "triangles", "identity", "expression"):
         assert np.array_equal(getattr(head, key), getattr(plain, key)), key

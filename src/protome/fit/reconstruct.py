@@ -438,8 +438,8 @@ def _result(fit: _Fit, scene: Scene, latents: HeadLatents, curves: dict[str, lis
             cameras = tuple(camera.transformed(world_from_head) for camera in moved)
         gains = None if fit.exposure is None else fit.exposure.gains()
     return FitResult(
-        fit.head.requires_grad_(False), latents, padded_bounds(fit.bounds), tuple(place.detach() for place in placed), curves,
-        fit.tracer.queries, cameras, gains,
+        fit.head.requires_grad_(False), latents, padded_bounds(fit.bounds), tuple(place.detach() for place in placed),
+        curves, fit.tracer.queries, cameras, gains,
     )  # fmt: skip
 
 

@@ -11,8 +11,8 @@ import torch
 from protome.errors import InputError
 from protome.morphable.holes import boundary_loops, ladder
 from protome.morphable.ibug import detector_deviations
+from protome.morphable.ict_files import IctModel
 from protome.morphable.model import MorphableModel, SurfaceAnchors
-from protome.population.sources.valid import IctModel
 
 INDICES = "vertex_indices.json"
 EYE_CORNERS = (36, 39, 42, 45)

@@ -11,9 +11,10 @@ import trimesh
 from jaxtyping import Bool, Float
 
 from protome.errors import InputError
+from protome.morphable.ict_files import IctModel
 from protome.population.face_landmarks import FACE_OVAL
 from protome.population.registration import Registration, laplacian, register, smooth_extension
-from protome.population.sources.valid import IctModel, ValidHeads
+from protome.population.sources.valid import ValidHeads
 
 NECK_TOP_M, NECK_FOOT_M = -0.115, -0.175
 """Heights (head frame, metres) between which the face model fades into the avatar's own neck."""

@@ -17,8 +17,8 @@ from protome.population.makehuman.clothes import Outfit, fit_outfits
 from protome.population.makehuman.fit import MakeHumanFit, fit_makehuman
 from protome.population.makehuman.mhclo import AssetFiles, Binding, find_base_mesh, read_image
 from protome.population.makehuman.shapes import MakeHumanShapes
+from protome.population.makehuman.shells import Cards, HairShell, build_shell
 from protome.population.makehuman.skins import Skin, bake_skins
-from protome.population.shells import Cards, HairShell, build_shell
 from protome.population.sources.valid import ValidHeads
 from protome.util.files import write_arrays
 

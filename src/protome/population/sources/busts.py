@@ -3,7 +3,8 @@
 All bodies have the same texture coordinates. So a table of those of the bust's vertices says where on any body each of
 them lies, whatever order its file has; a vertex that the cut has made lies inside a triangle.
 
-`python -m protome.population.sources.busts VALID_HEADS OUT.npz` takes that table (`assets/valid_layout.npz`) from busts.
+`python -m protome.population.sources.busts VALID_HEADS OUT.npz` takes that table
+(`assets/valid_layout.npz`) from busts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The open sources that training heads are made from: VALID avatars and the ICT face model."""
+"""The VALID avatars that training heads are made from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import trimesh
 from jaxtyping import Float, Int, UInt8
 
 from protome.errors import InputError
-from protome.geometry.obj import ObjMesh
 
 EYE_CORNERS = ("right_eye", "left_eye", "right_eye_outer", "left_eye_outer")
 HOLDOUT_VALID = ("White_M_2", "Black_F_1", "Hispanic_M_2", "Asian_M_3", "X_AIAN_F_1", "Hispanic_F_3")
@@ -145,73 +144,3 @@ class ValidHeads:
 def identity(name: str) -> str:
     """Return whose avatar `<identity>_<outfit>` is."""
     return name.rsplit("_", 1)[0]
-
-
-ICT_HEAD = 11_248
-"""ICT's vertices of the head's surface come first: face, then skull and neck; sockets, teeth and eyes follow."""
-
-
-@dataclass(frozen=True)
-class IctModel:
-    """The ICT face model: mean, identity modes (one standard deviation each) and expressions; metres, own frame."""
-
-    neutral: Float[np.ndarray, "t 3"]
-    triangles: Int[np.ndarray, "g 3"]
-    """Of the head's surface."""
-    identity: Float[np.ndarray, "m t 3"]
-    expression: Float[np.ndarray, "e t 3"]
-    expression_names: tuple[str, ...]
-
-    @staticmethod
-    def load(folder: Path) -> IctModel:
-        """Read the packed `ict_facekit.npz`, or ICT-FaceKit's own folder of OBJ files (`FaceXModel`).
-
-        Raises:
-            InputError: the folder holds neither, or files are missing.
-        """
-        packed = folder / "ict_facekit.npz"
-        if packed.is_file():
-            with np.load(packed) as data:
-                polygons, names = data["faces"][..., 0], tuple(str(name) for name in data["expression_names"])
-                neutral, modes, moves = (data[key] for key in ("neutral", "identity", "expression"))
-        else:
-            neutral, polygons, modes, moves, names = _upstream_ict(folder)
-        kept = polygons[(polygons[:, :3] < ICT_HEAD).all(1)]
-        quads = kept[kept[:, 3] >= 0]
-        return IctModel(
-            neutral[:ICT_HEAD].astype(np.float64) / 100,
-            np.concatenate([kept[:, :3], quads[:, [0, 2, 3]]]).astype(np.int64),
-            modes[:, :ICT_HEAD].astype(np.float64) / 100,
-            moves[:, :ICT_HEAD].astype(np.float64) / 100,
-            names,
-        )
-
-
-def _upstream_ict(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]:
-    found = next((place for place in (folder, folder / "FaceXModel") if _obj_path(place, "generic_neutral_mesh")), None)
-    if found is None:
-        raise InputError(
-            f"{folder} holds neither ict_facekit.npz nor generic_neutral_mesh.obj: give ICT-FaceKit's FaceXModel folder"
-        )
-    mesh = _read_obj(found, "generic_neutral_mesh")
-    neutral = mesh.vertices
-    polygons = np.pad(mesh.polygons, ((0, 0), (0, 1)), constant_values=-1)[:, :4]
-    stems = sorted({path.name.split(".")[0] for path in found.glob("*.obj*")} - {"generic_neutral_mesh"})
-    people = [stem for stem in stems if stem.startswith("identity")]
-    moves = [stem for stem in stems if not stem.startswith("identity")]
-    if not people:
-        raise InputError(f"{found} has no identity000.obj: give ICT-FaceKit's whole FaceXModel folder")
-    delta = {stem: _read_obj(found, stem).vertices - neutral for stem in (*people, *moves)}
-    empty = np.zeros((0, *neutral.shape))
-    return (
-        neutral, polygons, np.stack([delta[stem] for stem in people]),
-        np.stack([delta[stem] for stem in moves]) if moves else empty, tuple(moves),
-    )  # fmt: skip
-
-
-def _read_obj(folder: Path, stem: str) -> ObjMesh:
-    return ObjMesh.load(_obj_path(folder, stem) or folder / f"{stem}.obj")
-
-
-def _obj_path(folder: Path, stem: str) -> Path | None:
-    return next((path for path in (folder / f"{stem}.obj", folder / f"{stem}.obj.gz") if path.is_file()), None)
