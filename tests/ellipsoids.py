@@ -63,7 +63,7 @@ def ellipsoid_head(radii: np.ndarray, count: int, rng: np.random.Generator) -> H
 
 
 def write_population(folder: Path, heads: int = 6, seed: int = 0, count: int = 1024) -> tuple[HeadSamples, ...]:
-    """Write a population of ellipsoids whose radii differ by up to a third; the hints are the radii."""
+    """Write a population of ellipsoids whose radii differ by up to a third; the descriptors are the radii."""
     rng = np.random.default_rng(seed)
     all_radii = MEAN_RADII_M * rng.uniform(0.8, 1.2, (heads, 3))
     samples = tuple(ellipsoid_head(radii, count, rng) for radii in all_radii)

@@ -1,4 +1,4 @@
-"""Training on a few ellipsoids: where codes start and how they move, the loss, and that each head is learnt."""
+"""Training on a few ellipsoids: initial latents and their updates, the loss, and that each head is learnt."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_ellipsoid_distance_is_right() -> None:
 # Latents
 
 
-def test_latents_start_as_principal_components_of_the_hints() -> None:
+def test_latents_start_as_principal_components_of_the_descriptors() -> None:
     rng = np.random.default_rng(0)
     traits = rng.normal(size=(40, 3)) * [5.0, 1.0, 0.2]
     mixing = np.linalg.qr(rng.normal(size=(7, 7)))[0][:3]
@@ -61,14 +61,14 @@ def test_latents_start_as_principal_components_of_the_hints() -> None:
     assert abs(np.corrcoef(short[:, 0], traits[:, 0])[0, 1]) > 0.9
 
 
-@pytest.mark.parametrize("hints", [torch.zeros(5, 3), torch.ones(5, 3), torch.zeros(5, 0), torch.ones(1, 3)])
-def test_hints_that_say_nothing_leave_noise(latent_init: Tensor) -> None:
+@pytest.mark.parametrize("latent_init", [torch.zeros(5, 3), torch.ones(5, 3), torch.zeros(5, 0), torch.ones(1, 3)])
+def test_constant_descriptors_leave_noise(latent_init: Tensor) -> None:
     latents = principal_start(latent_init, 4, 0)
     assert latents.shape == (len(latent_init), 4)
     assert 0 < float(latents.abs().max()) < 0.05
 
 
-def test_a_code_that_every_step_sees_moves_as_adam_moves_it() -> None:
+def test_latents_drawn_in_every_step_are_updated_as_by_adam() -> None:
     start = torch.randn(3, 4)
     table, theirs = LatentTable(start), nn.Parameter(start.clone())
     adam = torch.optim.Adam([theirs], 0.01, betas=(0.9, 0.99), eps=1e-10)
@@ -81,16 +81,16 @@ def test_a_code_that_every_step_sees_moves_as_adam_moves_it() -> None:
     assert float((table.latents - start).abs().min()) > 1e-3
 
 
-def test_codes_that_a_step_does_not_see_stay_and_lose_nothing() -> None:
+def test_latents_that_a_step_does_not_draw_keep_their_value_and_moments() -> None:
     start = torch.randn(4, 2)
     table, alone = LatentTable(start), LatentTable(start[1:2])
     for number in range(9):
         gradient = torch.randn(2, 2, generator=torch.Generator().manual_seed(number))
         before = table.latents.clone()
-        seen = [1, 3] if number % 3 == 0 else [0, 2]
-        table.step(torch.tensor(seen), gradient, 0.1)
-        unseen = [head for head in range(4) if head not in seen]
-        assert torch.equal(table.latents[unseen], before[unseen])
+        drawn = [1, 3] if number % 3 == 0 else [0, 2]
+        table.step(torch.tensor(drawn), gradient, 0.1)
+        others = [head for head in range(4) if head not in drawn]
+        assert torch.equal(table.latents[others], before[others])
         if number % 3 == 0:
             alone.step(torch.tensor([0]), gradient[:1], 0.1)
     torch.testing.assert_close(table.latents[1], alone.latents[0])

@@ -33,7 +33,7 @@ def _one_thread() -> Iterator[None]:
 
 @dataclass
 class Watched:
-    """What training tells about its progress; it may be interrupted after some steps."""
+    """The progress that training reports; it may be interrupted after some steps."""
 
     stop_after: int | None = None
     done: list[float] = field(default_factory=list)
@@ -148,18 +148,18 @@ import sys, torch
 from pathlib import Path
 from protome.field.head import HeadFieldConfig
 from protome.population.store import Population
-from protome.training.distributed import Ranks
+from protome.training.distributed import ProcessGroup
 from protome.training.train import Run, TrainingConfig
 torch.set_num_threads(1)
-ranks, device = Ranks.join(torch.device("cpu"))
-run = Run(Population(Path(sys.argv[1])), eval(sys.argv[3]), 0, device, ranks)
-told = []
+processes, device = ProcessGroup.join(torch.device("cpu"))
+run = Run(Population(Path(sys.argv[1])), eval(sys.argv[3]), 0, device, processes)
+reported = []
 for _ in range(3):
     loss = run.step()
     gradients = [weight.grad.clone() for weight in run.weights]
-    told.append((float(loss.total), float(loss.surface_mm), gradients, run.codes["shape"].first.clone()))
-torch.save(told, Path(sys.argv[2]) / f"{processes.count}_{processes.number}.pt")
-ranks.leave()
+    reported.append((float(loss.total), float(loss.surface_mm), gradients, run.latents["shape"].first.clone()))
+torch.save(reported, Path(sys.argv[2]) / f"{processes.count}_{processes.number}.pt")
+processes.leave()
 """
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, distributed
 
 
 class _Gather(torch.autograd.Function):
-    """Rows of all ranks, one after the other; each rank gets the gradient of its own rows from everybody."""
+    """The rows of all ranks, concatenated; each rank gets the gradient of its own rows summed over all ranks."""
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, own: Tensor, processes: ProcessGroup) -> Tensor:
@@ -30,7 +30,7 @@ class _Gather(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """This process among its equals; alone, everything here does nothing."""
+    """This process's rank and the number of processes; with one process every method is a no-op."""
 
     number: int = 0
     count: int = 1
@@ -72,7 +72,7 @@ class ProcessGroup:
             tensor.copy_(mean.view_as(tensor))
 
     def leave(self) -> None:
-        """Wait until every rank is here, and part."""
+        """Wait for all ranks, and leave the group."""
         if self.count > 1:
             distributed.barrier()
             distributed.destroy_process_group()

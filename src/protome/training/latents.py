@@ -1,4 +1,4 @@
-"""The latents of the training heads: where they start, and how those of one step's heads are moved."""
+"""The latents of the training heads: their initial values, and their updates by the steps that draw them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 _DECAYS = (0.9, 0.99)
-"""A head is seen a few hundred times in a run, so its second moment forgets ten times faster than Adam's usual."""
+"""Of Adam's moments. A head is drawn a few hundred times in a run, so its second moment decays ten times faster than
+usual."""
 
 
 def principal_start(latent_init: Float[Tensor, "heads k"], length: int, seed: int) -> Float[Tensor, "heads length"]:
-    """Return the principal components of what is known of the heads beforehand, as latents.
+    """Return the principal components of the heads' descriptors as initial latents.
 
     The first component gets deviation 1 and the others the square root of their share of it: they keep their order,
-    but fine traits are not so small that the networks have to amplify them. Whatever is left over, and all of it
-    where the hints say nothing, starts as noise of deviation 0.01, so that no direction is without a gradient.
+    but fine traits are not so small that the networks have to amplify them. All other dimensions, which are all of
+    them where the descriptors do not vary, start as noise of deviation 0.01, so that each of them has a gradient.
     """
     generator = torch.Generator().manual_seed(seed)
     latents = 0.01 * torch.randn(len(latent_init), length, generator=generator)
@@ -31,9 +32,9 @@ def principal_start(latent_init: Float[Tensor, "heads k"], length: int, seed: in
 
 
 class LatentTable:
-    """One latent per head, moved by Adam, where only heads that a step has seen are moved.
+    """One latent per head, optimised by Adam; a step updates only the heads that it draws.
 
-    The usual Adam would go on moving the others by their stale momentum, ten times as far as the step itself.
+    Plain Adam would go on moving the others by their stale momentum, ten times as far as the step itself.
     """
 
     def __init__(self, latents: Float[Tensor, "heads c"]) -> None:
@@ -47,7 +48,7 @@ class LatentTable:
         return self.latents[heads].requires_grad_(True)
 
     def step(self, heads: Int[Tensor, "s"], gradient: Float[Tensor, "s c"], rate: float) -> None:
-        """Move the latents of these (different) heads; corrections for a young average count each head's own visits."""
+        """Update the latents of these (different) heads; the bias correction counts each head's own steps."""
         self.visits[heads] += 1
         age = self.visits[heads][:, None]
         first = torch.lerp(gradient, self.first[heads], _DECAYS[0])
@@ -57,10 +58,10 @@ class LatentTable:
         self.latents[heads] -= rate * first / (1 - _DECAYS[0] ** age) / size
 
     def state(self) -> dict[str, Tensor]:
-        """Return what a checkpoint keeps."""
-        return {"codes": self.latents, "first": self.first, "second": self.second, "visits": self.visits}
+        """Return the tensors for a checkpoint."""
+        return {"latents": self.latents, "first": self.first, "second": self.second, "visits": self.visits}
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Take over what a checkpoint kept."""
+        """Take over the tensors of a checkpoint."""
         for name, value in state.items():
             getattr(self, name).copy_(value)

@@ -30,7 +30,7 @@ from protome.util.progress import progress
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """The run; fractions are of the whole run, so that the number of steps scales it."""
+    """Options of a run; fractions are of the whole run, so that the number of steps scales it."""
 
     field: HeadFieldConfig = field(default_factory=HeadFieldConfig)
     steps: int = 10_000
@@ -43,8 +43,8 @@ class TrainingConfig:
     sloped: float = 0.25
     """The share of these points whose spatial gradient is computed, for normals and eikonal term: it doubles a
     point's cost. On the other surface points the renderer gets the known normals."""
-    start: Literal["hints", "zero"] = "hints"
-    """Latents start as principal components of what the population tells of its heads, or at zero as in the paper."""
+    start: Literal["descriptors", "zero"] = "descriptors"
+    """Latents start as principal components of the heads' descriptors in the population, or at zero as in the paper."""
     rate: float = 1e-3
     """Learning rate of the networks at the start."""
     latent_rate: float = 1e-2
@@ -65,7 +65,7 @@ class TrainingConfig:
     """The paper's weight."""
     registration: float = 1.0
     """Weight at the start of the distance between skin points in the reference and their place on the template
-    (ours: the landmark term, said of all the skin)."""
+    (ours: the landmark term, extended to all the skin)."""
     registration_fall: float = 0.05
     """What the weight of the registration has been multiplied by at the end."""
     colour: float = 0.2
@@ -94,14 +94,14 @@ CONFIGS = {
     "h3d-net": _UNDEFORMED,
     "h3d-net-pm": replace(_UNDEFORMED, unmask=0.5),
     "deform": TrainingConfig(colour=0.0),
-    # Seconds, for a first look and for tests.
+    # A run of seconds, for trials and tests.
     "tiny": TrainingConfig(field=_SMALL_FIELD, steps=600, heads=4, surface=128, space=96),
 }
 
 
 @dataclass(frozen=True)
 class StepLoss:
-    """What one batch says."""
+    """The loss of one batch."""
 
     total: Float[Tensor, ""]
     """The weighted sum of all terms."""
@@ -158,7 +158,7 @@ def training_loss(
 
 
 class Run:
-    """Everything that a step moves, and what a checkpoint holds of it."""
+    """The state of a training run; a checkpoint holds all that its steps change."""
 
     def __init__(
         self, people: Population, config: TrainingConfig, seed: int, device: torch.device, processes: ProcessGroup
@@ -180,7 +180,7 @@ class Run:
     def save(self, path: Path) -> None:
         state = {
             "field": self.field.state_dict(),
-            "codes": {name: table.state() for name, table in self.latents.items()},
+            "latents": {name: table.state() for name, table in self.latents.items()},
             "optimiser": self.optimiser.state_dict(),
             "number": self.number,
             "mark": self.mark,
@@ -193,12 +193,12 @@ class Run:
             raise InputError(f"{path} belongs to another population, configuration or seed: remove it to start anew")
         self.field.load_state_dict(saved["field"])
         for name, table in self.latents.items():
-            table.restore(saved["codes"][name])
+            table.restore(saved["latents"][name])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.number = saved["number"]
 
     def step(self) -> StepLoss:
-        """Take one step: it draws from the seed and its number alone, whatever happened before."""
+        """Take one step; its random draws depend on the seed and its number alone."""
         config, processes = self.config, self.processes
         done = self.number / config.steps
         progressed = min(1.0, done / config.unmask) if config.unmask else 1.0
@@ -218,8 +218,8 @@ class Run:
             )
         self.optimiser.zero_grad(set_to_none=True)
         loss.total.backward()
-        told = [loss.total.detach(), loss.surface_mm]
-        processes.average([weight.grad for weight in self.weights if weight.grad is not None] + told)
+        reported = [loss.total.detach(), loss.surface_mm]
+        processes.average([weight.grad for weight in self.weights if weight.grad is not None] + reported)
         nn.utils.clip_grad_norm_(self.weights, 1.0)
         self.optimiser.step()
         for name, table in self.latents.items():
@@ -227,10 +227,10 @@ class Run:
             if gradient is not None:
                 table.step(everyone, processes.gathered(gradient / processes.count), config.latent_rate * fall)
         self.number += 1
-        return StepLoss(*told)
+        return StepLoss(*reported)
 
     def prior(self) -> Prior:
-        """Return what was learned."""
+        """Return the trained prior."""
         self.field.alpha = None
         latents = [self.latents[name].latents for name in ("shape", "appearance")]
         shape, appearance = (LatentStatistics.of(own) for own in latents)
