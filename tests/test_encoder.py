@@ -1,4 +1,4 @@
-"""What one look at a photo tells: measurements with known answers, regression on made-up people, the shipped file."""
+"""The encoder: features with known values, the regression on synthetic people, and the shipped file."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def camera(across: float, up: float, roll: float = 0.0, distance: float = 900.0,
     return replace(upright, T_world_camera=upright.T_world_camera @ turn)
 
 
-def seen(points: Tensor, by: Camera, image: Tensor | None = None) -> View:
+def view_of(points: Tensor, by: Camera, image: Tensor | None = None) -> View:
     """A view of these points as landmarks."""
     image = torch.zeros(by.height, by.width, 3) if image is None else image
     return View("made up", image, image[..., 0], by, by.project(points.double()).float())
 
 
-def test_the_mean_face_is_seen_where_it_is() -> None:
-    features = measure_photo(seen(mean_face(), camera(20, -8)), INNER)
+def test_the_mean_face_has_no_offsets() -> None:
+    features = measure_photo(view_of(mean_face(), camera(20, -8)), INNER)
     assert float(features.landmarks.abs().max()) < 1e-3
 
 
@@ -64,7 +64,7 @@ def test_landmarks_are_measured_in_millimetres_beside_the_mean_face() -> None:
     moved = mean_face()
     moved[4] += 3.0 * right
     moved[152] -= 7.0 * down
-    found = measure_photo(seen(moved, by), INNER).landmarks
+    found = measure_photo(view_of(moved, by), INNER).landmarks
     assert found[4].tolist() == pytest.approx([3.0, 0.0], abs=1e-3)
     assert found[152].tolist() == pytest.approx([0.0, -7.0], abs=1e-3)
     assert float(found[[0, 1, 473]].abs().max()) < 1e-3
@@ -75,7 +75,7 @@ def test_a_turned_and_scaled_world_changes_nothing() -> None:
         camera(-15, 10),
         Similarity(rotation_from_vector(torch.tensor([0.4, -1.0, 0.2])), torch.ones(3), 3.0 * torch.ones(())),
     )
-    view = seen(
+    view = view_of(
         mean_face() + 2 * torch.randn(478, 3, generator=torch.Generator().manual_seed(0)), by, torch.rand(300, 300, 3)
     )
     moved = replace(view, camera=by.transformed(world.to(torch.float64)))
@@ -87,19 +87,19 @@ def test_a_turned_and_scaled_world_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("across", "up", "roll"), [(30.0, 0.0, 0.0), (0.0, 12.0, 0.0), (-20.0, -9.0, 0.0), (0.0, 0.0, 15.0)]
 )
-def test_the_camera_is_where_it_stands(across: float, up: float, roll: float) -> None:
+def test_features_hold_the_cameras_pose(across: float, up: float, roll: float) -> None:
     by = camera(across, up, roll)
-    pose = measure_photo(seen(mean_face(), by), INNER).pose
+    pose = measure_photo(view_of(mean_face(), by), INNER).pose
     assert torch.rad2deg(pose[:2]).tolist() == pytest.approx([across, up], abs=1e-3)
     assert abs(float(torch.rad2deg(pose[2]))) == pytest.approx(roll, abs=1e-3)
     assert float(pose[3]) == pytest.approx(1000 / float(by.centre.norm()), rel=1e-6)
 
 
 def test_cells_show_what_lies_in_them() -> None:
-    """An image whose colours are its own coordinates: each cell's colour says where it was taken."""
+    """An image whose colours are its own coordinates: each cell's colour gives the place that it shows."""
     by = camera(15, 5, size=400)
     pixels = by.pixels().reshape(400, 400, 2).float() / 400
-    view = seen(mean_face(), by, torch.cat([pixels, pixels[..., :1]], 2))
+    view = view_of(mean_face(), by, torch.cat([pixels, pixels[..., :1]], 2))
     features = measure_photo(replace(view, mask=torch.ones(400, 400)), INNER)
     steps = ((torch.arange(CELLS) + 0.5) / CELLS - 0.5) * SPAN_MM
     axes = by.T_world_camera[:3, :3].float()
@@ -114,8 +114,11 @@ def test_cells_show_what_lies_in_them() -> None:
     assert torch.allclose(behind.colours[24, 40], features.colours[24, 40])
 
 
-def made_up(count: int, each: int) -> tuple[list[PhotoFeatures], tuple[Tensor, Tensor], Tensor, Tensor]:
-    """People whose landmarks tell their first two amounts, a bend of them the third, and nothing the others."""
+def synthetic_people(count: int, each: int) -> tuple[list[PhotoFeatures], tuple[Tensor, Tensor], Tensor, Tensor]:
+    """People whose landmarks are linear in their first two coefficients.
+
+    The third is a quadratic function of the first; all others are independent of the features.
+    """
     draw = torch.Generator().manual_seed(0)
     shape, appearance = (torch.randn(count, 6, generator=draw) for _ in range(2))
     directions = torch.randn(2, 478, 2, generator=draw)
@@ -133,19 +136,19 @@ def made_up(count: int, each: int) -> tuple[list[PhotoFeatures], tuple[Tensor, T
 
 
 @pytest.fixture(scope="module")
-def learned() -> tuple[Encoder, Prior]:
+def trained() -> tuple[Encoder, Prior]:
     prior = small_prior()
-    return Encoder.of(*made_up(300, 2), prior), prior
+    return Encoder.of(*synthetic_people(300, 2), prior), prior
 
 
-def test_what_photos_tell_is_foretold_and_nothing_else(learned: tuple[Encoder, Prior]) -> None:
-    encoder, _ = learned
+def test_only_what_depends_on_the_features_is_predicted(trained: tuple[Encoder, Prior]) -> None:
+    encoder, _ = trained
     spread = encoder.shape_spread.square().sum(0)
     assert float(spread[:2].max()) < 0.2
     assert float(spread[2]) < 0.8
     assert float(spread[3:].min()) > 0.8
     assert float(encoder.appearance_spread.square().sum(0).min()) > 0.8
-    features, (shape, appearance), places, _ = made_up(300, 2)
+    features, (shape, appearance), places, _ = synthetic_people(300, 2)
     predicted = encoder.predicted(features)
     for truth, found in (
         (shape[:, 0], predicted[:, 0]),
@@ -153,20 +156,20 @@ def test_what_photos_tell_is_foretold_and_nothing_else(learned: tuple[Encoder, P
         (places[:, 0], predicted[:, 12]),
     ):
         assert float((truth - found).square().mean() / truth.var()) < 0.2
-    # Chance is not learned by heart.
+    # Noise is not overfitted.
     assert float((appearance - predicted[:, 6:12]).square().mean()) > 0.7
 
 
-def test_a_strange_photo_gives_the_mean_head(learned: tuple[Encoder, Prior]) -> None:
-    encoder, _ = learned
-    features, (shape, _), *_ = made_up(300, 2)
+def test_an_outlier_photo_gives_the_mean_head(trained: tuple[Encoder, Prior]) -> None:
+    encoder, _ = trained
+    features, (shape, _), *_ = synthetic_people(300, 2)
     strange = replace(features[0], landmarks=features[0].landmarks + 500.0)
     assert torch.allclose(encoder.predicted([strange])[0, :6], shape.mean(0), atol=1e-3)
 
 
-def test_a_guess_places_the_head_and_narrows_the_prior(learned: tuple[Encoder, Prior]) -> None:
-    encoder, prior = learned
-    view = seen(mean_face(), camera(10, 0))
+def test_an_estimate_places_the_head_and_narrows_the_prior(trained: tuple[Encoder, Prior]) -> None:
+    encoder, prior = trained
+    view = view_of(mean_face(), camera(10, 0))
     scene = Scene((view,), INNER)
     estimate = encoder.estimate(scene, prior)
     assert estimate is not None
@@ -180,10 +183,10 @@ def test_a_guess_places_the_head_and_narrows_the_prior(learned: tuple[Encoder, P
     assert torch.allclose(moved, point @ rotation.T + shift, atol=1e-6)
 
 
-def test_photos_with_frames_of_their_own_are_each_placed(learned: tuple[Encoder, Prior]) -> None:
-    encoder, prior = learned
+def test_photos_with_frames_of_their_own_are_each_placed(trained: tuple[Encoder, Prior]) -> None:
+    encoder, prior = trained
     draw = torch.Generator().manual_seed(1)
-    views = [seen(mean_face() + 3 * torch.randn(478, 3, generator=draw), camera(angle, 0)) for angle in (-30, 0, 25)]
+    views = [view_of(mean_face() + 3 * torch.randn(478, 3, generator=draw), camera(angle, 0)) for angle in (-30, 0, 25)]
     views.append(replace(views[0], landmarks=None))
     scene = Scene(tuple(views), INNER)
     estimate = encoder.estimate(scene, prior)
@@ -194,7 +197,7 @@ def test_photos_with_frames_of_their_own_are_each_placed(learned: tuple[Encoder,
     assert placed.head_from_world is scene.head_from_world
     point = torch.tensor([[10.0, -20.0, 15.0]])
     for number in range(3):
-        # What a camera sees of a head that was moved, the moved camera sees of the head.
+        # A camera's image of the moved head is the moved camera's image of the head.
         rotation, shift = rotation_from_vector(predicted[number, 12:15]), predicted[number, 15:] * UNIT_MM
         where = (point - shift) @ rotation
         wanted = views[number].camera.project(where.double())
@@ -202,26 +205,26 @@ def test_photos_with_frames_of_their_own_are_each_placed(learned: tuple[Encoder,
     assert torch.allclose(placed.views[3].camera.T_world_camera, views[3].camera.T_world_camera.float())
 
 
-def test_a_scene_without_a_face_gives_no_guess(learned: tuple[Encoder, Prior]) -> None:
-    encoder, prior = learned
-    scene = Scene((replace(seen(mean_face(), camera(0, 0)), landmarks=None),), INNER)
+def test_a_scene_without_a_face_gives_no_estimate(trained: tuple[Encoder, Prior]) -> None:
+    encoder, prior = trained
+    scene = Scene((replace(view_of(mean_face(), camera(0, 0)), landmarks=None),), INNER)
     assert encoder.estimate(scene, prior) is None
 
 
-def test_an_encoder_serves_its_own_prior_alone(learned: tuple[Encoder, Prior]) -> None:
-    encoder, prior = learned
+def test_an_encoder_serves_its_own_prior_alone(trained: tuple[Encoder, Prior]) -> None:
+    encoder, prior = trained
     assert encoder.belongs_to(prior)
     other = small_prior(seed=1)
     assert not encoder.belongs_to(other)
     with pytest.raises(ValueError, match="another prior"):
-        encoder.estimate(Scene((seen(mean_face(), camera(0, 0)),), INNER), other)
+        encoder.estimate(Scene((view_of(mean_face(), camera(0, 0)),), INNER), other)
 
 
-def test_a_saved_encoder_foretells_the_same(learned: tuple[Encoder, Prior], tmp_path: Path) -> None:
-    encoder, prior = learned
+def test_a_saved_encoder_predicts_the_same(trained: tuple[Encoder, Prior], tmp_path: Path) -> None:
+    encoder, prior = trained
     encoder.save(tmp_path / "own.safetensors")
     again = Encoder.load(tmp_path / "own.safetensors")
-    features = made_up(300, 2)[0][:20]
+    features = synthetic_people(300, 2)[0][:20]
     assert torch.allclose(encoder.predicted(features), again.predicted(features), atol=0.02)
     assert again.belongs_to(prior)
 
@@ -237,14 +240,14 @@ def test_files_that_are_no_encoders_are_refused(tmp_path: Path) -> None:
         Encoder.load(tmp_path / "text.safetensors")
 
 
-def test_the_shipped_encoder_tells_more_than_the_mean_head() -> None:
-    """People of the prior, photographed and found by the detector: the guess is nearer than the mean head."""
+def test_the_shipped_encoder_is_closer_than_the_mean_head() -> None:
+    """On rendered people of the prior, with detected landmarks."""
     encoder, prior = Encoder.load(), Prior.load()
     assert encoder.belongs_to(prior)
     people = [draw_person(seed, 96, 0.8) for seed in range(4)]
     errors = []
     for person in people:
-        # Where the head is, is found from its landmarks, not known.
+        # The head's pose comes from its landmarks and is not given.
         scene = locate_head(photograph(person, (10.0,), 320, Similarity.scaling(UNIT_MM)).views, "mm")
         estimate = encoder.estimate(scene, prior)
         assert isinstance(estimate, LatentEstimate)
@@ -258,8 +261,8 @@ def test_the_shipped_encoder_tells_more_than_the_mean_head() -> None:
     assert estimated < 0.8 * mean
 
 
-def test_a_guess_is_for_photos_whose_cameras_do_not_tell() -> None:
-    views = tuple(seen(mean_face(), camera(angle, 0)) for angle in (-20, 15))
+def test_only_photos_whose_cameras_do_not_fix_the_scale_get_an_estimate() -> None:
+    views = tuple(view_of(mean_face(), camera(angle, 0)) for angle in (-20, 15))
     prior, one, two = Prior.load(), Scene(views[:1], INNER), Scene(views, INNER)
     ours = method("sira++")
     assert ours.estimate(one, prior, shared_frame=True) is not None
@@ -269,7 +272,7 @@ def test_a_guess_is_for_photos_whose_cameras_do_not_tell() -> None:
     assert method("sira").estimate(one, prior, shared_frame=True) is None
 
 
-def test_a_fit_starts_at_the_guess_and_is_held_to_it() -> None:
+def test_a_fit_starts_at_the_estimate_and_is_regularised_to_it() -> None:
     person = draw_person(2, 64, 0.7)
     scene = photograph(person, (5.0,), 64, Similarity.identity())
     spread = 0.3 * torch.eye(len(person.prior.shape.axes))
@@ -292,7 +295,7 @@ def test_a_fit_starts_at_the_guess_and_is_held_to_it() -> None:
     coefficients = {
         weight: person.prior.shape.coefficients(fit.latents.z_shape[None])[0] for weight, fit in found.items()
     }
-    # Three steps of 0.05 deviations of what the guess misses, each of which is 0.3 of the prior's.
+    # Three steps of 0.05 standard deviations of the estimate, each of which is 0.3 of the prior's.
     assert float((coefficients[0.1] - wanted).abs().max()) <= 3 * 0.05 * 0.3 + 1e-3
     free, held = ((coefficients[weight] - wanted).norm() for weight in (0.1, 1000.0))
     assert float(held) < 0.8 * float(free)
@@ -303,19 +306,19 @@ def test_a_fit_starts_at_the_guess_and_is_held_to_it() -> None:
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_mean_face_lies_where_training_photos_place_it(seed: int) -> None:
-    """Trimmed, and of a wrong focal length: what is to be learned of the mean face is that nothing is off."""
+    """Cropped, and with a wrong focal length: the mean face's pose correction is zero."""
     by = draw_camera(np.random.default_rng(seed))
-    found = example(seen(mean_face(), by), np.random.default_rng(seed))
+    found = example(view_of(mean_face(), by), np.random.default_rng(seed))
     assert found is not None
     features, place = found
     assert float(place.abs().max()) < 1e-4
     assert float(features.landmarks.norm(dim=1).mean()) < 2.5
 
 
-def test_a_face_that_is_turned_is_learned_as_turned() -> None:
-    """Landmarks of a head that has turned by 10 degrees, said to stand straight: its frame is off by as much."""
+def test_a_turned_face_has_its_rotation_as_correction() -> None:
+    """Landmarks of a head turned by 10 degrees, labelled as straight: its frame is off by as much."""
     by, turn = camera(0, 0, size=384), rotation_from_vector(torch.tensor([0.0, math.radians(10), 0.0]))
     random = np.random.default_rng(3)
-    found = example(seen(mean_face() @ turn.T, by), random)
+    found = example(view_of(mean_face() @ turn.T, by), random)
     assert found is not None
     assert torch.rad2deg(found[1][:3]).tolist() == pytest.approx([0, 10, 0], abs=0.3)

@@ -1,4 +1,4 @@
-"""How large a head is, told beside its photos: heads of known size at known distances, and what is refused."""
+"""A known length that fixes the metric scale: heads of known size at known distances, and refused inputs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from protome.meshing.extract import extract_mesh
 from protome.prior.prior import Prior
 from protome.scene import Scene
 from protome.units import UNIT_MM
-from test_encoder import INNER, camera, mean_face, seen
+from test_encoder import INNER, camera, mean_face, view_of
 
 PUPILS_MM = float((mean_face()[468] - mean_face()[473]).norm())
 """Of the mean face."""
@@ -37,7 +37,7 @@ def mean_estimate(prior: Prior, views: int = 1) -> LatentEstimate:
 
 
 def as_placed(estimate: LatentEstimate, scene: Scene) -> list[Camera]:
-    """The cameras in the frame of the guessed head, inner unit."""
+    """The cameras in the estimated head frame, inner unit."""
     placed = estimate.placed(scene)
     return [
         view.camera.to(torch.float64).transformed(placed.head_from_world.to(torch.float64)) for view in placed.views
@@ -47,22 +47,22 @@ def as_placed(estimate: LatentEstimate, scene: Scene) -> list[Camera]:
 @pytest.mark.parametrize("across", [0.0, 20.0, -25.0])
 @pytest.mark.parametrize("larger", [0.9, 1.07])
 def test_a_head_that_is_larger_is_as_much_farther_away(prior: Prior, across: float, larger: float) -> None:
-    """What a larger head shows farther away, the mean head shows here: its pupils tell them apart."""
+    """A larger head farther away has the same image as the mean head here; only the pupils' distance differs."""
     by = camera(across, 4, roll=5)
-    scene = Scene((seen(mean_face(), by),), INNER)
+    scene = Scene((view_of(mean_face(), by),), INNER)
     estimate = MetricScale(pupils_mm=larger * PUPILS_MM).known(mean_estimate(prior), scene, prior)
     (found,) = as_placed(estimate, scene)
     nose = prior.landmarks[2].double()
     near, far = (nose - own.centre for own in (by.transformed(INNER.to(torch.float64)), found))
     assert float(far.norm() / near.norm()) == pytest.approx(larger, abs=1e-3)
-    # Along the ray on which the nose is seen, and not turned.
+    # Along the ray of the nose, without rotation.
     assert torch.allclose(far / far.norm(), near / near.norm(), atol=1e-6)
     assert torch.allclose(found.T_world_camera[:3, :3], by.T_world_camera[:3, :3], atol=1e-6)
 
 
 def test_a_cameras_distance_is_kept(prior: Prior) -> None:
     world = Similarity(rotation_from_vector(torch.tensor([0.2, 1.0, -0.4])), torch.ones(3), torch.ones(()))
-    view = seen(mean_face(), camera(12, 0, distance=800.0))
+    view = view_of(mean_face(), camera(12, 0, distance=800.0))
     scene = Scene(
         (replace(view, camera=view.camera.transformed(world.to(torch.float64))),), INNER.compose(world.inverse())
     )
@@ -71,10 +71,10 @@ def test_a_cameras_distance_is_kept(prior: Prior) -> None:
     assert float((prior.landmarks[2].double() - found.centre).norm()) * UNIT_MM == pytest.approx(650.0, abs=0.05)
 
 
-def test_several_photos_are_told_one_size_by_those_that_show_both_pupils(prior: Prior) -> None:
+def test_photos_that_show_both_pupils_fix_the_scale_of_all(prior: Prior) -> None:
     turns = (0.0, 15.0, -20.0, MOST_TURNED + 25.0)
-    views = [seen(mean_face(), camera(angle, 0)) for angle in turns]
-    # Landmarks of a turned face are guessed where they are hidden: here wildly.
+    views = [view_of(mean_face(), camera(angle, 0)) for angle in turns]
+    # Occluded landmarks of a turned face are unreliable: here far off.
     wild = views[3].landmarks
     assert wild is not None
     wild[473] += 40.0
@@ -125,13 +125,13 @@ def test_a_known_distance_gives_a_head_its_size() -> None:
         ({"pupils_mm": math.nan}, "--pupils nan"),
     ],
 )
-def test_sizes_that_nobody_has_are_refused(numbers: dict[str, float], message: str) -> None:
+def test_lengths_beyond_human_ones_are_refused(numbers: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
         MetricScale(**numbers)
 
 
-def test_sizes_are_refused_where_they_tell_nothing(prior: Prior) -> None:
-    views = tuple(seen(mean_face(), camera(angle, 0)) for angle in (50.0, -60.0))
+def test_lengths_that_do_not_fix_the_scale_are_refused(prior: Prior) -> None:
+    views = tuple(view_of(mean_face(), camera(angle, 0)) for angle in (50.0, -60.0))
     scene = Scene(views, INNER)
     with pytest.raises(InputError, match="is of one photo, and there are 2"):
         MetricScale(distance_mm=700.0).known(mean_estimate(prior, 2), scene, prior)
@@ -141,6 +141,6 @@ def test_sizes_are_refused_where_they_tell_nothing(prior: Prior) -> None:
     for upper, lower in ((159, 145), (386, 374)):
         asleep[upper] = asleep[lower]
     with pytest.raises(InputError, match="eyes open"):
-        MetricScale(pupils_mm=63.0).known(mean_estimate(prior), Scene((seen(asleep, camera(0.0, 0)),), INNER), prior)
+        MetricScale(pupils_mm=63.0).known(mean_estimate(prior), Scene((view_of(asleep, camera(0.0, 0)),), INNER), prior)
     with pytest.raises(InputError, match="leave them out here"):
         MetricScale(pupils_mm=63.0).known(None, scene, prior)

@@ -1,1 +1,1 @@
-"""What one look at a photo tells of the head in it, before anything is fitted."""
+"""The encoder: latents, pose and metric scale of a head, estimated from its photos before any fit."""

@@ -22,28 +22,32 @@ _FORMAT = "protome encoder 1"
 KEPT = {"landmarks": 100, "outline": 120, "colours": 60, "pose": 4}
 """Principal components of each kind of measurement."""
 WIDTH = 0.3
-"""Of the kernel exp(-WIDTH d^2), with d^2 in units of the photos' mean square distance from their middle."""
+"""Of the kernel exp(-WIDTH d^2); the unit of d^2 is the training photos' mean squared distance from their mean."""
 NOISE = 0.1
-"""Variance of what photos cannot tell, against the kernel's 1."""
+"""Noise variance of the regression; the kernel's variance is 1."""
 INDUCING = 3000
-"""Photos that stand for all of them (the subset of regressors; Quinonero-Candela and Rasmussen, 2005)."""
+"""Number of inducing photos (the subset of regressors; Quinonero-Candela and Rasmussen, 2005)."""
 FOLDS = 8
-PLACE = 6
-"""How many of the numbers that are foretold say where the head is: a rotation vector and a shift."""
+"""Of the cross-validation over people."""
+POSE_SIZE = 6
+"""Length of the predicted pose correction: a rotation vector and a translation."""
 
 
 @dataclass(frozen=True)
 class LatentEstimate:
-    """What photos tell of a head: Gaussians of its latents, and where it is."""
+    """An estimate of a head from its photos: Gaussians over its latents, and its pose in each photo."""
 
     shape: LatentStatistics
     appearance: LatentStatistics
     corrections: tuple[Similarity, ...]
-    """For each photo: the head's frame from the one in which the landmarks had placed it (inner unit)."""
+    """For each photo: maps the head frame that the landmarks gave to the estimated one (inner unit)."""
 
     def placed(self, scene: Scene) -> Scene:
-        """Return the scene with the head where it is guessed to be; where there are several photos, which must each
-        have a frame of their own, by moving their cameras."""
+        """Return the scene with the head at its estimated pose.
+
+        A single photo gets a new `head_from_world`. Several photos, which must each have a frame of their own, get
+        new cameras.
+        """
         head_from_world = scene.head_from_world.to(torch.float64)
         if len(scene.views) == 1:
             found = self.corrections[0].compose(head_from_world)
@@ -60,10 +64,10 @@ class LatentEstimate:
 
 @dataclass(frozen=True)
 class Encoder:
-    """Foretells, for the prior that it was made for, a head's latents and its place from one photo.
+    """Predicts a head's latents and pose from one photo, for the prior that it was trained with.
 
-    Measurements (`Look`) are brought down to principal components x; what is foretold is
-    y = offset + sum_i weights_i exp(-|x - centres_i|^2). The spreads are what it missed of people left out.
+    The features (`PhotoFeatures`) are reduced to principal components x. The prediction is
+    y = offset + sum_i weights_i exp(-|x - centres_i|^2). The spreads come from the residuals on held-out people.
     """
 
     means: dict[str, Tensor]
@@ -72,12 +76,12 @@ class Encoder:
     centres: Float[Tensor, "m f"]
     weights: Float[Tensor, "m o"]
     offset: Float[Tensor, "o"]
-    """Means of amounts of shape and appearance in standard deviations, of rotation and shift."""
+    """Means of the shape and appearance coefficients (standard deviations), of rotation and translation."""
     shape_spread: Float[Tensor, "k k"]
     appearance_spread: Float[Tensor, "l l"]
-    """Roots (spread^T spread) of the covariance that is left, in standard deviations of the prior."""
+    """Roots (spread^T spread) of the residual covariance, in standard deviations of the prior."""
     mark: Float[Tensor, "c"]
-    """The mean shape of the prior that the amounts belong to."""
+    """The mean shape latent of the prior that the coefficients belong to."""
 
     @staticmethod
     def load(path: str | Path | None = None) -> Encoder:
@@ -102,35 +106,35 @@ class Encoder:
         write_atomically(Path(path), lambda part: save_file(tensors, part, {"format": _FORMAT}))
 
     def belongs_to(self, prior: Prior) -> bool:
-        """Tell whether this encoder was made for a prior."""
+        """Return whether this encoder was trained with a prior."""
         return self.mark.shape == prior.shape.mean.shape and bool((self.mark == prior.shape.mean.to(self.mark)).all())
 
     def predicted(self, features: Sequence[PhotoFeatures]) -> Float[Tensor, "n o"]:
-        """Return what each photo tells: amounts of shape and appearance, rotation vector and shift."""
+        """Return the prediction for each photo: shape and appearance coefficients, rotation vector, translation."""
         return self.offset + _kernel(_components(self.means, self.axes, features), self.centres) @ self.weights
 
     def estimate(self, scene: Scene, prior: Prior) -> LatentEstimate | None:
-        """Return what the photos of a head tell of it, each by itself; None where no face is seen.
+        """Estimate a head from its photos, each by itself; None where no face was detected.
 
-        Several photos: the latents are the mean of what each tells, as sure as if it were one.
+        With several photos the latents are the mean of the predictions, with the covariance of a single one.
 
         Raises:
             ValueError: the encoder belongs to another prior.
         """
         if not self.belongs_to(prior):
-            raise ValueError("the encoder was made for another prior")
+            raise ValueError("the encoder was trained with another prior")
         faces = [number for number, view in enumerate(scene.views) if view.landmarks is not None]
         if not faces:
             return None
         found = self.predicted([measure_photo(scene.views[number], scene.head_from_world) for number in faces])
-        counts = [len(self.shape_spread), len(self.appearance_spread), PLACE]
-        shape, appearance, places = found.split(counts, dim=1)
+        counts = [len(self.shape_spread), len(self.appearance_spread), POSE_SIZE]
+        shape, appearance, poses = found.split(counts, dim=1)
         corrections = [Similarity.identity(torch.float64)] * len(scene.views)
-        for number, place in zip(faces, places.double(), strict=True):
-            corrections[number] = Similarity(rotation_from_vector(place[:3]), place[3:], torch.ones(()).double())
+        for number, pose in zip(faces, poses.double(), strict=True):
+            corrections[number] = Similarity(rotation_from_vector(pose[:3]), pose[3:], torch.ones(()).double())
         return LatentEstimate(
-            _given(prior.shape.to("cpu"), shape.mean(0), self.shape_spread),
-            _given(prior.appearance.to("cpu"), appearance.mean(0), self.appearance_spread),
+            _posterior(prior.shape.to("cpu"), shape.mean(0), self.shape_spread),
+            _posterior(prior.appearance.to("cpu"), appearance.mean(0), self.appearance_spread),
             tuple(corrections),
         )
 
@@ -143,10 +147,10 @@ class Encoder:
         prior: Prior,
         seed: int = 0,
     ) -> Encoder:
-        """Learn from photos of known heads; `people` says which photos show the same one.
+        """Fit the regression to photos of known heads; `people` gives the person in each photo.
 
-        What is foretold of each number is shrunk, and the spreads are measured, by leaving out an eighth of the people
-        at a time.
+        Predictions for an eighth of the people at a time, held out, give the factors by which outputs are shrunk,
+        and the residual covariances.
         """
         truth = torch.cat([*coefficients, places], 1).double()
         means, axes = _principal(features)
@@ -155,17 +159,17 @@ class Encoder:
         inner = _components(means, axes, features).double()
         order = torch.randperm(len(inner), generator=torch.Generator().manual_seed(seed))
         fold = people.unique(return_inverse=True)[1] % FOLDS
-        missed, predicted = torch.zeros_like(truth), torch.zeros_like(truth)
+        centred, predicted = torch.zeros_like(truth), torch.zeros_like(truth)
         for number in range(FOLDS):
-            out = fold == number
-            chosen = order[~out[order]][:INDUCING]
-            middle = truth[~out].mean(0)
-            weights = _regression(inner[~out], truth[~out] - middle, inner[chosen])
-            predicted[out] = _kernel(inner[out], inner[chosen]) @ weights
-            missed[out] = truth[out] - middle
-        slopes = ((predicted * missed).sum(0) / predicted.square().sum(0)).clamp(0, 1)
-        shape, appearance, _ = (slopes * predicted - missed).split(
-            [*(own.shape[1] for own in coefficients), PLACE], dim=1
+            held_out = fold == number
+            chosen = order[~held_out[order]][:INDUCING]
+            mean = truth[~held_out].mean(0)
+            weights = _regression(inner[~held_out], truth[~held_out] - mean, inner[chosen])
+            predicted[held_out] = _kernel(inner[held_out], inner[chosen]) @ weights
+            centred[held_out] = truth[held_out] - mean
+        slopes = ((predicted * centred).sum(0) / predicted.square().sum(0)).clamp(0, 1)
+        shape, appearance, _ = (slopes * predicted - centred).split(
+            [*(own.shape[1] for own in coefficients), POSE_SIZE], dim=1
         )
         centres = inner[order[:INDUCING]]
         weights = _regression(inner, truth - truth.mean(0), centres) * slopes
@@ -175,15 +179,17 @@ class Encoder:
         )  # fmt: skip
 
 
-def _given(prior: LatentStatistics, coefficients: Float[Tensor, "k"], spread: Float[Tensor, "k k"]) -> LatentStatistics:
-    """Return the latents' Gaussian once their likeliest amounts and what is left of their spread are known."""
+def _posterior(
+    prior: LatentStatistics, coefficients: Float[Tensor, "k"], spread: Float[Tensor, "k k"]
+) -> LatentStatistics:
+    """Return the Gaussian of a latent with the predicted coefficients as mean and the residual covariance."""
     return LatentStatistics(prior.latent(coefficients), spread @ prior.axes)
 
 
-def _root(missed: Float[Tensor, "n k"]) -> Float[Tensor, "k k"]:
-    """Return a root of the covariance of what was missed: principal directions as long as the deviation along them."""
-    values, vectors = torch.linalg.eigh(missed.T @ missed / len(missed))
-    # Nobody is foretold worse than without a photo.
+def _root(residuals: Float[Tensor, "n k"]) -> Float[Tensor, "k k"]:
+    """Return a root of the residuals' covariance: principal directions as long as the deviation along them."""
+    values, vectors = torch.linalg.eigh(residuals.T @ residuals / len(residuals))
+    # No variance exceeds the prior's, which is 1.
     return (vectors * values.clamp(1e-6, 1).sqrt()).T.flip(0).float()
 
 
@@ -192,7 +198,7 @@ def _rows(features: Sequence[PhotoFeatures], key: str) -> Float[Tensor, "n m"]:
 
 
 def _principal(features: Sequence[PhotoFeatures]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return mean and scaled principal directions of each kind: components fall like the root of their deviations."""
+    """Return mean and scaled principal directions of each kind: components get the root of their deviation's share."""
     means, axes = {}, {}
     for key, count in KEPT.items():
         rows = _rows(features, key).double()
@@ -201,7 +207,7 @@ def _principal(features: Sequence[PhotoFeatures]) -> tuple[dict[str, Tensor], di
             own = torch.diag(1 / rows.std(0))
         else:
             _, sizes, directions = torch.linalg.svd(rows - mean, full_matrices=False)
-            count = min(count, int((sizes > 1e-6 * sizes[0]).sum()))  # none of what never varies
+            count = min(count, int((sizes > 1e-6 * sizes[0]).sum()))  # without constant directions
             deviations = sizes[:count] / len(rows) ** 0.5
             own = directions[:count] * ((sizes[:count] / sizes[0]).sqrt() / deviations)[:, None]
         means[key], axes[key] = mean.float(), own.float()
@@ -221,7 +227,7 @@ def _kernel(first: Float[Tensor, "n f"], second: Float[Tensor, "m f"]) -> Float[
 def _regression(
     inner: Float[Tensor, "n f"], truth: Float[Tensor, "n o"], centres: Float[Tensor, "m f"]
 ) -> Float[Tensor, "m o"]:
-    """Return the weights of the centres that foretell `truth`: (K_mn K_nm + noise K_mm)^-1 K_mn y."""
+    """Return the weights of the inducing points for the targets y: (K_mn K_nm + noise K_mm)^-1 K_mn y."""
     across, own = _kernel(inner, centres), _kernel(centres, centres)
     normal = across.T @ across + NOISE * own + 1e-6 * torch.eye(len(centres)).to(own)
     return torch.linalg.solve(normal, across.T @ truth)

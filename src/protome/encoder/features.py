@@ -28,16 +28,16 @@ MIDDLE_MM = (0.0, -30.0, -85.0)
 
 @dataclass(frozen=True)
 class PhotoFeatures:
-    """One photo in numbers."""
+    """Measurements of one photo, the encoder's input."""
 
     landmarks: Float[Tensor, "478 2"]
-    """How far each landmark is seen from its place on the mean face: to the right and downwards, millimetres."""
+    """Offset of each detected landmark from the mean face's projection: to the right and downwards, millimetres."""
     outline: Float[Tensor, "c c"]
     """The share of each cell that the person covers."""
     colours: Float[Tensor, "c c 3"]
-    """RGB in [0, 1] times that share: what stands behind a person tells nothing."""
+    """RGB in [0, 1] times that share, so that the background has no effect."""
     pose: Float[Tensor, "4"]
-    """Where the camera stands: to the side, above and rolled (radians), and a metre over its distance."""
+    """Azimuth, elevation and roll of the camera (radians), and one metre divided by its distance."""
 
 
 def mean_pupils() -> Float[Tensor, "2 3"]:
@@ -47,7 +47,7 @@ def mean_pupils() -> Float[Tensor, "2 3"]:
 
 
 def measure_photo(view: View, head_from_world: Similarity) -> PhotoFeatures:
-    """Measure a photo whose face has been found; `head_from_world` says where its landmarks place the mean head.
+    """Measure a photo with a detected face; `head_from_world` says where its landmarks place the mean head.
 
     Raises:
         ValueError: the view has no landmarks.
@@ -57,11 +57,12 @@ def measure_photo(view: View, head_from_world: Similarity) -> PhotoFeatures:
     mm_from_world = Similarity.scaling(UNIT_MM, torch.float64).compose(head_from_world.to(torch.float64))
     camera = view.camera.to(torch.float64).transformed(mm_from_world)
     outline, colours = _picture(view, camera)
-    return PhotoFeatures(_offsets(view.landmarks.double(), camera).float(), outline, colours, _stand(camera).float())
+    offsets, pose = _offsets(view.landmarks.double(), camera), _camera_pose(camera)
+    return PhotoFeatures(offsets.float(), outline, colours, pose.float())
 
 
 def _offsets(pixels: Float[Tensor, "478 2"], camera: Camera) -> Float[Tensor, "478 2"]:
-    """Return where landmarks are seen against the mean face's, in planes that face the camera at the latter's depth."""
+    """Return the landmarks' offsets from the mean face's, in planes parallel to the image at the latter's depth."""
     mean = camera.to_camera(
         torch.cat([load_face_landmarks().positions.double(), mean_pupils().repeat_interleave(IRIS, 0)])
     )
@@ -69,7 +70,7 @@ def _offsets(pixels: Float[Tensor, "478 2"], camera: Camera) -> Float[Tensor, "4
 
 
 def _picture(view: View, camera: Camera) -> tuple[Float[Tensor, "c c"], Float[Tensor, "c c 3"]]:
-    """Return outline and colours in a square around the head that faces the camera; edges go on beyond the photo."""
+    """Return outline and colours in a square around the head that faces the camera; the photo's border is repeated."""
     middle = camera.to_camera(torch.tensor(MIDDLE_MM, dtype=torch.float64))
     pixels_a_cell = float(camera.focal / middle[2]) * SPAN_MM / CELLS
     small = view.resized(max(1, round(max(view.mask.shape) / max(pixels_a_cell, 1.0))))
@@ -87,7 +88,7 @@ def _picture(view: View, camera: Camera) -> tuple[Float[Tensor, "c c"], Float[Te
     return found[3], found[:3].permute(1, 2, 0)
 
 
-def _stand(camera: Camera) -> Float[Tensor, "4"]:
+def _camera_pose(camera: Camera) -> Float[Tensor, "4"]:
     axes = camera.T_world_camera[:3, :3]
     right, ahead = axes[:, 0], axes[:, 2]
     return torch.stack(

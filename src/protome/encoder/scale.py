@@ -1,4 +1,4 @@
-"""`Size`: what is known of a head's size besides its photos, and what follows for where it is."""
+"""`MetricScale`: a known length that fixes a head's scale, and the distance from the camera that follows."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from protome.scene import Scene, View
 from protome.units import UNIT_MM
 
 PUPILS_MM = (40.0, 85.0)
-"""Between the pupils of the smallest child and the largest adult."""
+"""Interpupillary distances from the smallest child's to the largest adult's."""
 DISTANCE_MM = (150.0, 20_000.0)
 MOST_TURNED = 30.0
-"""Degrees from the front up to which both pupils are seen well enough to tell how far away they are."""
+"""Degrees from the front up to which both pupils are visible enough to determine their distance."""
 
 
 @dataclass(frozen=True)
 class MetricScale:
-    """One measure of a person, in millimetres: photos whose cameras are not known, and one alone, tell none."""
+    """One known length in millimetres: a single photo, or photos without known cameras, leave the scale open."""
 
     pupils_mm: float | None = None
-    """Between the pupils, as the person looks in the photos; opticians measure it."""
+    """Interpupillary distance, with the gaze of the photos; opticians measure it."""
     distance_mm: float | None = None
-    """From the camera to the tip of the nose; of one photo."""
+    """From the camera to the tip of the nose; for a single photo."""
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -43,24 +43,24 @@ class MetricScale:
             InputError: none or both are given, or one is no human's.
         """
         if (self.pupils_mm is None) == (self.distance_mm is None):
-            raise InputError("the size is told by the pupils' distance or by the camera's: give one of the two")
-        for told, value, (least, most) in (
+            raise InputError("the scale follows from the pupils' distance or the camera's: give one of the two")
+        for option, value, (least, most) in (
             ("pupils", self.pupils_mm, PUPILS_MM), ("distance", self.distance_mm, DISTANCE_MM)
         ):  # fmt: skip
             if value is not None and not least <= value <= most:
-                raise InputError(f"--{told} {value:g}: give {least:g} to {most:g} millimetres")
+                raise InputError(f"--{option} {value:g}: give {least:g} to {most:g} millimetres")
 
     def known(self, estimate: LatentEstimate | None, scene: Scene, prior: Prior) -> LatentEstimate:
-        """Return the guess with each photo's head as far from its camera as this size has it.
+        """Return the estimate with each photo's head at the distance from its camera that this length implies.
 
         Raises:
-            InputError: there is no guess, because the cameras tell the size; a camera's distance is given for several
-                photos; or the pupils' and no photo shows both.
+            InputError: there is no estimate, because the cameras fix the scale; a camera's distance is given for
+                several photos; or the pupils' and no photo shows both.
         """
         if estimate is None:
             raise InputError(
-                "--pupils and --distance tell protome and sira++ how large a head is that one photo, or photos without "
-                "common cameras, show: leave them out here"
+                "--pupils and --distance set the scale for the methods protome and sira++, from one photo or from "
+                "photos without common cameras: leave them out here"
             )
         if self.distance_mm is not None and len(scene.views) > 1:
             raise InputError(f"--distance is of one photo, and there are {len(scene.views)}: give --pupils instead")
@@ -70,21 +70,21 @@ class MetricScale:
         cameras = [
             _camera(view, correction, scene) for view, correction in zip(scene.views, estimate.corrections, strict=True)
         ]
-        factors = [self._farther(view, camera, nose) for view, camera in zip(scene.views, cameras, strict=True)]
-        seen = [factor for factor in factors if factor is not None]
-        if not seen:
+        factors = [self._distance_factor(view, camera, nose) for view, camera in zip(scene.views, cameras, strict=True)]
+        known = [factor for factor in factors if factor is not None]
+        if not known:
             raise InputError(
                 "no photo shows both pupils from the front, eyes open: leave --pupils out, or add one that does"
             )
-        farther = float(torch.tensor(seen).log().median().exp())
+        factor = float(torch.tensor(known).log().median().exp())
         moved = []
         for camera, correction in zip(cameras, estimate.corrections, strict=True):
-            back = (1 - farther) * (nose - camera.centre)
+            back = (1 - factor) * (nose - camera.centre)
             moved.append(Similarity(torch.eye(3).double(), back, torch.ones(()).double()).compose(correction))
         return replace(estimate, corrections=tuple(moved))
 
-    def _farther(self, view: View, camera: Camera, nose: Float[Tensor, "3"]) -> float | None:
-        """Return how many times as far from a camera (head frame, inner unit) the head is; None if that is not seen."""
+    def _distance_factor(self, view: View, camera: Camera, nose: Float[Tensor, "3"]) -> float | None:
+        """Return the true over the estimated distance from a camera (head frame, inner unit); None if unknown."""
         if self.distance_mm is not None:
             return self.distance_mm / UNIT_MM / float((nose - camera.centre).norm())
         assert self.pupils_mm is not None
@@ -96,11 +96,11 @@ class MetricScale:
         rays = camera.unproject(irises)
         eyes = camera.to_camera(mean_pupils() / UNIT_MM)
         apart = torch.nn.functional.normalize(eyes[1] - eyes[0], dim=0) * self.pupils_mm / UNIT_MM
-        # One pupil lies on each ray, and the head says in which direction one is from the other.
+        # One pupil lies on each ray; the head's orientation gives the direction from one to the other.
         depths = torch.linalg.lstsq(torch.stack([-rays[0], rays[1]], 1), apart[:, None]).solution
         return float(depths.mean() / eyes[:, 2].mean())
 
 
 def _camera(view: View, correction: Similarity, scene: Scene) -> Camera:
-    """Return a photo's camera in the frame of the head as it is guessed to be there."""
+    """Return a photo's camera in the estimated head frame."""
     return view.camera.to(torch.float64).transformed(correction.compose(scene.head_from_world.to(torch.float64)))
