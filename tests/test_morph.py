@@ -1,4 +1,4 @@
-"""Heads between heads: exact at both ends, apart in shape and appearance, found by the command line's words."""
+"""Morphs between heads: exact at both ends, separate in shape and appearance, named by command-line arguments."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_the_space_of_a_morph_holds_both_heads() -> None:
 
 
 @pytest.mark.parametrize("pair", ["random", "fitted"])
-def test_shape_and_appearance_go_their_own_ways(pair: str) -> None:
+def test_shape_and_appearance_have_separate_fractions(pair: str) -> None:
     first, second = _pairs()[pair]
     (shape_one, colour_one), (shape_two, colour_two) = _values(first), _values(second)
     shape, colour = _values(morph(first, second, 1.0, 0.0))
@@ -108,7 +108,7 @@ def test_the_middle_is_half_way_in_latents_and_weights() -> None:
     assert not any(value.requires_grad for value in middle.field.parameters())
 
 
-def test_the_way_is_smooth() -> None:
+def test_morphs_are_smooth_in_the_fraction() -> None:
     first, second = _pairs()["fitted"]
     steps = [_values(morph(first, second, t, t)) for t in np.linspace(0, 1, 21).tolist()]
     for values in zip(*steps, strict=True):
@@ -136,7 +136,7 @@ def test_heads_of_different_priors_are_refused(fitted: bool) -> None:
         morph(random_head(first, 1), second, 0.5, 0.5)
 
 
-# Heads by their words
+# Heads by their names
 
 
 def _save(head: FittedHead, folder: Path) -> Path:
@@ -146,7 +146,7 @@ def _save(head: FittedHead, folder: Path) -> Path:
     return path
 
 
-def test_words_find_their_heads(tmp_path: Path) -> None:
+def test_names_find_their_heads(tmp_path: Path) -> None:
     prior = small_prior()
     fitted = _fitted(prior, 5)
     path = _save(fitted, tmp_path / "me")
@@ -174,7 +174,7 @@ def test_a_photo_is_reconstructed_with_the_draft_preset(monkeypatch: pytest.Monk
     assert calls == [([Path("me.JPG")], {"preset": "draft", "device": "cpu", "quiet": True})]
 
 
-def test_other_words_are_refused(tmp_path: Path) -> None:
+def test_other_names_are_refused(tmp_path: Path) -> None:
     for name, message in (("nobody", "nobody is no head"), ("-3", "-3 is no head"), (str(tmp_path), "does not exist")):
         with pytest.raises(InputError, match=message):
             find_head(name, small_prior())

@@ -38,7 +38,7 @@ BOUNDS = torch.tensor([[-1.0, -1.1, -1.2], [1.0, 0.9, 0.8]])
 
 
 def _latents(seed: int = 0) -> Tensor:
-    """Latents of some heads, shape and appearance, whose entries go together."""
+    """Correlated shape and appearance latents of some heads."""
     generator = torch.Generator().manual_seed(seed)
     mixing = torch.randn(2, 4, 4, generator=generator)
     return torch.randn(2, HEADS, 4, generator=generator) @ mixing + torch.tensor([1.0, -2.0, 0.5, 0.0])
@@ -174,7 +174,7 @@ def test_a_file_of_another_kind_is_refused(kind: str, write: Callable[[Path], ob
     assert str(caught.value) == f"{path} is of another kind: give a file written by {MAKERS[kind]}"
 
 
-def test_samples_have_the_mean_and_covariance_of_the_codes() -> None:
+def test_samples_have_the_mean_and_covariance_of_the_latents() -> None:
     prior, generator, count = _prior(), torch.Generator().manual_seed(5), 6_000
     drawn = [prior.sample(generator) for _ in range(count)]
     shape = torch.stack([latents.z_shape for latents in drawn]).double()
@@ -188,7 +188,7 @@ def test_samples_have_the_mean_and_covariance_of_the_codes() -> None:
         difference = (torch.cov(samples.T) - truth) / (spread[:, None] * spread)
         assert float(difference.abs().max()) < 5 * (2 / count) ** 0.5
         assert float((truth / (spread[:, None] * spread)).fill_diagonal_(0).abs().max()) > 0.2
-    # Shape and appearance go together as the coupling says.
+    # Shape and appearance have the prior's cross-covariance.
     both = torch.corrcoef(torch.cat([shape, appearance], 1).T)[:4, 4:]
     truth = (prior.shape.axes.T @ prior.cross_covariance @ prior.appearance.axes).double()
     spreads = [torch.cov(latents.double().T).diagonal().sqrt() for latents in _latents()]
@@ -243,14 +243,14 @@ def test_a_prior_of_one_head_samples_that_head() -> None:
 
 
 def _correlated(heads: int) -> tuple[Tensor, Tensor]:
-    """Latents of which the appearance's largest axis follows the shape's second largest, by 0.8; the rest is free."""
+    """Latents whose largest appearance axis and second shape axis correlate by 0.8; all else is independent."""
     free = torch.randn(2, heads, 3, generator=torch.Generator().manual_seed(5)) * torch.tensor([3.0, 1.0, 0.3])
     shape, appearance = free
     appearance[:, 0] = 3.0 * (0.8 * shape[:, 1] + 0.6 * appearance[:, 0] / 3.0)
     return shape, appearance + 7.0
 
 
-def test_the_coupling_is_what_went_together_in_training() -> None:
+def test_the_cross_covariance_is_that_of_the_training_latents() -> None:
     latents = _correlated(20_000)
     cross_covariance = cross_covariance_of(*latents)
     wanted = torch.zeros(3, 3)
@@ -258,11 +258,11 @@ def test_the_coupling_is_what_went_together_in_training() -> None:
     torch.testing.assert_close(cross_covariance.abs(), wanted, rtol=0, atol=0.02)  # axes may point either way
 
 
-def test_a_few_heads_say_nothing_of_what_goes_together() -> None:
+def test_a_few_heads_have_no_cross_covariance() -> None:
     assert not cross_covariance_of(*_latents()).any()
 
 
-def test_a_prior_without_a_coupling_is_read(tmp_path: Path) -> None:
+def test_a_prior_without_a_cross_covariance_is_read(tmp_path: Path) -> None:
     path = tmp_path / "old.safetensors"
     _prior().save(path)
     with safe_open(path, "pt") as file:

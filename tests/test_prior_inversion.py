@@ -125,7 +125,7 @@ def test_a_head_of_the_prior_comes_back(seed: int, from_afar: bool) -> None:
 
 
 @pytest.mark.parametrize("placement", ["rigid", "similarity"])
-def test_a_moved_head_comes_back_with_its_place(placement: str) -> None:
+def test_a_moved_head_comes_back_with_its_pose(placement: str) -> None:
     prior = small_prior()
     latents = prior.sample(torch.Generator().manual_seed(4))
     given = _samples(prior, latents)
@@ -201,7 +201,7 @@ def test_a_scans_samples_have_true_distances() -> None:
     assert len(samples.space) > 2800
 
 
-def test_nothing_is_said_beyond_a_scans_edge() -> None:
+def test_a_scan_has_no_samples_beyond_its_edge() -> None:
     points, normals = _ball(20_000, lowest=-0.1)
     samples = scan_samples(points, normals, BOX, count=3000)
     assert int((samples.space[:, 1] < -0.25).sum()) == 0  # the ball would go on down to -0.5

@@ -1,4 +1,4 @@
-"""Heads without a fit of their own: random people of the prior, and heads between two heads, written to disk."""
+"""Heads written to disk without a fit: random samples of the prior, and morphs between two heads."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from protome.util.files import check_output_file, check_output_folder, write_ato
 from protome.util.progress import progress
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic")
-LOOK_DEGREES = 30.0
-"""Where the pictures look from: azimuth towards the subject's left."""
+VIEW_DEGREES = 30.0
+"""Azimuth of the pictures, towards the subject's left."""
 TILE = 256
 """Pixels along each side of a head in a sheet."""
 
@@ -50,8 +50,8 @@ class Meshed:
         in_metres = path.suffix.lower() == ".glb"
         self.mesh.scaled(UNIT_MM * (1e-3 if in_metres else 1.0)).save(path)
 
-    def picture(self, size: int, degrees: float = LOOK_DEGREES) -> Float[np.ndarray, "s s 3"]:
-        """Return how the head looks from an azimuth."""
+    def picture(self, size: int, degrees: float = VIEW_DEGREES) -> Float[np.ndarray, "s s 3"]:
+        """Return a picture of the head from an azimuth."""
         field = self.head.field.bind(self.head.latents.z_shape, self.head.latents.z_appearance)
         return coloured_view(self.mesh, field, side_camera(degrees, self.head.bounds, size))[0]
 
@@ -63,14 +63,14 @@ def random_head(prior: Prior, number: int, temperature: float = 1.0) -> FittedHe
 
 
 def find_head(name: str, prior: Prior, *, quiet: bool = False) -> FittedHead:
-    """Return the head that a word of the command line means.
+    """Return the head that an argument of the command line names.
 
     "mean" is the prior's mean head; a whole number is the random person of that number; a folder that reconstruct
     wrote, or the `field.safetensors` in it, is that head; any other file is a photo, from which a head is reconstructed
     with the draft preset.
 
     Raises:
-        InputError: it means none of these, or the file is unusable.
+        InputError: it names none of these, or the file is unusable.
     """
     if name == "mean":
         return FittedHead(prior.field, prior.mean(), prior.bounds)
@@ -142,8 +142,8 @@ def morph_heads(
     """Write the head that lies the given fractions of the way from one head to another (see `find_head`, `morph`).
 
     `out` is a mesh file, or a folder for head.glb, head.ply, field.safetensors (from which to morph on) and sheet.png
-    (the two heads and, between them, the new one). With `steps` the folder gets so many heads on the straight way from
-    the first head to the fractions, as step_000.glb and so on, and their sheet.
+    (the two heads and, between them, the new one). With `steps` the folder gets as many heads, evenly spaced from the
+    first head to the fractions, as step_000.glb and so on, and their sheet.
 
     Raises:
         InputError: a head or an option is unusable, or the two heads come from different priors.
@@ -152,14 +152,14 @@ def morph_heads(
     if one_file and steps is not None:
         raise InputError(f"{steps} steps do not fit into the one file {out}: give a folder")
     if steps is not None and steps < 2:
-        raise InputError(f"{steps} steps are no way from one head to another: give 2 or more")
+        raise InputError(f"{steps} steps do not lead from one head to another: give 2 or more")
     _check_resolution(resolution)
     (check_output_file if one_file else check_output_folder)(out)
     choose_device("cpu")
     own = Prior.load(prior)
     one, other = (find_head(name, own, quiet=quiet) for name in (first, second))
-    ways = [1.0] if steps is None else [k / (steps - 1) for k in range(steps)]
-    made = [morph(one, other, shape * way, appearance * way) for way in ways]
+    fractions = [1.0] if steps is None else [k / (steps - 1) for k in range(steps)]
+    made = [morph(one, other, shape * fraction, appearance * fraction) for fraction in fractions]
     with progress("meshing", len(made), quiet=quiet) as step:
         if one_file:
             Meshed.of(made[0], resolution).save(out)
@@ -187,7 +187,7 @@ def _check_resolution(resolution: int) -> None:
 
 
 def save_sheet(tiles: list[Float[np.ndarray, "h w 3"]], path: Path, columns: int | None = None) -> None:
-    """Write tiles as one picture, in about as many rows as columns if `columns` is not given; the suffix says how."""
+    """Write tiles as one picture, in about as many rows as columns if `columns` is not given, by the file's suffix."""
     columns = columns or math.ceil(len(tiles) ** 0.5)
     sheet = contact_sheet([tiles[start : start + columns] for start in range(0, len(tiles), columns)])
     image = Image.fromarray(np.rint(255 * sheet.clip(0, 1)).astype(np.uint8))

@@ -1,4 +1,4 @@
-"""Latents alone to samples of a head in space: how much of a head the prior can say at all."""
+"""Fitting latents alone to samples of a head in space: how closely the prior can represent that head."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from protome.units import UNIT_MM
 FACE = 95.0 / UNIT_MM
 """The face is what lies within this distance of the mean head's nose tip (the rule of H3DS)."""
 _SLANT = 0.1
-"""How far beside its normal a scan's point may see a place whose nearest point it is, as a share of the distance."""
+"""Largest offset of a point in space from the normal of its nearest scan point, as a share of its distance."""
 COLOUR_WIDTH = 0.02
-"""Differences of a colour channel from which on they count by their size instead of squared."""
+"""Width of the pseudo-Huber loss on a colour channel."""
 
 
 @dataclass(frozen=True)
 class ShapeSamples:
-    """What is known of a head in space, inner units."""
+    """Samples of a head's surface and signed distance, inner units."""
 
     points: Float[Tensor, "n 3"]
     """On the surface."""
@@ -45,12 +45,12 @@ class ColourSamples:
     points: Float[Tensor, "n 3"]
     colours: Float[Tensor, "n 3"]
     views: Float[Tensor, "n 3"]
-    """Unit directions along which the points are seen with these colours."""
+    """Unit view directions, from the camera, of these colours."""
 
 
 @dataclass(frozen=True)
 class InversionConfig:
-    """One fit to samples."""
+    """Options of one fit to samples."""
 
     surface: int = 6000
     """Points on the surface that are drawn from those given."""
@@ -61,28 +61,28 @@ class InversionConfig:
     colour: int = 3000
     """Points with colours."""
     widths_mm: tuple[float, ...] = (5.0, 0.5)
-    """Distances from which on residuals count by their size instead of squared; one descent after the other."""
+    """Widths of the pseudo-Huber loss on distances; one descent after the other."""
     steps: int = 15
     """Steps of each descent at most."""
     space_weight: float = 0.1
-    """What the mean |f - s| in space counts beside the mean |f| on the surface, which counts 1."""
+    """Weight of the mean |f - s| in space; that of the mean |f| on the surface is 1."""
     pull: float = 1e-5
     """Weight of the mean squared latent in standard deviations, against distances in inner units."""
     colour_pull: float = 3e-4
     """The same against colours."""
     placement: Literal["none", "rigid", "similarity"] = "none"
-    """What of the head's place is found along with its shape."""
+    """Which pose parameters are optimised with the shape."""
 
 
 @dataclass(frozen=True)
 class Inversion:
-    """The head of the prior that comes closest to some samples."""
+    """The prior's head that is closest to some samples."""
 
     latents: HeadLatents
     coefficients: Float[Tensor, "k"]
     """The shape latent in standard deviations along the principal axes."""
     head_from_samples: Similarity
-    """Where the samples lie in the head frame; no motion unless a placement was asked for."""
+    """Maps the samples' frame to the head frame; the identity unless a placement was requested."""
 
 
 def invert_samples(
@@ -94,15 +94,15 @@ def invert_samples(
     coefficients: Float[Tensor, "k"] | None = None,
     seed: int = 0,
 ) -> Inversion:
-    """Return the latents of the head that comes closest to the samples; the prior's weights stay as they are.
+    """Fit latents to samples of a head; the prior's weights stay fixed.
 
-    Minimised are the mean |f| on the surface and the mean |f - s| in space, plus a weak pull to the mean head, over the
-    shape latent in standard deviations along its principal axes, from the mean head on (or from `amount`). Then, with
-    `colours`, the appearance latent in the same way; without, it is the mean. With a placement in `config` the head's
-    place is found along with the shape, from where the samples are on.
+    The cost is the mean |f| on the surface plus the weighted mean |f - s| in space plus a weak pull to the mean head.
+    The unknowns are the shape coefficients (standard deviations along the principal axes), from zero or
+    `coefficients` on. With a placement in `config` the pose is optimised with them, from the identity on. With
+    `colours` the appearance latent is then fitted in the same way; without, it is the mean.
 
-    Each residual depends on the latent through one point alone, so a single backward pass over points that carry
-    latents of their own gives all rows of the Jacobian: second-order steps at the price of first-order ones.
+    Each residual depends on the latent through one point alone. A single backward pass over points with latents of
+    their own therefore gives all rows of the Jacobian: second-order steps at the cost of first-order ones.
     """
     config = config or InversionConfig()
     rng = np.random.default_rng(seed)
@@ -139,7 +139,7 @@ def _some(face: Bool[Tensor, "n"], count: int, share: float, rng: np.random.Gene
 
 
 class _Shape:
-    """The distances at fixed points as a function of the shape latent and the head's place."""
+    """Residuals of the signed distance at fixed points, as a function of shape coefficients and pose."""
 
     def __init__(self, prior: Prior, points: Tensor, distances: Tensor, weight: Tensor, placement: str) -> None:
         self.field, self.points, self.distances, self.weight = prior.field, points, distances, weight
@@ -152,7 +152,7 @@ class _Shape:
         return self.statistics.latent(unknowns[: len(self.axes)])
 
     def place(self, unknowns: Float[Tensor, "k"]) -> Similarity:
-        """Return the head frame from the samples' frame: a turn, a growth and a shift about the head's middle."""
+        """Return the map from the samples' frame to the head frame: rotation and scale about its centre, and shift."""
         if not self.freedom:
             return Similarity.identity().to(unknowns.device)
         pose = unknowns[len(self.axes) :]
@@ -207,10 +207,10 @@ def _fit_appearance(
     def residuals(unknowns: Float[Tensor, "k"]) -> Residuals:
         latents = statistics.latent(unknowns).expand(len(truth), -1).clone().requires_grad_(True)
         with torch.enable_grad():
-            seen = prior.field.colour(reference, normals, views, feature, latents)[:, 0]
-            rows = [torch.autograd.grad(seen[:, k].sum(), latents, retain_graph=k < 2)[0] for k in range(3)]
+            predicted = prior.field.colour(reference, normals, views, feature, latents)[:, 0]
+            rows = [torch.autograd.grad(predicted[:, k].sum(), latents, retain_graph=k < 2)[0] for k in range(3)]
         jacobian = torch.cat(rows) @ axes.T
-        value = (seen.detach() - truth).T.reshape(-1)
+        value = (predicted.detach() - truth).T.reshape(-1)
         return Residuals(value, jacobian, torch.full_like(value, 1 / len(truth)))
 
     pull = torch.full((len(axes),), config.colour_pull / len(axes)).to(axes)
@@ -228,10 +228,10 @@ def scan_samples(
 ) -> ShapeSamples:
     """Return samples in space for a scan of which only surface points and outward normals are known, inner units.
 
-    A third of the points lies within millimetres of the surface, the next within centimetres, the last anywhere in
-    `bounds`. Their distance is that to the nearest surface point, its sign that of the side of the surface they are on;
-    points that see their nearest surface point at a slant are left out: there the scan has an edge or a hole, and what
-    lies beyond it is unknown. Points should lie about as dense as the distances are to be exact.
+    A third of the points lies within millimetres of the surface, a third within centimetres, the rest anywhere in
+    `bounds`. Each gets the distance to its nearest surface point, signed by the side of the surface. Points away from
+    that surface point's normal are left out: there the scan has an edge or a hole, and the distance is unknown. The
+    scan's point spacing limits the accuracy of the distances.
     """
     rng = np.random.default_rng(seed)
     on, out = points.double().cpu().numpy(), normals.double().cpu().numpy()
@@ -247,9 +247,9 @@ def scan_samples(
     # The nearest sample lies beside the true foot point, by about the spacing of the samples.
     spacing = float(np.median(cKDTree(on).query(on[:: max(1, len(on) // 2000)], 2)[0][:, 1]))
     beside = np.sqrt(np.maximum(distance**2 - along**2, 0))
-    sure = beside < 2 * spacing + _SLANT * distance
-    signed = np.where(distance < 2 * spacing, along, np.sign(along) * distance)[sure]
-    return ShapeSamples(points, torch.from_numpy(space[sure]).to(points), torch.from_numpy(signed).to(points))
+    kept = beside < 2 * spacing + _SLANT * distance
+    signed = np.where(distance < 2 * spacing, along, np.sign(along) * distance)[kept]
+    return ShapeSamples(points, torch.from_numpy(space[kept]).to(points), torch.from_numpy(signed).to(points))
 
 
 def fit_scan(
@@ -261,10 +261,10 @@ def fit_scan(
     *,
     seed: int = 0,
 ) -> Inversion:
-    """Fit latents and a rigid place to a scan: surface points with outward normals, inner units, any frame.
+    """Fit latents and a rigid pose to a scan: surface points with outward normals, inner units, any frame.
 
-    `landmarks` are the prior's six on the scan; the place at which they meet the mean head's is the start. What then
-    lies outside the modelled volume is left out.
+    `landmarks` are the prior's six on the scan. Their alignment with the mean head's is the start. Points that then
+    lie outside the modelled volume are left out.
     """
     config = config or InversionConfig(placement="rigid")
     start = procrustes(landmarks, prior.landmarks.to(landmarks), with_scale=config.placement == "similarity")

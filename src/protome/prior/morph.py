@@ -1,4 +1,4 @@
-"""A head between two heads: shape and appearance each go their own fraction of the way."""
+"""Interpolation between two heads, with separate fractions for shape and appearance."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def morph(first: FittedHead, second: FittedHead, shape: float, appearance: float
 
     Fractions of 0 give the first head, of 1 the second; up to `BEYOND` past them they exaggerate. Latents are
     interpolated, and so are the weights that a fit has adapted: the deformation's with the shape, the renderer's with
-    the appearance. Straight lines between weights make sense here, because both fits started from the weights of one
-    prior and went a short way; a head drawn from the prior has the prior's own. The reference, which no fit changes,
-    tells whether two heads are of one prior. The renderer of a fitted head may see finer colours than the prior's;
-    the coarser of two is widened without effect first.
+    the appearance. Linear interpolation of weights makes sense here, because both fits started from the weights of
+    one prior and changed them little; a head drawn from the prior has the prior's own. The reference, which no fit
+    changes, identifies the prior of a head. The renderer of a fitted head may have more frequencies than the prior's;
+    the coarser of two is first widened, which changes no colour.
 
     Raises:
         InputError: the heads come from different priors, or a fraction is too far from 0 to 1.

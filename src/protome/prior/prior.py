@@ -23,10 +23,10 @@ from protome.util.files import write_atomically
 _FORMAT = "protome prior 2"
 _HEAD_FORMAT = "protome head 2"
 _HEADS_PER_AXIS = 18
-"""Of so many heads, one axis of each latent is taken to go along with those of the other: with more, people who were
-left out are foretold worse."""
+"""The cross-covariance has one axis of each latent per this many training heads: more axes predict held-out people
+worse."""
 _SHRINKAGE = 1.2
-"""What covariances of shape and appearance are divided by, for the same reason."""
+"""Divisor of the cross-covariance, for the same reason."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,9 @@ class LatentStatistics:
 
 
 def cross_covariance_of(shape: Float[Tensor, "heads c"], appearance: Float[Tensor, "heads c"]) -> Float[Tensor, "k l"]:
-    """Return how the shapes and the appearances of training heads go together: covariances of standard deviations.
+    """Return the cross-covariance of training heads' shape and appearance coefficients (in standard deviations).
 
-    Only the leading axes count, and they a little less than they were seen to: the rest is chance.
+    It is shrunk, and zero but on the leading axes: the rest is sampling noise.
     """
     first, second = (LatentStatistics.of(latents).coefficients(latents) for latents in (shape, appearance))
     count = len(shape) // _HEADS_PER_AXIS
@@ -82,7 +82,7 @@ def cross_covariance_of(shape: Float[Tensor, "heads c"], appearance: Float[Tenso
 
 @dataclass(frozen=True)
 class Prior:
-    """What training leaves behind, and all that reconstruction starts from."""
+    """The result of training, from which every reconstruction starts."""
 
     field: HeadField
     shape: LatentStatistics
@@ -136,7 +136,7 @@ class Prior:
 
     @cached_property
     def _residual_root(self) -> Float[Tensor, "l l"]:
-        """What of an appearance its head's shape does not tell: a root of the covariance that is left."""
+        """A root of the covariance of the appearance coefficients given the shape's."""
         explained = self.cross_covariance.T @ self.cross_covariance
         return torch.linalg.cholesky(torch.eye(len(explained)).to(explained) - explained)
 
@@ -156,7 +156,7 @@ class Prior:
         mean = self.landmarks[None]
         reference = mean + self.field.displacement(mean, self.shape.mean[None])
         points = mean
-        for _ in range(rounds):  # a fixed point, because displacements change slowly from place to place
+        for _ in range(rounds):  # a fixed-point iteration, because displacements vary slowly in space
             points = reference - field.displacement(points, latents.z_shape[None])
         return points[0]
 
@@ -240,7 +240,7 @@ def load_head(path: str | Path) -> tuple[Field, Float[Tensor, "2 3"]]:
 
 
 def interpolate(first: HeadLatents, second: HeadLatents, shape: float, appearance: float) -> HeadLatents:
-    """Return the code that lies the given fractions of the way from one head to another."""
+    """Return the latents that lie the given fractions of the way from one head to another."""
     return HeadLatents(
         torch.lerp(first.z_shape, second.z_shape, shape),
         torch.lerp(first.z_appearance, second.z_appearance, appearance),
