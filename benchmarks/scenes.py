@@ -30,7 +30,7 @@ from protome.geometry.transforms import Similarity, rotation_from_vector
 from protome.population.build import Sources, outer_surface
 from protome.population.picture import photograph
 from protome.population.store import Population, read_manifest
-from protome.population.surface import SEEN
+from protome.population.surface import LEAST_VISIBILITY
 from protome.scene import View
 from protome.scenes.h3ds import CONFIG, Truth, write_h3ds
 from protome.units import UNIT_MM
@@ -113,7 +113,7 @@ def write_subject(folder: Path, views: list[View], truth: Mesh, landmarks: dict[
 def outer(mesh: Mesh) -> Mesh:
     """Return what can be seen of a mesh from afar, from either side: locks of hair have two, and mouths an inside."""
     both = Mesh(mesh.vertices, np.concatenate([mesh.faces, mesh.faces[:, ::-1]]))
-    kept = outside(both, seen_share=SEEN).faces
+    kept = outside(both, seen_share=LEAST_VISIBILITY).faces
     _, first = np.unique(np.sort(kept, axis=1), axis=0, return_index=True)
     faces = kept[np.sort(first)]
     # What is left of a throat, seen through the neck, hangs together with nothing.

@@ -73,7 +73,7 @@ COARSE = Grid.of(16, 12, 12)
 
 
 def nearest_vertex(x: float, y: float) -> int:
-    """Return the body's vertex in the face that is nearest to a place seen from the front."""
+    """Return the body's vertex in the face that is nearest to a place in the frontal view."""
     gap = np.hypot(BODY.vertices[:, 0] - x, BODY.vertices[:, 1] - y) + (BODY.vertices[:, 2] < AXIS_Z)
     return int(gap.argmin())
 

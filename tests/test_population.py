@@ -1,4 +1,4 @@
-"""The outer surface of a composed head, its samples, the hints of its latents, and photographs of it."""
+"""The outer surface of a composed head, its samples, its descriptors, and photographs of it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def wigged() -> OuterSurface:
 
 
 @pytest.fixture(scope="module")
-def seen(wigged: OuterSurface) -> HeadSamples:
+def samples(wigged: OuterSurface) -> HeadSamples:
     found = wigged.samples(9000)
     nothing = np.zeros((0, 3))
     return HeadSamples(**vars(found), space=nothing, distances=nothing[:, 0], landmarks=wigged.head.landmarks)
@@ -75,20 +75,20 @@ def _polar(points: np.ndarray, centre: np.ndarray = CENTRE) -> tuple[np.ndarray,
     return radius, np.degrees(np.arccos((points - centre)[:, 1] / radius))
 
 
-def test_hidden_points_are_never_sampled(seen: HeadSamples) -> None:
-    radius, angle = _polar(seen.points)
-    assert len(seen.points) == 9000
+def test_hidden_points_are_never_sampled(samples: HeadSamples) -> None:
+    radius, angle = _polar(samples.points)
+    assert len(samples.points) == 9000
     assert radius.min() > BALL * (1 - SAG)
     # A ray that grazes the body leaves through the shell unless it passes its rim: acos(0.1 / 0.135) = 42.2 degrees on.
     on_body = radius < 0.107
     assert angle[on_body].min() > 90 - 42.2 - 6
-    assert (seen.colours[:, 0] >= 0.5 * seen.colours[:, 1]).all()  # the hidden ball is green
+    assert (samples.colours[:, 0] >= 0.5 * samples.colours[:, 1]).all()  # the hidden ball is green
     # The visible skin and the hair are both there.
     assert on_body.sum() > 1000
     assert (~on_body & (angle < 60)).sum() > 1000
 
 
-def test_faces_are_seen_from_the_sides_that_face_outside(wigged: OuterSurface) -> None:
+def test_faces_are_visible_from_the_sides_that_face_outside(wigged: OuterSurface) -> None:
     part = wigged.soup.part
     middles = wigged.mesh.triangles_center
     _, angle = _polar(middles)
@@ -102,18 +102,18 @@ def test_faces_are_seen_from_the_sides_that_face_outside(wigged: OuterSurface) -
     assert not wigged.front[(part == 0) & (angle < 50)].any()
 
 
-def test_points_take_the_colour_of_their_texture(wigged: OuterSurface, seen: HeadSamples) -> None:
-    radius, angle = _polar(seen.points)
+def test_points_take_the_colour_of_their_texture(wigged: OuterSurface, samples: HeadSamples) -> None:
+    radius, angle = _polar(samples.points)
     hair = radius > 0.107
-    # What sees the whole sky has the colour of its texture.
+    # Points with full sky visibility have the colour of their texture.
     free = (hair & (angle < 20)) | (~hair & (angle > 150))
-    left, right = seen.points[:, 0] > 0.02, seen.points[:, 0] < -0.02
-    assert (seen.colours[hair & free] == HAIR).all()
-    assert (seen.colours[~hair & free & left] == LEFT_SKIN).all()
-    assert (seen.colours[~hair & free & right] == RIGHT_SKIN).all()
+    left, right = samples.points[:, 0] > 0.02, samples.points[:, 0] < -0.02
+    assert (samples.colours[hair & free] == HAIR).all()
+    assert (samples.colours[~hair & free & left] == LEFT_SKIN).all()
+    assert (samples.colours[~hair & free & right] == RIGHT_SKIN).all()
     # Under the rim of the shell it is darker, in the same hue.
     under = ~hair & left & (angle < 80)
-    ratio = seen.colours[under] / np.array(LEFT_SKIN)
+    ratio = samples.colours[under] / np.array(LEFT_SKIN)
     assert ratio.max() <= 1
     assert 0.6 < ratio.mean() < 0.9
     assert np.ptp(ratio, axis=1).max() < 0.01
@@ -143,29 +143,29 @@ def test_texture_rows_run_down_while_v_runs_up() -> None:
     assert (own.colours[down] == HAIR).all()
 
 
-def test_normals_point_outwards_and_views_see_their_points(wigged: OuterSurface, seen: HeadSamples) -> None:
-    radius, angle = _polar(seen.points)
-    outwards = (seen.points - CENTRE) / radius[:, None]
-    facing = (outwards * seen.normals).sum(1)
-    # The underside of the shell is seen only near its rim; everything else is seen from outside alone.
+def test_normals_point_outwards_and_views_are_unoccluded(wigged: OuterSurface, samples: HeadSamples) -> None:
+    radius, angle = _polar(samples.points)
+    outwards = (samples.points - CENTRE) / radius[:, None]
+    facing = (outwards * samples.normals).sum(1)
+    # The underside of the shell is visible only near its rim; everything else from outside alone.
     single = (radius < 0.107) | (angle < 90 - 59.2 - 8)
     assert facing[single].min() > 0.95
-    np.testing.assert_allclose(np.linalg.norm(seen.views, axis=1), 1, atol=1e-6)
-    assert (seen.views * seen.normals).sum(1).max() < 0.2
-    free = ~wigged.rays.intersects_any(seen.points + 1e-4 * seen.normals, -seen.views)
+    np.testing.assert_allclose(np.linalg.norm(samples.views, axis=1), 1, atol=1e-6)
+    assert (samples.views * samples.normals).sum(1).max() < 0.2
+    free = ~wigged.rays.intersects_any(samples.points + 1e-4 * samples.normals, -samples.views)
     assert free[facing > 0].mean() > 0.99
     # Giving the shell a thickness moves its inner side 2 of the 15 mm towards the skin, which hides some of it.
     assert free.mean() > 0.95
 
 
-def test_single_sheets_of_hair_get_a_thickness(seen: HeadSamples) -> None:
-    radius, angle = _polar(seen.points)
+def test_single_sheets_of_hair_get_a_thickness(samples: HeadSamples) -> None:
+    radius, angle = _polar(samples.points)
     hair = radius > 0.107
-    # At the top only the outer side is seen: no sheet. Near the rim both sides are: one of 2 x 2 mm.
+    # At the top only the outer side is visible: no sheet. Near the rim both sides are: one of 2 x 2 mm.
     top = radius[hair & (angle < 20)]
     assert top.max() < WIG + 1e-9
     assert top.min() > WIG * (1 - SAG)
-    facing = ((seen.points - CENTRE) / radius[:, None] * seen.normals).sum(1)
+    facing = ((samples.points - CENTRE) / radius[:, None] * samples.normals).sum(1)
     rim = hair & (angle > 80)
     outer, inner = radius[rim & (facing > 0)], radius[rim & (facing < 0)]
     assert len(outer) > 50
@@ -174,7 +174,7 @@ def test_single_sheets_of_hair_get_a_thickness(seen: HeadSamples) -> None:
     np.testing.assert_allclose(np.median(inner), WIG - SHEET_M, atol=WIG * SAG)
 
 
-def test_signed_distances_are_those_of_what_is_seen(wigged: OuterSurface) -> None:
+def test_signed_distances_are_those_of_the_visible_surface(wigged: OuterSurface) -> None:
     def at(radius: float, degrees: float) -> np.ndarray:
         angle = np.radians(degrees)
         return CENTRE + radius * np.array([0.0, np.cos(angle), np.sin(angle)])
@@ -314,7 +314,7 @@ def test_samples_follow_their_random_state() -> None:
     assert not np.array_equal(one.points, other.points)
 
 
-# Hints
+# Descriptors
 
 
 def test_the_farthest_points_are_picked_one_by_one() -> None:
@@ -325,7 +325,7 @@ def test_the_farthest_points_are_picked_one_by_one() -> None:
 
 @pytest.fixture(scope="module")
 def composer(tmp_path_factory: pytest.TempPathFactory) -> Composer:
-    return Composer(ValidHeads(write_valid(tmp_path_factory.mktemp("hints") / "valid")), None)
+    return Composer(ValidHeads(write_valid(tmp_path_factory.mktemp("descriptors") / "valid")), None)
 
 
 @pytest.fixture(scope="module")
@@ -333,12 +333,12 @@ def latent_init(composer: Composer) -> LatentInit:
     return LatentInit.of(composer)
 
 
-def test_hints_look_everywhere(latent_init: LatentInit, composer: Composer) -> None:
+def test_descriptors_cover_the_whole_head(latent_init: LatentInit, composer: Composer) -> None:
     assert len(set(latent_init.points.tolist())) == len(latent_init.points) == 450
     assert np.array_equal(latent_init.place, composer.template[latent_init.points])
     assert np.array_equal(latent_init.nose, composer.template[LANDMARKS["nose_tip"]])
     assert (latent_init.place[:, 1] > -0.13).sum() == 360
-    # No point of the head is far from a hint, and every direction has one within about 10 degrees.
+    # No point of the head is far from a descriptor's point, and every direction has one within about 10 degrees.
     high = composer.template[composer.template[:, 1] > -0.13]
     gap = np.linalg.norm(high[:, None] - latent_init.place[None], axis=2).min(1)
     assert gap.max() < 0.02
@@ -376,7 +376,7 @@ def test_radii_are_the_reach_of_the_head(latent_init: LatentInit) -> None:
     assert (colours[up] == HAIR).all()
     assert (colours[down & (latent_init.directions[:, 0] > 0.3)] == LEFT_SKIN).all()
     assert (colours[down & (latent_init.directions[:, 0] < -0.3)] == RIGHT_SKIN).all()
-    # Hints on the skin's vertices, then a weighted reach in each direction.
+    # Displacements of the skin's vertices, then a weighted reach in each direction.
     small = replace(latent_init, points=np.array([0, 1]), place=skin.vertices[:2], nose=skin.vertices[0])
     np.testing.assert_allclose(small.shape(own), [*[0.0] * 6, *(RADIUS_WEIGHT * reach)], atol=1e-12)
 
@@ -442,7 +442,7 @@ def test_a_photograph_shows_the_ball_where_it_is(power: float) -> None:
 
 
 def test_hidden_and_open_pixels_of_a_photograph(tmp_path: Path) -> None:
-    """A disc of hair before a ball: only the disc is seen, lit from the front."""
+    """A disc of hair before a ball: only the disc is visible, lit from the front."""
     ball = _ball(BALL, [LEFT_SKIN, LEFT_SKIN])
     square = np.array([[-0.5, -0.5, 0.0], [0.5, -0.5, 0.0], [0.5, 0.5, 0.0], [-0.5, 0.5, 0.0]]) + NOSE + [0, 0, 0.05]
     wall = Part(square, np.array([[0, 1, 2], [0, 2, 3]]), np.full((4, 2), 0.5), np.array([[HAIR]], np.uint8))

@@ -232,7 +232,7 @@ def test_avatars_alone_make_a_population_the_same_in_another_process(
         assert contents == theirs[name], name
 
 
-def test_sources_that_do_not_go_together_are_named(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_incompatible_sources_are_named(folders: dict[str, Path], tmp_path: Path) -> None:
     valid, ict = folders["valid"], folders["ict"]
     with pytest.raises(InputError, match="--targets are shapes of MakeHuman's mesh: give --makehuman too"):
         build_population(tmp_path / "out", valid=valid, targets=ict)

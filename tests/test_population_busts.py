@@ -64,7 +64,7 @@ def _grid() -> np.ndarray:
 
 
 def _from_least(faces: np.ndarray) -> list[list[int]]:
-    """Return triangles whose least corner comes first: where a triangle begins is not told."""
+    """Return triangles whose least corner comes first: the format does not keep where a triangle begins."""
     return [np.roll(row, -int(row.argmin())).tolist() for row in faces]
 
 
@@ -84,7 +84,7 @@ def test_attributes_of_any_size_come_back(count: int, stride: int) -> None:
     assert np.array_equal(decode_attributes(packed_attributes(rows), count, stride), rows)
 
 
-def test_triangles_told_corner_by_corner_come_back() -> None:
+def test_triangles_coded_corner_by_corner_come_back() -> None:
     faces = np.random.default_rng(0).integers(0, 90_000, (200, 3))
     assert np.array_equal(decode_triangles(packed_triangles(faces), faces.size), faces)
 

@@ -279,7 +279,7 @@ def test_new_people_have_their_frame_and_all_their_parts(composer: Composer) -> 
         assert len({part.texture.tobytes() for part in head.parts[:3]}) == 1
 
 
-def test_held_out_people_are_never_seen_in_new_ones(plain: Composer, valid: ValidHeads) -> None:
+def test_new_people_have_nothing_of_held_out_ones(plain: Composer, valid: ValidHeads) -> None:
     rng = np.random.default_rng(0)
     body = valid.bodies[[valid.names.index(name) for name in valid.training_names]]
     shifts = np.broadcast_to(np.eye(3)[:, None], (3, *BODY.vertices.shape))

@@ -37,7 +37,7 @@ from protome.geometry.mesh import Mesh
 from protome.geometry.obj import ObjMesh
 from protome.population import shells as shells_module
 from protome.population.makehuman import makehuman as makehuman_module
-from protome.population.makehuman.fit import BaseLandmarks, MakeHumanFit, fit_makehuman, seen_from_outside
+from protome.population.makehuman.fit import BaseLandmarks, MakeHumanFit, fit_makehuman, visible_from_outside
 from protome.population.makehuman.makehuman import MakeHuman
 from protome.population.makehuman.shapes import GREATEST_M, MakeHumanShapes
 from protome.population.makehuman.skins import Skin
@@ -101,7 +101,7 @@ def _write_makehuman(folder: Path) -> Path:
     # A collar that cuts through the neck on one side.
     collar = BODY.vertices + np.array([0.006, 0.0, 0.0])
     _write_bound(folder / "clothes", "collar", collar, faces, np.full((2, 2, 3), [10, 20, 200], np.uint8))
-    # The skin's colours tell the place: red runs around, green from the cut up.
+    # The skin's colours encode the place: red runs around, green from the cut up.
     row, column = np.mgrid[:128, :128]
     skin = np.stack([2 * column, 254 - 2 * row, np.full_like(row, 77)], -1).astype(np.uint8)
     (folder / "skins").mkdir()
@@ -168,12 +168,12 @@ def test_a_fit_needs_its_files(sources: tuple[Path, ValidHeads, Path], tmp_path:
         fit_makehuman(base, valid, tmp_path)
 
 
-def test_what_lies_inside_is_not_seen_from_outside() -> None:
+def test_inner_surfaces_are_not_visible_from_outside() -> None:
     outer, inner = (trimesh.creation.icosphere(subdivisions=2, radius=radius) for radius in (1.0, 0.5))
     vertices = np.concatenate([outer.vertices, inner.vertices])
-    seen = seen_from_outside(vertices, np.concatenate([outer.faces, inner.faces + len(outer.vertices)]))
-    assert seen[: len(outer.vertices)].all()
-    assert not seen[len(outer.vertices) :].any()
+    visible = visible_from_outside(vertices, np.concatenate([outer.faces, inner.faces + len(outer.vertices)]))
+    assert visible[: len(outer.vertices)].all()
+    assert not visible[len(outer.vertices) :].any()
 
 
 # Everything together
@@ -351,7 +351,7 @@ def test_whole_people_lose_what_only_moves_the_head(
     male = shapes.modes[shapes.names.index("macro-male")]
     here = np.exp(-0.5 * ((BODY.vertices - [0, -0.04, 0.0]) ** 2).sum(1) / 0.03**2)
     head = BODY.vertices[:, 1] > -0.09
-    # Half the difference of the sexes, up to the small motion that a bump on one side looks like.
+    # Half the difference of the sexes, up to the small rigid motion that fits a bump on one side.
     rest = male[head] - 0.005 * here[head, None] * [0, 0, 1]
     assert np.linalg.norm(rest, axis=1).mean() < 0.001
     assert male[head][here[head].argmax(), 2] > 0.0035

@@ -64,7 +64,7 @@ def test_identities_have_about_the_spread_of_the_modes() -> None:
     # Spreads are uniform in 0.75 to 1.15; borrowed regions and unevenness change little.
     np.testing.assert_allclose(weights.std(0), 0.955, atol=0.06)
     np.testing.assert_allclose(weights.mean(0), 0.0, atol=0.06)
-    # Regions of one person go together, though not quite; and so do the sides.
+    # Regions of one person correlate, though not fully; and so do the sides.
     assert 0.8 < np.corrcoef(weights[:, 0], weights[:, 1])[0, 1] < 0.99
     uneven = weights[:, 2] - weights[:, 3]
     assert 0.05 < uneven.std() < 0.3
@@ -148,7 +148,7 @@ def test_full_ambient_light_shows_the_albedo() -> None:
     # A fraction of the energy is a power 1/2.2 of it in an image; what is too bright is cut off.
     dim = _light(np.array([0.5, 1.0, 2.0]))
     assert _shaded(dim, (200, 200, 200), (0.0, 1.0, 0.0)) == [round(200 * 0.5 ** (1 / 2.2)), 200, 255]
-    # Where no sky is seen some light comes from the skin around.
+    # Where no sky is visible some light comes from the skin around.
     assert _shaded(_light(BRIGHT), (200,) * 3, (0.0, 1.0, 0.0), sky=0.0) == [round(200 * 0.35 ** (1 / 2.2))] * 3
     assert _shaded(_light(BRIGHT), (200,) * 3, (0.0, 1.0, 0.0), sky=0.4) == [round(200 * 0.61 ** (1 / 2.2))] * 3
 
@@ -184,7 +184,7 @@ def test_shadows_take_their_share_of_a_lamp_and_exposure_of_everything() -> None
 
 
 def test_gloss_shines_in_the_mirror_direction() -> None:
-    # A black ball under a lamp from the left: only the gloss is seen, and most where the normal halves the angle.
+    # A black ball under a lamp from the left: only the gloss is visible, and most where the normal halves the angle.
     lamp = _light(BLACK, np.array([[1.0, 0.0, 0.0]]), np.full((1, 3), 0.5), gloss=0.2)
     half = (np.sqrt(0.5), 0.0, np.sqrt(0.5))
     assert _shaded(lamp, (0, 0, 0), half) == [round(255 * (0.2 * 0.5) ** (1 / 2.2))] * 3

@@ -202,7 +202,7 @@ def test_modes_are_turned_into_the_head_frame_at_their_places(modes: FaceModes) 
     np.testing.assert_allclose(modes.expression[5][own], ict_move(UNITS[5], places) @ TURN, atol=1e-6)
 
 
-def test_the_face_model_has_no_say_below_the_neck_and_seams_hold(modes: FaceModes) -> None:
+def test_the_face_model_is_zero_below_the_neck_and_equal_across_seams(modes: FaceModes) -> None:
     fields = [modes.towards_mean, *modes.identity, *modes.expression]
     below = BODY.vertices[:, 1] <= NECK_FOOT_M
     assert below.sum() > 500

@@ -66,7 +66,7 @@ class Sources:
         return MakeHuman.load(self.makehuman, heads, self.tables, self.targets or packaged_targets(), cache)
 
     def check(self) -> None:
-        """Say what cannot go together before anything is read.
+        """Check the combination of folders before anything is read.
 
         Raises:
             InputError: a source needs a folder that was not given.
@@ -75,7 +75,7 @@ class Sources:
             raise InputError("--targets are shapes of MakeHuman's mesh: give --makehuman too")
 
     def described(self) -> dict[str, object]:
-        """Return what the manifest says of the sources: which ones, not where they lay."""
+        """Return the manifest's entry on the sources: which were given, without their paths."""
         return {name: folder is not None for name, folder in vars(self).items() if name != "tables"}
 
 
@@ -97,7 +97,7 @@ def _prepare(sources: Sources, cache: Path) -> None:
 
 
 def outer_surface(composer: Composer, split: str, index: int, seed: int) -> tuple[OuterSurface, np.random.Generator]:
-    """Return the outside of head number `index` of a split, and where the random numbers of its build stand then.
+    """Return the outer surface of head number `index` of a split, and the random generator as its build leaves it.
 
     Both depend on these arguments alone.
     """

@@ -28,7 +28,7 @@ OUTER_LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 31
 EYE_CORNERS = (33, 133, 362, 263)
 
 SURE_MM = 2.0
-"""Error of the firmest landmarks: how well the map from images to the mesh is known at all."""
+"""Error of the firmest landmarks: the accuracy of the map from images to the mesh."""
 OUTLINE_MM, FOREHEAD_MM, JAW_MM, INNER_LIPS_MM, OUTER_LIPS_MM = 10.0, 7.0, 6.0, 6.0, 3.5
 """Extra errors of soft groups: the outline slides with the view, the forehead has no features, mouths move."""
 FOREHEAD_Y_MM, JAW_Y_MM = 32.0, -80.0

@@ -24,7 +24,7 @@ SCALP_M = (0.045, 0.075)
 
 @dataclass(frozen=True)
 class FaceModes:
-    """A statistical face on the body's vertices, metres; all arrays are zero where the face model has no say."""
+    """A statistical face on the body's vertices, metres; all arrays are zero outside the face model's region."""
 
     towards_mean: Float[np.ndarray, "v 3"]
     """From the mean VALID body to ICT's mean face."""

@@ -1,4 +1,4 @@
-"""A few hundred numbers that say what a head looks like: where its latents may start."""
+"""Descriptors of a head's shape and colours, a few hundred numbers each, that initialise its latents."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from protome.population.surface import FACE_M, HeadSamples, OuterSurface
 
 HEAD_POINTS, REST_POINTS, DIRECTIONS = 360, 90, 260
 FACE_WEIGHT, RADIUS_WEIGHT = 3.0, 0.4
-"""Faces differ by millimetres, hair by centimetres; radii also say what the points said already."""
+"""Faces differ by millimetres, hair by centimetres; radii partly repeat the points."""
 
 
 @dataclass(frozen=True)
 class LatentInit:
-    """Where heads are looked at: points of the skin, and directions from the middle of the head."""
+    """The places that heads are described by: points of the skin, and directions from the middle of the head."""
 
     points: Int[np.ndarray, "p"]
     """Vertices of the body."""
@@ -58,7 +58,7 @@ class LatentInit:
         return np.concatenate([(weights * moved).ravel(), RADIUS_WEIGHT * reach])
 
     def appearance(self, samples: HeadSamples) -> Float[np.ndarray, "l"]:
-        """Return the colours seen at the skin's points and in each direction, sRGB in [0, 1]."""
+        """Return the colours at the skin's points and in each direction, sRGB in [0, 1]."""
         colours = samples.colours / 255.0
         skin = samples.registered
         _, nearest = cKDTree(samples.template[skin]).query(self.place, k=4)

@@ -13,17 +13,17 @@ WRAP = 0.2
 
 @dataclass(frozen=True)
 class Light:
-    """Everything between a surface's own colour and the picture of it."""
+    """The lighting and exposure that turn a surface's albedo into a picture of it."""
 
     ambient: Float[np.ndarray, "3"]
-    """Light of the whole sky on a surface that sees all of it."""
+    """Light of the sky on a surface from which all of it is visible."""
     directions: Float[np.ndarray, "k 3"]
     """Unit vectors towards the lamps."""
     colours: Float[np.ndarray, "k 3"]
     softness: Float[np.ndarray, "k"]
     """Tangent of the half angle of each lamp."""
     gloss: float
-    """Strength of the highlight at a right angle to nothing: skin and hair are not quite matt."""
+    """Strength of the specular highlights: skin and hair are not quite matt."""
     exposure: Float[np.ndarray, "3"]
     """Gain of the camera, with its white balance."""
 
@@ -37,8 +37,8 @@ class Light:
     ) -> UInt8[np.ndarray, "n 3"]:
         """Return sRGB colours.
 
-        `sky` is the share of the sky that a point sees, `lit` the share of each lamp; `views` point from the
-        camera to the surface.
+        `sky` is a point's sky visibility, `lit` the visible share of each lamp; `views` point from the camera to the
+        surface.
         """
         cosine = np.clip((normals @ self.directions.T + WRAP) / (1 + WRAP), 0, None) * lit
         energy = self.ambient * (0.35 + 0.65 * sky[:, None]) + cosine @ self.colours

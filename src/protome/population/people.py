@@ -69,11 +69,11 @@ def draw_expression(modes: FaceModes, rng: np.random.Generator) -> Float[np.ndar
     if rng.random() < 0.5:
         for _ in range(int(rng.integers(1, 3))):
             units, greatest, (more, share) = MILD[str(rng.choice(list(MILD)))]
-            amount = greatest * rng.beta(1.5, 2.0)
+            weight = greatest * rng.beta(1.5, 2.0)
             for name in units:
-                weights[place[name]] += amount * rng.uniform(0.8, 1.2)
+                weights[place[name]] += weight * rng.uniform(0.8, 1.2)
             for name in more:
-                weights[place[name]] += amount * share * rng.uniform(0.5, 1.2)
+                weights[place[name]] += weight * share * rng.uniform(0.5, 1.2)
     return np.tensordot(weights, modes.expression, 1)
 
 

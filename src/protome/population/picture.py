@@ -15,7 +15,7 @@ from protome.units import UNIT_MM
 
 @dataclass(frozen=True)
 class Photograph:
-    """A picture and what of it is the person."""
+    """A picture and the mask of its person."""
 
     image: Float[np.ndarray, "h w 3"]
     """sRGB in [0, 1]."""

@@ -20,7 +20,7 @@ from protome.units import UNIT_MM
 from protome.util.files import write_atomically
 
 SPLITS = ("train", "holdout_valid", "holdout_ict")
-"""The prior learns from the first; the others hold people it has never seen, scanned ones and modelled ones."""
+"""The prior is trained on the first; the others are held-out people: scanned ones, and modelled ones."""
 _FORMAT = "protome population 2"
 _SHARD_FORMAT = "protome population shard 2"
 _UNIT_M = UNIT_MM / 1000.0
@@ -41,14 +41,14 @@ class HeadRecord:
     name: str
     samples: HeadSamples
     shape_init: Float[np.ndarray, "k"]
-    """Numbers that describe the shape, the same k for all heads: where a shape latent may start."""
+    """Descriptor of the shape, of the same length for all heads; it initialises the shape latent."""
     appearance_init: Float[np.ndarray, "l"]
-    """Numbers that describe the colours: where an appearance latent may start."""
+    """Descriptor of the colours; it initialises the appearance latent."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What the folder as a whole says."""
+    """Metadata of a whole population folder."""
 
     seed: int
     heads: dict[str, int]
@@ -57,7 +57,7 @@ class Manifest:
     samples: int
     """Surface samples of each head; as many in space."""
     sources: dict[str, object]
-    """Where the heads come from, in the builder's words."""
+    """The sources of the heads, as the builder describes them."""
 
     def shards(self, split: str) -> int:
         """Return the number of shards of a split."""
@@ -102,7 +102,7 @@ def _quantised(points: Float[np.ndarray, "n 3"]) -> np.ndarray:
 
 
 def _packed(samples: HeadSamples) -> tuple[np.ndarray, np.ndarray]:
-    """Return a head's two record arrays in a random order, because readers take neighbours for independent draws."""
+    """Return a head's two record arrays in random order, because readers use neighbours as independent draws."""
     surface, space = np.zeros(len(samples.points), _SURFACE), np.zeros(len(samples.space), _SPACE)
     surface["point"] = _quantised(samples.points)
     surface["normal"] = np.rint(samples.normals * 127)
@@ -134,7 +134,7 @@ def write_shard(path: Path, records: Sequence[HeadRecord]) -> None:
 
 
 def complete(path: Path) -> bool:
-    """Tell whether a shard is there and whole, so that a builder that was stopped can skip it."""
+    """Return whether a shard exists and is complete, so that an interrupted builder can skip it."""
     if not path.is_file() or not h5py.is_hdf5(path):
         return False
     try:
@@ -156,7 +156,7 @@ class SampleBatch:
     template: Float[Tensor, "s n 3"]
     """Where on the common template the same point of skin lies."""
     registered: Bool[Tensor, "s n"]
-    """Whether `template` means something: not on hair and cloth."""
+    """Whether `template` is valid: not on hair and cloth."""
     space: Float[Tensor, "s m 3"]
     distances: Float[Tensor, "s m"]
     landmarks: Float[Tensor, "s 6 3"]
@@ -185,21 +185,21 @@ class Population:
             raise InputError(f"{folder} has no heads called {split}: use one of {known}")
         self.names: list[str] = []
         self._rows: list[tuple[np.ndarray, np.ndarray]] = []
-        latent_init: list[list[np.ndarray]] = [[], [], []]
+        arrays: list[list[np.ndarray]] = [[], [], []]
         for number in range(manifest.shards(split)):
             path = shard_path(folder, split, number)
             if not complete(path):
                 raise InputError(f"{path} is missing or damaged: run `protome population build` again, which adds it")
             with h5py.File(path) as file:
                 self.names += [name.decode() for name in file["name"][:]]
-                for key, values in zip(("landmarks", "shape_hint", "appearance_hint"), latent_init, strict=True):
+                for key, values in zip(("landmarks", "shape_hint", "appearance_hint"), arrays, strict=True):
                     values.append(file[key][:])
                 surface, space = _mapped(path, file["surface"]), _mapped(path, file["space"])
             self._rows += list(zip(surface, space, strict=True))
             if limit is not None and len(self.names) >= limit:
                 break
         self.names, self._rows = self.names[:limit], self._rows[:limit]
-        landmarks, shape, appearance = (torch.from_numpy(np.concatenate(values)[:limit]) for values in latent_init)
+        landmarks, shape, appearance = (torch.from_numpy(np.concatenate(values)[:limit]) for values in arrays)
         self.landmarks: Float[Tensor, "heads 6 3"] = landmarks / _UNIT_M
         self.shape_init: Float[Tensor, "heads k"] = shape
         self.appearance_init: Float[Tensor, "heads l"] = appearance
@@ -219,7 +219,7 @@ class Population:
         return self._batch(heads, on, around)
 
     def samples(self, head: int) -> SampleBatch:
-        """Return everything that is known of one head, as a batch of one."""
+        """Return all samples of one head, as a batch of one."""
         surface, space = self._rows[head]
         return self._batch(np.array([head]), np.array(surface)[None], np.array(space)[None])
 

@@ -1,4 +1,4 @@
-"""The outer surface of a composed head, sampled: points, normals, colours, views that see them, distances."""
+"""The outer surface of a composed head, sampled: points, normals, colours, unoccluded view directions, distances."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ SHEET_M = 0.002
 """Half the thickness given to single sheets of hair, metres."""
 FACE_M = 0.095
 """Radius of the face around the nose tip, metres."""
-SEEN = 0.1
-"""Share of the directions before a face, or around a point, that must lead out: the insides of mouths and nostrils and
-what lies between locks of hair are not outside just because some ray finds a way."""
+LEAST_VISIBILITY = 0.1
+"""Share of the directions before a face, or around a point, that must be unoccluded for it to count as outside: a few
+rays also leave the insides of mouths and nostrils and the gaps between locks of hair."""
 _OFF_M = 2e-5
 """How far off the surface rays start, metres."""
 
 
 @dataclass(frozen=True)
 class HeadSamples:
-    """What training reads of one head; head frame, metres."""
+    """The training samples of one head; head frame, metres."""
 
     points: Float[np.ndarray, "n 3"]
     """On the outer surface."""
     normals: Float[np.ndarray, "n 3"]
     """Outwards."""
     colours: UInt8[np.ndarray, "n 3"]
-    """sRGB, seen from `views`."""
+    """sRGB, viewed along `views`."""
     views: Float[np.ndarray, "n 3"]
-    """A direction (from a camera to the point) along which the point is seen."""
+    """An unoccluded view direction of each point, from the camera."""
     template: Float[np.ndarray, "n 3"]
     """Where the same point of skin lies on the common template."""
     registered: Bool[np.ndarray, "n"]
@@ -118,7 +118,7 @@ def _directions(rng: np.random.Generator, count: int) -> Float[np.ndarray, "coun
 
 @dataclass(frozen=True)
 class _Samples:
-    """Points of the outer surface and all that is known of them."""
+    """Points of the outer surface with their attributes."""
 
     points: Float[np.ndarray, "n 3"]
     normals: Float[np.ndarray, "n 3"]
@@ -129,7 +129,7 @@ class _Samples:
 
 
 class OuterSurface:
-    """Knows which side of which face is seen from outside, and the signed distance to what is seen."""
+    """The sides of faces that are visible from outside, and the signed distance to them."""
 
     def __init__(self, head: ComposedHead, rng: np.random.Generator, rounds: int = 24) -> None:
         self.head = head
@@ -139,39 +139,38 @@ class OuterSurface:
         self.rays = RayMeshIntersector(self.mesh)
         front, back = self._visible(rounds)
         self.front, self.back = front, back
-        seen = front | back
-        self.outer = self.soup.faces[seen]
-        self.sheet = (front & back & ~self.soup.solid)[seen]
+        visible = front | back
+        self.outer = self.soup.faces[visible]
+        self.sheet = (front & back & ~self.soup.solid)[visible]
 
     def _free(self, points: np.ndarray, normals: np.ndarray, directions: np.ndarray) -> Bool[np.ndarray, "n"]:
         return ~self.rays.intersects_any(points + _OFF_M * normals, directions)
 
     def _visible(self, rounds: int) -> tuple[Bool[np.ndarray, "f"], Bool[np.ndarray, "f"]]:
-        """Return which faces are seen from outside on their front, and (sheets only) on their back.
+        """Return which faces are visible from outside on their front, and (sheets only) on their back.
 
-        A face counts as seen if from random points on it enough directions lead out; skin has no back.
+        A face is visible if enough directions from random points on it are unoccluded; skin has no back.
         """
         soup, normals = self.soup, self.mesh.face_normals
         inside = (self.mesh.triangles_center > BOUNDS_M[0] - 0.02).all(1) & (
             self.mesh.triangles_center < BOUNDS_M[1] + 0.02
         ).all(1)
         front, back = np.zeros(len(soup.faces), bool), np.zeros(len(soup.faces), bool)
-        for seen, sign, allowed in ((front, 1.0, inside), (back, -1.0, inside & ~soup.solid)):
-            ways = np.zeros(len(seen), int)
+        for visible, sign, allowed in ((front, 1.0, inside), (back, -1.0, inside & ~soup.solid)):
+            free = np.zeros(len(visible), int)
             for _ in range(rounds):
-                ask = np.flatnonzero(allowed & (ways < _least(rounds)))
+                ask = np.flatnonzero(allowed & (free < _least_free(rounds)))
                 if len(ask) == 0:
                     break
                 bary = uniform_weights(self.rng, len(ask))
                 points = (soup.vertices[soup.faces[ask]] * bary[..., None]).sum(1)
                 facing = sign * normals[ask]
-                ways[ask] += self._free(points, facing, _above(_directions(self.rng, len(ask)), facing))
-            seen[:] = ways >= _least(rounds)
-        seen_caps = soup.part < 0
-        return front & ~seen_caps, back
+                free[ask] += self._free(points, facing, _above(_directions(self.rng, len(ask)), facing))
+            visible[:] = free >= _least_free(rounds)
+        return front & (soup.part >= 0), back  # no caps
 
     def samples(self, count: int, rounds: int = 24) -> _Samples:
-        """Return `count` points of what is seen, half of them in the face, each with a view that sees it."""
+        """Return `count` visible points, half of them in the face, each with an unoccluded view direction."""
         soup, rng, mesh = self.soup, self.rng, self.mesh
         area = mesh.area_faces * (self.front | self.back)
         near = np.linalg.norm(mesh.triangles_center - self.head.landmarks[2], axis=1) < FACE_M
@@ -195,10 +194,10 @@ class OuterSurface:
             free = self._free(points, flat, direction)
             views[free] = -direction[free]
             sky += free
-        seen = sky >= _least(rounds)
+        visible = sky >= _least_free(rounds)
         sheet = (self.front & self.back & ~soup.solid)[chosen]
         placed = points + np.where(sheet, SHEET_M, 0.0)[:, None] * normals
-        kept = np.flatnonzero(seen & (placed > BOUNDS_M[0]).all(1) & (placed < BOUNDS_M[1]).all(1))
+        kept = np.flatnonzero(visible & (placed > BOUNDS_M[0]).all(1) & (placed < BOUNDS_M[1]).all(1))
         kept = kept[rng.choice(len(kept), count, replace=len(kept) < count)]
         template, registered = self._template(chosen[kept], bary[kept])
         colours = self._colours(chosen[kept], bary[kept], points[kept], normals[kept], views[kept], sky[kept] / rounds)
@@ -247,7 +246,7 @@ class OuterSurface:
         self, face: Int[np.ndarray, "n"], bary: Float[np.ndarray, "n 3"], points: Float[np.ndarray, "n 3"],
         views: Float[np.ndarray, "n 3"], rounds: int = 8,
     ) -> UInt8[np.ndarray, "n 3"]:  # fmt: skip
-        """Return sRGB colours of points on faces as seen along unit `views`, with shadows and occlusion."""
+        """Return sRGB colours of points on faces viewed along unit `views`, with shadows and occlusion."""
         flat = self.mesh.face_normals[face]
         sign = np.where((flat * views).sum(1) > 0, -1.0, 1.0)[:, None]
         smooth = (self.mesh.vertex_normals[self.soup.faces[face]] * bary[..., None]).sum(1) * sign
@@ -264,16 +263,16 @@ class OuterSurface:
         return colours
 
     def signed_distance(self, points: Float[np.ndarray, "m 3"], rounds: int = 48) -> Float[np.ndarray, "m"]:
-        """Distance to the nearest face seen from outside; negative where few directions lead out, or in the body."""
+        """Distance to the nearest visible face; negative in the body, and where few directions are unoccluded."""
         squared, face, _ = igl.point_mesh_squared_distance(points, self.soup.vertices, self.outer)
         distance = np.sqrt(squared)
         solid = self.soup.faces[self.soup.solid]
         inside = igl.fast_winding_number(self.soup.vertices, solid, points) > 0.5
-        ways = np.zeros(len(points), int)
+        free = np.zeros(len(points), int)
         for _ in range(rounds):
-            ask = np.flatnonzero(~inside & (ways < _least(rounds)))
-            ways[ask] += ~self.rays.intersects_any(points[ask], _directions(self.rng, len(ask)))
-        hidden = ways < _least(rounds)
+            ask = np.flatnonzero(~inside & (free < _least_free(rounds)))
+            free[ask] += ~self.rays.intersects_any(points[ask], _directions(self.rng, len(ask)))
+        hidden = free < _least_free(rounds)
         return np.where(inside | hidden, -distance, distance - np.where(self.sheet[face], SHEET_M, 0.0))
 
     def radii(self, directions: Float[np.ndarray, "r 3"]) -> tuple[Float[np.ndarray, "r"], UInt8[np.ndarray, "r 3"]]:
@@ -288,9 +287,9 @@ class OuterSurface:
         return reach, colours
 
 
-def _least(rounds: int) -> int:
-    """Return how many of some random directions must lead out."""
-    return math.ceil(SEEN * rounds)
+def _least_free(rounds: int) -> int:
+    """Return how many of `rounds` random directions must be unoccluded."""
+    return math.ceil(LEAST_VISIBILITY * rounds)
 
 
 def _above(directions: Float[np.ndarray, "n 3"], normals: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:

@@ -18,7 +18,7 @@ from protome.morphable.model import Chart, MorphableModel, SurfaceAnchors
 from protome.population.build import Sources
 from protome.population.faces import FaceModes
 from protome.population.head_model.chart import flat_map
-from protome.population.head_model.landmarks import LANDMARKS, seen_landmarks
+from protome.population.head_model.landmarks import LANDMARKS, detected_landmarks
 from protome.population.head_model.shapes import HeadShapes
 from protome.population.head_model.topology import HeadTopology
 from protome.util.progress import progress
@@ -42,7 +42,7 @@ class HeadModelConfig:
     people: int = 3000
     identities: int = 100
     pictures: int = 60
-    """Pictures of people in which the detector's landmarks are looked for."""
+    """Pictures of people in which landmarks are detected."""
     seed: int = 0
 
 
@@ -69,9 +69,11 @@ def build_head_model(sources: Sources, cache: Path | None, config: HeadModelConf
     corners, weights = np.array(table["triangles"])[:LANDMARKS], np.array(table["barycentric"])[:LANDMARKS]
     start = 1000 * (shapes.template[corners] * weights[..., None]).sum(1)
     template = Mesh(1000 * topology.shape(shapes.template), faces)
-    seen = seen_landmarks(composer, 1000 * shapes.template, template, start, config.pictures, config.seed)
+    detected = detected_landmarks(composer, 1000 * shapes.template, template, start, config.pictures, config.seed)
     dense = SurfaceAnchors(
-        torch.from_numpy(seen.faces), torch.from_numpy(seen.weights).float(), torch.from_numpy(seen.spread_mm).float()
+        torch.from_numpy(detected.faces),
+        torch.from_numpy(detected.weights).float(),
+        torch.from_numpy(detected.spread_mm).float(),
     )
     return MorphableModel(
         "Protome head", _tensor(mean), torch.from_numpy(faces), _tensor(identity), _tensor(expression), names,

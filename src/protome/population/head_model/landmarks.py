@@ -1,4 +1,4 @@
-"""Where the detector's landmarks lie on the head's surface, learned from pictures of people whose shape is known."""
+"""The places of the detector's landmarks on the head's surface, estimated from renders of people of known shape."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ LANDMARKS = 468
 """The face's; those of the irises lie on the eyeballs and follow the gaze."""
 SIZE, FOCAL, DISTANCE_MM = 320, 1.2, 700.0
 YAW, PITCH = 28.0, 12.0
-"""Largest angles of the cameras, degrees; beyond, the detector guesses the far side."""
+"""Largest angles of the cameras, degrees; beyond, the detector has to extrapolate the far side."""
 FACING = 0.25
-"""Least cosine between a surface and the direction to the camera for a ray to tell where a landmark lies."""
-LEAST_SEEN = 8
-"""Observations of a landmark below which its place is not known."""
+"""Least cosine between a surface and the direction to the camera for a ray to locate a landmark."""
+LEAST_OBSERVATIONS = 8
+"""With fewer observations a landmark's place counts as unknown."""
 REACH_MM = 15.0
-"""Rays through landmarks of the outline may pass the face and meet the neck: what is farther from the start than this
-is not believed."""
+"""Rays through landmarks of the outline may pass the face and meet the neck: observations farther than this from the
+start are rejected."""
 LEAST_SPREAD_MM = 0.7
 
 
 @dataclass(frozen=True)
-class SeenLandmarks:
+class DetectedLandmarks:
     """Places on the template's surface, averaged over people and pictures."""
 
     faces: Int[np.ndarray, "468"]
@@ -46,18 +46,18 @@ class SeenLandmarks:
     """Standard deviation of a single observation along each axis of the surface."""
 
 
-def seen_landmarks(
+def detected_landmarks(
     composer: Composer,
     template_mm: Float[np.ndarray, "v 3"],
     head_mm: Mesh,
     start_mm: Float[np.ndarray, "468 3"],
     pictures: int,
     seed: int,
-) -> SeenLandmarks:
-    """Picture people of the population, find their landmarks, and look where the rays through these meet the skin.
+) -> DetectedLandmarks:
+    """Render people of the population, detect their landmarks, and intersect the rays through these with the skin.
 
-    `template_mm` are the body's vertices in the frame of `head_mm`, the surface that the places are wanted on;
-    `start_mm` says where landmarks lie that are seen too rarely.
+    `template_mm` are the body's vertices in the frame of `head_mm`, the surface for which the places are returned;
+    `start_mm` gives the places of landmarks with too few observations.
 
     Raises:
         InputError: MediaPipe is not installed.
@@ -76,20 +76,20 @@ def seen_landmarks(
             places.append(_on_template(surface, camera, found.faces[0][:LANDMARKS], template_mm))
     stacked = np.stack(places)
     stacked[np.linalg.norm(stacked - start_mm, axis=2) > REACH_MM] = np.nan
-    known = np.isfinite(stacked[..., 0]).sum(0) >= LEAST_SEEN
+    known = np.isfinite(stacked[..., 0]).sum(0) >= LEAST_OBSERVATIONS
     middle, spread = start_mm.copy(), np.full(LANDMARKS, np.nan)
     for number in np.flatnonzero(known):
-        seen = stacked[np.isfinite(stacked[:, number, 0]), number]
-        middle[number] = np.median(seen, 0)
-        # Two of the three directions lie in the surface; the median of a length makes up for outliers.
-        spread[number] = np.median(np.linalg.norm(seen - middle[number], axis=1)) / 1.177
+        observed = stacked[np.isfinite(stacked[:, number, 0]), number]
+        middle[number] = np.median(observed, 0)
+        # Two of the three directions lie in the surface; the median of a length is robust against outliers.
+        spread[number] = np.median(np.linalg.norm(observed - middle[number], axis=1)) / 1.177
     foot = Surface(head_mm).closest(middle)
     corners = head_mm.vertices[head_mm.faces[foot.faces]]
     weights = np.clip(barycentric(corners, foot.points), 0, 1)
     spread = np.maximum(np.where(known, spread, REACH_MM), LEAST_SPREAD_MM)
-    # Those of the outline that were believed are the lucky ones, and there are few in pictures from the side.
+    # The accepted observations of the outline are biased, and few are from the side.
     spread[list(FACE_OVAL)] = np.maximum(spread[list(FACE_OVAL)], REACH_MM / 2)
-    return SeenLandmarks(foot.faces, weights / weights.sum(1, keepdims=True), spread)
+    return DetectedLandmarks(foot.faces, weights / weights.sum(1, keepdims=True), spread)
 
 
 def _people(composer: Composer, rng: np.random.Generator, count: int) -> Iterator[ComposedHead]:

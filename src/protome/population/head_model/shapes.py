@@ -1,4 +1,4 @@
-"""Bare heads with neutral faces, as many as wanted: what the identities of the head model are learned from."""
+"""Random bare heads with neutral faces: the training data for the head model's identities."""
 
 from __future__ import annotations
 

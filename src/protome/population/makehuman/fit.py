@@ -138,7 +138,7 @@ def fit_makehuman(base: ObjMesh, valid: ValidHeads, tables: Path) -> MakeHumanFi
     inside = ((placed > REACH_M[0]) & (placed < REACH_M[1])).all(1)
     faces = body.faces[inside[body.faces].all(1)]
     # The insides of mouth, nose and eye sockets have no counterpart and would fold out.
-    faces = faces[seen_from_outside(placed, faces)[faces].all(1)]
+    faces = faces[visible_from_outside(placed, faces)[faces].all(1)]
     own, local = np.unique(faces, return_inverse=True)
     faces = local.reshape(-1, 3)
     number = np.full(len(placed), -1)
@@ -194,10 +194,10 @@ def _wrapped(
     return start + moves
 
 
-def seen_from_outside(
+def visible_from_outside(
     vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"], rounds: int = 40
 ) -> Bool[np.ndarray, "v"]:
-    """Return which vertices some straight line from outside reaches: skin, but no mouth or eye socket."""
+    """Return the vertices visible from a tenth of the directions before them: skin, but no mouth or eye socket."""
     mesh = Trimesh(vertices, faces, process=False)
     rays, normals = RayMeshIntersector(mesh), np.array(mesh.vertex_normals)
     rng = np.random.default_rng(0)

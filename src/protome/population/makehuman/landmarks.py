@@ -59,7 +59,7 @@ class _Painted:
         return _Painted(Mesh(np.concatenate([base.vertices, places]), faces), len(body.faces), uv, skin, eye[..., :3])
 
     def picture(self, camera: Camera) -> Float[torch.Tensor, "h w 3"]:
-        """Return what a camera sees, in a soft light from one side above."""
+        """Return the image in a camera, in a soft light from one side above."""
         hits = cast(self.mesh, camera)
         faces, weights = hits.faces.numpy(), hits.weights.numpy()
         uv = (self.corners_uv[faces] * weights[..., None]).sum(1)
@@ -89,12 +89,12 @@ def build_makehuman_landmarks(folder: Path) -> BaseLandmarks:
     mesh = painted.mesh.to_trimesh()
     rays, normals = RayMeshIntersector(mesh), np.array(mesh.face_normals)
     total, share = np.zeros((468, 3)), np.zeros((468, 1))
-    for camera, seen in zip(cameras, found, strict=True):
-        beams = camera.rays(choose_face(seen, "the picture of the base mesh")[:468].float())
+    for camera, detected in zip(cameras, found, strict=True):
+        beams = camera.rays(choose_face(detected, "the picture of the base mesh")[:468].float())
         points, beam, face = rays.intersects_location(
             beams.origins.double().numpy(), beams.directions.double().numpy(), multiple_hits=False
         )
-        # A point seen at a grazing angle is known poorly.
+        # A point viewed at a grazing angle is uncertain.
         facing = np.clip(-(normals[face] * beams.directions[beam].double().numpy()).sum(1), 0, 1)[:, None] ** 2
         total[beam] += facing * points
         share[beam] += facing
@@ -103,7 +103,7 @@ def build_makehuman_landmarks(folder: Path) -> BaseLandmarks:
     foot = Surface(Mesh(painted.mesh.vertices, body)).closest(points)
     triangles = np.asarray(body[foot.faces], np.int64)
     shares = barycentric(painted.mesh.vertices[triangles], foot.points)
-    # What left the mesh in all views is not known at all.
+    # Landmarks off the mesh in all views get almost no weight.
     weights = load_face_landmarks().weights.double().numpy() * np.where(share[:, 0] > 0.02, 1.0, 1e-6)
     return BaseLandmarks(triangles, np.clip(shares, 0, 1), weights)
 

@@ -116,7 +116,7 @@ def _write(path: Path, key: str, made: MakeHuman) -> None:
 
 
 def _read(path: Path, key: str) -> MakeHuman | None:
-    """Return what the cache holds, or None where it is missing, damaged or of other inputs."""
+    """Return the content of the cache; None where it is missing, damaged or of other inputs."""
     if not path.is_file():
         return None
     try:

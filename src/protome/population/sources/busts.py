@@ -30,7 +30,7 @@ from protome.util.progress import progress
 
 BODY, WIG = "H_DDS_HighRes", "h_wig"
 SMALL = {"eye_left": "h_L_eye", "eye_right": "h_R_eye", "gland_left": "h_L_gland", "gland_right": "h_R_gland"}
-"""The parts of a published avatar that a bust keeps; teeth are not seen."""
+"""The parts of a published avatar that a bust keeps; teeth are not visible."""
 OUTFITS = ("Busi", "Casual")
 BALD = ("Black_M_2",)
 """People without hair; others have it as a wig or as part of the body."""
@@ -143,7 +143,7 @@ def cut_busts(avatars: Path, out: Path, *, layout: Layout | None = None, quiet: 
 
 
 def _cut(path: Path, out: Path, layout: Layout, bald: bool) -> tuple[Float[np.ndarray, "v 3"], str]:
-    """Write one bust and return its body's vertices and what its hair is."""
+    """Write one bust and return its body's vertices and its kind of hair."""
     avatar = Glb(path)
     nodes = avatar.nodes()
     body = avatar.mesh(avatar.node(BODY))

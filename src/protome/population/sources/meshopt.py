@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 ATTRIBUTES, TRIANGLES, INDICES = 0xA0, 0xE1, 0xD1
-"""What the first byte of each kind of stream says: its kind and the version of the format."""
+"""The first byte of each kind of stream: its kind and the version of the format."""
 GROUP, BLOCK_BYTES, MOST_IN_BLOCK = 16, 8192, 256
 TAIL_BYTES = 32
 """Attributes end with the element before the first one, which fills at least so much."""
@@ -111,7 +111,7 @@ def _unfolded(value: int) -> int:
 
 
 def decode_indices(data: bytes, count: int) -> Int[np.ndarray, "count"]:
-    """Return `count` indices, each told as the difference from the last one of two sequences.
+    """Return `count` indices, each coded as the difference from the last one of two sequences.
 
     Raises:
         DecodeError: the bytes are something else, or too few.
