@@ -80,7 +80,7 @@ def test_encoding_is_the_formula(alpha: float | None) -> None:
 
 
 @pytest.mark.parametrize("alpha", [None, 1.25])
-def test_encoding_pullback_is_autograds(alpha: float | None) -> None:
+def test_encoding_vjp_is_autograds(alpha: float | None) -> None:
     encoding = Encoding(4, alpha)
     points = _random(2, 5, 3).requires_grad_(True)
     cotangent = _random(2, 5, encoding.width, seed=2).requires_grad_(True)
@@ -95,7 +95,7 @@ def test_encoding_pullback_is_autograds(alpha: float | None) -> None:
 
 
 def _plain(mlp: Mlp, inputs: Tensor, condition: Tensor | None) -> Tensor:
-    """The same network the long way: nothing is folded into weights, a plain condition is joined to the inputs."""
+    """The same network without folding: a plain condition is concatenated with the inputs."""
     entering, weights = inputs, [mlp.first.weight, mlp.again.weight]
     if mlp.condition is not None and condition is not None:
         entering = torch.cat([inputs, condition[:, None].expand(-1, inputs.shape[1], -1)], -1)
@@ -155,7 +155,7 @@ CLOSE = {"rtol": 1e-6, "atol": 1e-7}
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("depth", [2, 3, 4, 5])
-def test_a_folded_condition_is_the_condition_the_long_way(depth: int, kind: str) -> None:
+def test_a_folded_condition_is_the_unfolded_condition(depth: int, kind: str) -> None:
     mlp = _mlp(depth, kind=kind)
     truth = _plain(mlp, INPUTS, CONDITION)
     torch.testing.assert_close(mlp(INPUTS, CONDITION), truth, **CLOSE)
@@ -168,7 +168,7 @@ def test_a_folded_condition_is_the_condition_the_long_way(depth: int, kind: str)
 
 
 def _without(mlp: Mlp) -> Mlp:
-    """The network without anything that a condition acts through."""
+    """The network without its condition layers."""
     own = Mlp(7, 3, 12, len(mlp.hidden) + 1, activation=mlp.activation).double()
     own.load_state_dict({key: value for key, value in mlp.state_dict().items() if key in own.state_dict()})
     return own
@@ -187,7 +187,7 @@ def test_a_steered_output_is_linear_in_the_condition() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("depth", [2, 3, 4, 5])
-def test_record_and_pullback_are_forward_and_autograd(depth: int, kind: str) -> None:
+def test_forward_with_tape_and_vjp_are_forward_and_autograd(depth: int, kind: str) -> None:
     mlp = _mlp(depth, kind=kind)
     inputs = INPUTS.clone().requires_grad_(True)
     tape = mlp.forward_with_tape(inputs, CONDITION)
@@ -202,7 +202,7 @@ def _of_slopes(value: Tensor, slope: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_parameter_gradients_through_the_pullback_are_autograds_double_backward(kind: str) -> None:
+def test_parameter_gradients_through_the_vjp_are_autograds_double_backward(kind: str) -> None:
     mlp, condition = _mlp(kind=kind), CONDITION.clone().requires_grad_(True)
     inputs = INPUTS.clone().requires_grad_(True)
     wanted = {"inputs": inputs, "condition": condition, **dict(mlp.named_parameters())}
@@ -219,7 +219,7 @@ def test_parameter_gradients_through_the_pullback_are_autograds_double_backward(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pullback_passes_gradcheck(kind: str) -> None:
+def test_vjp_passes_gradcheck(kind: str) -> None:
     mlp, inputs = _mlp(3, kind=kind), INPUTS[:, :2].clone().requires_grad_(True)
     condition, cotangent = CONDITION.clone().requires_grad_(True), COTANGENT[:, :2]
 

@@ -66,14 +66,14 @@ def test_written_files_have_the_usual_permissions(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("failure", "seen"),
+    ("failure", "raised"),
     [
         (ValueError("bug"), ValueError),
         (OSError(28, "No space left on device"), InputError),
         (KeyboardInterrupt(), None),
     ],
 )
-def test_a_failed_writer_leaves_the_old_file(tmp_path: Path, failure: BaseException, seen: type | None) -> None:
+def test_a_failed_writer_leaves_the_old_file(tmp_path: Path, failure: BaseException, raised: type | None) -> None:
     path = tmp_path / "text.txt"
     path.write_text("old")
 
@@ -81,6 +81,6 @@ def test_a_failed_writer_leaves_the_old_file(tmp_path: Path, failure: BaseExcept
         temporary.write_text("half")
         raise failure
 
-    with pytest.raises(seen or KeyboardInterrupt):
+    with pytest.raises(raised or KeyboardInterrupt):
         write_atomically(path, writer)
     assert [(item.name, item.read_text()) for item in tmp_path.iterdir()] == [("text.txt", "old")]

@@ -212,7 +212,7 @@ HEAD_FROM_WORLD = Similarity(
 
 
 def _view(head_camera: Camera, head_from_world: Similarity = HEAD_FROM_WORLD) -> View:
-    """A view whose red and green say where a pixel lies, all of it on the person."""
+    """A view whose red and green are a pixel's coordinates, all of it on the person."""
     camera = head_camera.transformed(head_from_world.inverse())
     x, y = camera.pixels().reshape(camera.height, camera.width, 2).unbind(-1)
     image = torch.stack([x / camera.width, y / camera.height, torch.zeros_like(x)], -1)

@@ -1,4 +1,4 @@
-"""Meshes of known shapes against closed forms, what cameras see of them, and preview images."""
+"""Meshes of known shapes against closed forms, their images in cameras, and previews."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_vertices_take_the_fields_colours() -> None:
     mesh = extract_mesh(field, BOUNDS, 40)
     assert mesh.colours is not None
     assert mesh.normals is not None
-    # Each vertex is seen from straight ahead: the view direction is the negative normal.
+    # Each vertex is viewed along its normal: the view direction is the negative normal.
     np.testing.assert_allclose(mesh.colours, 0.5 + 0.2 * mesh.vertices - 0.1 * mesh.normals, atol=1e-5)
 
 
@@ -184,26 +184,26 @@ def test_sampled_grid_is_the_dense_grid_at_the_surface(name: str) -> None:
         assert float(axes[axis][-1]) > float(BOUNDS[1, axis]) - 1e-5
 
 
-# What cameras see
+# Images in cameras
 
 VIEW = Camera.look_at(torch.tensor([0.5, 0.6, 2.4]), torch.tensor([0.0, -0.1, 0.0]), 80.0, 64, 48)
 
 
-def test_casting_on_a_mesh_sees_what_rendering_the_field_sees() -> None:
+def test_casting_on_a_mesh_gives_what_rendering_the_field_gives() -> None:
     field = field_of(BALL)
     mesh = extract_mesh(field, BOUNDS, RESOLUTION)
-    hits, seen = cast(mesh, VIEW), render(field, VIEW, BOUNDS)
+    hits, rendered = cast(mesh, VIEW), render(field, VIEW, BOUNDS)
     mask = torch.zeros(64 * 48, dtype=torch.bool)
     mask[hits.pixel] = True
     assert len(hits.pixel) == int(mask.sum()) > 500
-    assert float((mask != seen.mask.reshape(-1)).float().mean()) < 0.01
-    inner = seen.mask.reshape(-1)[hits.pixel]
+    assert float((mask != rendered.mask.reshape(-1)).float().mean()) < 0.01
+    inner = rendered.mask.reshape(-1)[hits.pixel]
     depth = (hits.points - VIEW.centre).norm(dim=1)[inner]
-    truth = seen.depth.reshape(-1)[hits.pixel][inner]
-    # Triangles with edges up to sqrt(3) step sink below the sphere by up to 3 step^2 / 8 r, seen from the side by more.
+    truth = rendered.depth.reshape(-1)[hits.pixel][inner]
+    # Triangles with edges up to sqrt(3) step sink below the sphere by up to 3 step^2 / 8 r, at grazing angles by more.
     sag = 3 * STEP**2 / (8 * 0.6)
     assert float((depth - truth).abs().median()) < sag
-    facing = (seen.normal.reshape(-1, 3)[hits.pixel] * -hits.directions).sum(1)[inner] > 0.3
+    facing = (rendered.normal.reshape(-1, 3)[hits.pixel] * -hits.directions).sum(1)[inner] > 0.3
     assert float((depth - truth).abs()[facing].max()) < sag / 0.3
 
 
@@ -215,12 +215,12 @@ def test_hits_know_their_triangle() -> None:
     torch.testing.assert_close(interpolate(mesh.vertices, mesh, hits), hits.points, atol=1e-4, rtol=0)
     assert torch.equal(hits.directions, rays.directions[hits.pixel])
     torch.testing.assert_close(VIEW.project(hits.points), VIEW.pixels()[hits.pixel], atol=2e-2, rtol=0)
-    # Only the near side is seen.
+    # Only the near side is hit.
     assert bool(((hits.points - torch.tensor([0.02, -0.1, 0.0])) * hits.directions).sum(1).max() < 0.1)
 
 
 @pytest.mark.parametrize("depth", [0.5, 1.0, 2.0])
-def test_the_middle_of_a_well_sees_the_sky_through_its_rim(depth: float) -> None:
+def test_sky_visibility_in_a_well_is_that_of_its_rim(depth: float) -> None:
     turn = torch.linspace(0, 2 * math.pi, 257)[:-1].numpy()
     floor = np.stack([np.cos(turn), np.sin(turn), 0 * turn], 1)
     here = np.arange(256)
@@ -230,22 +230,22 @@ def test_the_middle_of_a_well_sees_the_sky_through_its_rim(depth: float) -> None
         np.concatenate([floor, floor + np.array([0.0, 0.0, depth]), [[0.0, 0.0, 0.0]]]),
         np.concatenate([*walls, np.stack([middle, here, after], 1)]),
     )
-    seen = sky_visibility(well, torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]]), rays=2000)
+    visible = sky_visibility(well, torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]]), rays=2000)
     # By the cosine, a rim at the angle a from the normal lets in sin^2 a.
-    assert math.isclose(float(seen), 1 / (1 + depth**2), abs_tol=0.01)
+    assert math.isclose(float(visible), 1 / (1 + depth**2), abs_tol=0.01)
 
 
-def test_beside_a_high_wall_half_of_the_sky_is_seen() -> None:
+def test_beside_a_high_wall_half_of_the_sky_is_visible() -> None:
     corners = np.array([[-99.0, 0, 0], [99, 0, 0], [99, 99, 0], [-99, 99, 0], [99, 0, 99], [-99, 0, 99]])
     corner = Mesh(corners, np.array([[0, 1, 2], [0, 2, 3], [0, 4, 1], [0, 5, 4]]))
     places = torch.tensor([[0.0, 1.0, 0.0], [0.0, 20.0, 0.0]])
-    seen = sky_visibility(corner, places, torch.tensor([[0.0, 0.0, 1.0]]).expand(2, 3))
+    visible = sky_visibility(corner, places, torch.tensor([[0.0, 0.0, 1.0]]).expand(2, 3))
     # A long wall up to the angle b above the floor hides (1 - cos b) / 2; the rays start a little above the floor.
     hidden = [(1 - math.cos(math.atan2(99, 1))) / 2, (1 - math.cos(math.atan2(99, 20))) / 2]
-    np.testing.assert_allclose(seen, [1 - one for one in hidden], atol=0.035)
+    np.testing.assert_allclose(visible, [1 - one for one in hidden], atol=0.035)
 
 
-def test_a_camera_that_looks_away_sees_nothing() -> None:
+def test_a_camera_that_faces_away_hits_nothing() -> None:
     mesh = extract_mesh(field_of(BALL), BOUNDS, 16)
     away = Camera.look_at(torch.tensor([0.0, 0.0, 3.0]), torch.tensor([0.0, 0.0, 9.0]), 80.0, 16, 16)
     assert len(cast(mesh, away).pixel) == 0
@@ -272,7 +272,7 @@ def test_side_cameras_look_at_the_middle_from_their_azimuth(degrees: float) -> N
 
 
 @pytest.mark.parametrize("degrees", [0.0, 45.0, 90.0, 180.0, 270.0, 315.0])
-def test_side_cameras_see_all_but_the_corners_of_the_volume(degrees: float) -> None:
+def test_side_cameras_show_all_but_the_corners_of_the_volume(degrees: float) -> None:
     middle = HEAD_BOUNDS.mean(0)
     inner = middle + 0.85 * (HEAD_BOUNDS - middle)
     spot = side_camera(degrees, HEAD_BOUNDS, 100).project(torch.cartesian_prod(*inner.T))
@@ -297,29 +297,29 @@ def test_the_subjects_left_is_on_the_right_of_a_frontal_view(with_field: bool) -
     bounds = torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])
     red, blue, size = [1.0, 0.0, 0.0], [0.0, 0.0, 1.0], 81
 
-    def look(degrees: float, point: list[float]) -> tuple[np.ndarray, np.ndarray, int, int]:
+    def pixel_of(degrees: float, point: list[float]) -> tuple[np.ndarray, np.ndarray, int, int]:
         """Colour and normal at the pixel that shows a point, and how far right and down of the middle that is."""
         camera = side_camera(degrees, bounds, size)
         colour, normal = coloured_view(mesh, given, camera)
         x, y = camera.project(torch.tensor([point]))[0].long().tolist()
         return colour[y, x], normal[y, x], x - size // 2, y - size // 2
 
-    colour, normal, right, _ = look(0.0, [0.4, -0.1, 0.43])
+    colour, normal, right, _ = pixel_of(0.0, [0.4, -0.1, 0.43])
     np.testing.assert_allclose(colour, red, atol=1e-3)
     assert right > 5
     # Normals in the camera's frame: right is red, up is green, towards the viewer is blue.
     assert normal[0] > 0.7
     assert normal[2] > 0.7
-    colour, normal, right, _ = look(0.0, [-0.4, -0.1, 0.43])
+    colour, normal, right, _ = pixel_of(0.0, [-0.4, -0.1, 0.43])
     np.testing.assert_allclose(colour, blue, atol=1e-3)
     assert right < -5
     assert normal[0] < 0.3
-    colour, normal, _, down = look(0.0, [0.1, 0.4, 0.436])
+    colour, normal, _, down = pixel_of(0.0, [0.1, 0.4, 0.436])
     np.testing.assert_allclose(colour, [1.0, 0.3, 0.0], atol=1e-3)
     assert down < -5
     assert normal[1] > 0.7
-    np.testing.assert_allclose(look(90.0, [0.6, -0.05, 0.0])[0], red, atol=1e-3)
-    colour, _, right, _ = look(180.0, [-0.4, -0.1, -0.43])
+    np.testing.assert_allclose(pixel_of(90.0, [0.6, -0.05, 0.0])[0], red, atol=1e-3)
+    colour, _, right, _ = pixel_of(180.0, [-0.4, -0.1, -0.43])
     np.testing.assert_allclose(colour, blue, atol=1e-3)
     assert right > 5
     corner, normal = (image[0, 0] for image in coloured_view(mesh, given, side_camera(0.0, bounds, size)))

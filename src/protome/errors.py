@@ -1,12 +1,12 @@
-"""The one exception a user of the command line sees: a sentence, no traceback."""
+"""The one exception that the command line reports: as a sentence, without traceback."""
 
 
 class InputError(Exception):
-    """Bad input, said in one sentence: what is wrong, in which file, what to do.
+    """Bad input, described in one sentence: what is wrong, in which file, what to do.
 
     The command line prints the sentence and exits with code 2.
     """
 
 
 class ProtomeWarning(UserWarning):
-    """Something a user should know about the input, said in one sentence; the work goes on."""
+    """A warning to the user about the input, in one sentence; the work goes on."""

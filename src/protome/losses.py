@@ -42,7 +42,7 @@ def registration(
 ) -> Float[Tensor, ""]:
     """Mean distance of registered points of skin from their place on the template, averaged over scenes.
 
-    It says of all the skin what L_lm says of six landmarks; scenes without a registered point count as zero.
+    It extends L_lm from six landmarks to all the skin; scenes without a registered point count as zero.
     """
     gap = ((reference - template).square().sum(-1) + 1e-12).sqrt() * registered
     return (gap.sum(1) / registered.sum(1).clamp_min(1)).mean()
@@ -58,9 +58,9 @@ def embedding(latents: Float[Tensor, "s c"]) -> Float[Tensor, ""]:
     return latents.square().sum(-1).mean()
 
 
-def photometric(predicted: Float[Tensor, "k 3"], seen: Float[Tensor, "k 3"], rays: int) -> Float[Tensor, ""]:
+def photometric(predicted: Float[Tensor, "k 3"], truth: Float[Tensor, "k 3"], rays: int) -> Float[Tensor, ""]:
     """Sum of L1 colour differences over the rays that hit the person, per ray of the batch (L_rgb)."""
-    return (predicted - seen).abs().sum() / rays
+    return (predicted - truth).abs().sum() / rays
 
 
 def silhouette(
@@ -76,7 +76,7 @@ def silhouette(
 def consistency(correlation: Float[Tensor, "n s"], asked: Bool[Tensor, "n s"], patches: int) -> Float[Tensor, ""]:
     """Sum of 1 - the mean correlation with the better half of the photos asked, per patch, as in Geo-Neus.
 
-    The worse half may be hidden from the patch by something that no one has looked for.
+    In the worse half the patch may be occluded, which is not tested.
     """
     count = asked.sum(1)
     ranked = torch.where(asked, correlation, -2.0).sort(1, descending=True).values

@@ -16,11 +16,11 @@ from protome.render.cast import cast, interpolate
 
 BACKGROUND = 0.94
 SIDES_DEGREES = (45.0, 90.0, 180.0, 270.0, 315.0)
-"""Where the head is looked at from: azimuth towards the subject's left."""
+"""Azimuths of the views of the head, towards the subject's left."""
 
 
 def side_camera(degrees: float, bounds: Float[Tensor, "2 3"], size: int) -> Camera:
-    """Return a camera that sees head and shoulders from an azimuth, a little from above."""
+    """Return a camera on head and shoulders from an azimuth, a little from above."""
     target = bounds.mean(0)
     angle = torch.deg2rad(torch.tensor(degrees))
     distance = 2.6 * float((bounds[1] - bounds[0]).max())
@@ -31,7 +31,7 @@ def side_camera(degrees: float, bounds: Float[Tensor, "2 3"], size: int) -> Came
 def coloured_view(
     mesh: Mesh, field: Field | None, camera: Camera
 ) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w 3"]]:
-    """Return the colours and the normals (as colours) that a camera sees of a mesh in the field's frame.
+    """Return an image of a mesh in the field's frame, and one of its normals (as colours).
 
     Colours come from the field at the exact point of each pixel, or from the mesh's vertices without a field.
     """

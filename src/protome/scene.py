@@ -1,4 +1,4 @@
-"""What the fit sees: photos with masks, cameras and landmarks in one world frame."""
+"""The input of a fit: photos with masks, cameras and landmarks in one world frame."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class View:
 
 @dataclass(frozen=True)
 class Unmasked:
-    """One posed photo in which nobody has outlined the person yet; with a mask it becomes a view."""
+    """One posed photo without a mask of the person; with one it becomes a view."""
 
     name: str
     image: Float[Tensor, "h w 3"]

@@ -1,4 +1,4 @@
-"""The one number that ties the fields' inner unit to the world."""
+"""The fields' inner unit of length."""
 
 UNIT_MM = 200.0
 """Millimetres per unit of length inside every field, prior and renderer."""

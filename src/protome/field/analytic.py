@@ -1,4 +1,4 @@
-"""Fields with known answers: truth for tests and demonstrations."""
+"""Fields in closed form, as ground truth for tests and demonstrations."""
 
 from __future__ import annotations
 

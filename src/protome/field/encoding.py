@@ -18,7 +18,7 @@ def progressive_weights(frequencies: int, alpha: float) -> Float[Tensor, "freque
 
 @dataclass(frozen=True)
 class Encoded:
-    """Encoded points and what the transposed Jacobian needs."""
+    """Encoded points, and the values that the transposed Jacobian needs."""
 
     value: Float[Tensor, "*b width"]
     waves: Float[Tensor, "*b 3 waves"]

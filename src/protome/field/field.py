@@ -1,4 +1,4 @@
-"""What a field is to the renderer: functions of space, no model behind them in sight."""
+"""The interface of a field to renderer, mesher and losses: functions of space, whatever model computes them."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ class Field:
     surface: SurfaceFn
     colour: ColorFn
     rough: SdfFn | None = None
-    """Distances that are cheaper and a little off, for finding out where the surface is; None where there are none."""
+    """Cheaper, approximate distances for locating the surface; None where there are none."""
 
     @property
     def search(self) -> SdfFn:
-        """Return the distances that a tracer may use: `hit_points` corrects what they are off by."""
+        """Return the distances that a tracer may use: `hit_points` corrects their error."""
         return self.sdf if self.rough is None else self.rough
 
 
@@ -81,8 +81,8 @@ def mean_field(fields: Sequence[Field]) -> Field:
         features: Float[Tensor, "n k"],
     ) -> Float[Tensor, "n 3"]:
         own = features.chunk(len(fields), 1)
-        seen = [field.colour(points, normals, views, part) for field, part in zip(fields, own, strict=True)]
-        return torch.stack(seen).mean(0)
+        colours = [field.colour(points, normals, views, part) for field, part in zip(fields, own, strict=True)]
+        return torch.stack(colours).mean(0)
 
     return Field(sdf, surface, colour)
 

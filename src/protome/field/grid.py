@@ -13,10 +13,10 @@ from protome.field.field import SdfFn, in_chunks
 
 _LEVELS = ((2, 1.5), (1, 0.5))
 """Grids finer than the first, which has four cells' width: their step in cells, and how near to zero a corner of a
-cell of the grid before must be, in half diagonals of that cell, for its inside to be asked."""
+cell of the grid before must be, in half diagonals of that cell, for its inside to be evaluated."""
 _COARSE = 4
 _REACH = 1.5
-"""How far from zero, in steps of a grid, a point may be by interpolation from the grid before and still be asked."""
+"""Largest interpolated distance from zero, in steps of a grid, at which a point is evaluated."""
 
 
 def _grid(bounds: Tensor, step: float, counts: list[int]) -> Float[Tensor, "x y z 3"]:
@@ -31,10 +31,10 @@ def _points(bounds: Tensor, step: float, chosen: Bool[Tensor, "x y z"]) -> Float
 def sample_grid(sdf: SdfFn, bounds: Float[Tensor, "2 3"], step: float) -> Float[Tensor, "x y z"]:
     """Return signed distances on a regular grid, exact in the cells that the surface crosses, interpolated elsewhere.
 
-    The field is asked on a grid four times coarser, then on one twice as coarse in the cells that the surface may
-    cross (the field's gradient may reach 1.5 for that), then at the fine points of the cells that it crosses or comes
-    close to, and last wherever the surface so found goes on. Only what is thinner than about one cell and lies between
-    all points of the second grid is missed. The grid may go on past the upper bounds by less than four cells.
+    The field is evaluated on a grid four times coarser, then on one twice as coarse in the cells that the surface may
+    cross (its gradient may reach 1.5 for that), then at the fine points of the cells that it crosses or comes close
+    to, and last wherever the surface found so far continues. Only what is thinner than about one cell and lies between
+    all points of the second grid is missed. The grid may extend past the upper bounds by less than four cells.
     """
     cells = [max(2, int(np.ceil(float(extent) / (step * _COARSE)))) for extent in bounds[1] - bounds[0]]
     values = in_chunks(sdf, _grid(bounds, step * _COARSE, [count + 1 for count in cells]))

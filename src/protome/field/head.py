@@ -57,7 +57,7 @@ Latents = Float[Tensor, "s c"] | Folded
 
 @dataclass(frozen=True)
 class HeadValues:
-    """What s scenes with n points each have there, without derivatives in space."""
+    """Field values of s scenes at n points each, without spatial derivatives."""
 
     sdf: Float[Tensor, "s n"]
     displacement: Float[Tensor, "s n 3"]
@@ -68,7 +68,7 @@ class HeadValues:
 
 @dataclass(frozen=True)
 class HeadPoints(HeadValues):
-    """The same with the spatial gradient of the signed distance, which costs as much again."""
+    """The same with the spatial gradient of the signed distance, which doubles the cost."""
 
     gradient: Float[Tensor, "s n 3"]
 
@@ -118,7 +118,7 @@ class HeadField(nn.Module):
         return Encoding(self.config.reference_frequencies, self.alpha)
 
     def displacement(self, points: Float[Tensor, "s n 3"], z_shape: Latents) -> Float[Tensor, "s n 3"]:
-        """Return where points have to go to reach their place in the reference head; zero without a deformation."""
+        """Return the displacements of points to their places in the reference head; zero without a deformation."""
         if self.deformation is None:
             return torch.zeros_like(points)
         return self.deformation(self._around()(points).value, z_shape)[..., :3]
@@ -171,7 +171,7 @@ class HeadField(nn.Module):
         feature: Float[Tensor, "s n k"],
         z_appearance: Latents,
     ) -> Float[Tensor, "s n 3"]:
-        """Return RGB in [0, 1]; normals and view directions are those of real, not of reference space."""
+        """Return RGB in [0, 1]; normals and view directions are those of world, not of reference space."""
         where = Encoding(self.config.renderer_frequencies)(reference - self.centre).value
         facing = Encoding(self.config.view_frequencies)(views).value
         return torch.sigmoid(self.renderer(torch.cat([where, normals, facing, feature], -1), z_appearance))
@@ -187,7 +187,7 @@ class HeadField(nn.Module):
         return copied
 
     def with_finer_colour(self, frequencies: int) -> HeadField:
-        """Return a copy whose renderer also sees higher frequencies of the reference point, at first without effect.
+        """Return a copy whose renderer takes higher frequencies of the reference point too, at first without effect.
 
         A prior needs few frequencies; one person's photos hold finer colours than that.
         """
@@ -209,8 +209,8 @@ class HeadField(nn.Module):
     def baked_reference(self, bounds: Float[Tensor, "2 3"], step: float) -> SdfGrid | None:
         """Return the reference's distances on a grid around `bounds`; None where the latent enters the reference.
 
-        They are exact near the surface and rough elsewhere. The grid stands for the network as long as that is frozen,
-        and is kept for the next time.
+        They are exact near the surface and rough elsewhere. The grid replaces the network while that is frozen, and is
+        cached.
         """
         if self.deformation is None:
             return None

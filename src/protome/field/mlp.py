@@ -26,12 +26,12 @@ class Folded:
 
 
 Condition = Float[Tensor, "s c"] | Folded | None
-"""Latents of s scenes, or weights that they are already in."""
+"""Latents of s scenes, or weights with the latents folded in."""
 
 
 @dataclass(frozen=True)
 class Tape:
-    """What the transposed Jacobian needs of a forward pass."""
+    """The values of a forward pass that the transposed Jacobian needs."""
 
     value: Float[Tensor, "*b out"]
     slopes: tuple[Float[Tensor, "*b width"], ...]
@@ -50,7 +50,7 @@ def _affine(inputs: Tensor, weight: Tensor, offset: Tensor) -> Tensor:
 class Mlp(nn.Module):
     """depth hidden layers of equal width; the input enters again, beside the hidden values, at half depth.
 
-    A condition (a latent code) acts in one of two ways, both computed once for all points that share it. Plain, it
+    A condition (a latent) acts in one of two ways, both computed once for all points that share it. Plain, it
     enters where the input does, as an offset of those two layers. `modulated`, it scales and offsets every hidden
     layer, h = s((1 + scale(z)) (W h + b) + offset(z)), which is folded into weights of each scene's own.
     The first `steered` outputs may besides have a last layer that depends linearly on the condition: they can then
@@ -85,7 +85,7 @@ class Mlp(nn.Module):
         self.steering = nn.Linear(condition, steered * (width + 1), bias=False) if condition and steered else None
 
     def fold(self, condition: Float[Tensor, "s c"] | None) -> Folded:
-        """Return the weights with the conditions in them; whoever asks the same heads often does it once."""
+        """Return the weights with the conditions in them; repeated queries of the same heads need it only once."""
         hidden: list[nn.Linear] = list(self.hidden)  # type: ignore[arg-type]
         first: Tensor = self.first.weight
         again: Tensor = self.again.weight
@@ -114,7 +114,7 @@ class Mlp(nn.Module):
                 rest = last.new_zeros(len(steer), len(last) - self.steered, steer.shape[-1])
                 steer = torch.cat([steer, rest], 1)
                 last, last_offset = last + steer[..., :-1], (last_offset + steer[..., -1])[:, None]
-        if len(condition) == 1:  # one scene's weights multiply like anybody's
+        if len(condition) == 1:  # one scene needs no batch of weights
             first, again, last = (one[0] if one.ndim == 3 else one for one in (first, again, last))
             weights = [one[0] if one.ndim == 3 else one for one in weights]
             *offsets, last_offset = (one[0, 0] if one.ndim == 3 else one for one in (*offsets, last_offset))
@@ -139,7 +139,7 @@ class Mlp(nn.Module):
             return _affine(hidden.to(inputs.dtype), weights.last, weights.last_offset)
 
     def forward_with_tape(self, inputs: Float[Tensor, "s n i"], condition: Condition = None) -> Tape:
-        """Return the outputs and the activations' slopes for `pullback`."""
+        """Return the outputs and the activations' slopes for `vjp`."""
         weights = condition if isinstance(condition, Folded) else self.fold(condition)
         with torch.autocast(inputs.device.type, enabled=False):
             hidden = _affine(inputs, weights.first, weights.offsets[0])
@@ -188,9 +188,9 @@ def initialise_small(mlp: Mlp, deviation: float = 1e-3) -> None:
 
 
 def _initialise_condition(mlp: Mlp, offset: float, steer: float) -> None:
-    """Draw what a condition acts through; a plain one of length 1 then offsets its two layers by about `offset`.
+    """Draw the condition layers; a plain condition of length 1 then offsets its two layers by about `offset`.
 
-    A modulation acts on all layers, which adds up, and its scales on all that they pass on: it starts more gently.
+    A modulation acts on all layers, whose effects accumulate: its weights, and more so its scales, start smaller.
     """
     for linear, deviation in ((mlp.condition, offset), (mlp.modulation, 0.3 * offset), (mlp.steering, steer)):
         if linear is not None:
@@ -218,7 +218,7 @@ def initialise_sphere(mlp: Mlp, radius: float) -> None:
     nn.init.zeros_(mlp.last.bias)
     _initialise_condition(mlp, 0.01, 0.0)
     with torch.no_grad():
-        # Exactly -radius for rectifiers without a bend; measured, it also makes good what the bends add up to.
+        # Exactly -radius for ReLU; the measured value also compensates for the smooth rectifier.
         ball = nn.functional.normalize(torch.randn(1, 500, 3), dim=-1) * radius
         inputs = nn.functional.pad(ball, (0, mlp.first.in_features - 3))
         mlp.last.bias[0] = -mlp(inputs.to(mlp.first.weight))[..., 0].mean()

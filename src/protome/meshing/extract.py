@@ -47,7 +47,7 @@ def extract_mesh(field: Field, bounds: Float[Tensor, "2 3"], resolution: int = 2
 
 
 def coloured(mesh: Mesh, field: Field, bounds: Float[Tensor, "2 3"]) -> Mesh:
-    """Return the mesh with the field's normals, and its colours as seen from straight ahead of each vertex."""
+    """Return the mesh with the field's normals, and its colours viewed along each vertex's normal."""
     points = torch.from_numpy(mesh.vertices).to(bounds)
     colours, normals = [], []
     for part in points.split(CHUNK):

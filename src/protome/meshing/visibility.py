@@ -1,4 +1,4 @@
-"""Which parts of a head a photo shows: what was measured, and what the prior guessed."""
+"""Visibility of a mesh in the photos: it separates observed surface from surface that the prior alone determines."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ _LIFT = 1e-4
 
 
 def vertex_visibility(mesh: Mesh, cameras: Sequence[Camera]) -> Float[np.ndarray, "v"]:
-    """Return for each vertex how well the best of the cameras sees it; mesh (with normals) and cameras in one frame.
+    """Return each vertex's visibility in its best camera; mesh (with normals) and cameras in one frame.
 
-    1 is straight from ahead, the cosine of the angle in between, and 0 means that no camera sees it: turned away,
-    behind another part of the head, or outside the image.
+    Visibility is the cosine between the normal and the direction to the camera: 1 for a frontal view. It is 0 where
+    the vertex faces away from the camera, is occluded, or projects outside the image.
     """
     assert mesh.normals is not None
     size = float(np.ptp(mesh.vertices, axis=0).max())
     starts = mesh.vertices + _LIFT * size * mesh.normals
-    # Bare triangles: the caster would work out colours and normals of its own.
+    # Bare triangles: trimesh would compute colours and normals of its own.
     caster = RayMeshIntersector(Mesh(mesh.vertices, mesh.faces).to_trimesh())
     best = np.zeros(len(mesh.vertices))
     for camera in cameras:
-        ways = camera.centre.detach().cpu().double().numpy() - starts
-        distance = np.linalg.norm(ways, axis=1)
-        facing = (ways * mesh.normals).sum(1) / distance
-        hopeful = np.flatnonzero((facing > best) & _in_image(starts, camera))
-        if len(hopeful) == 0:
+        towards = camera.centre.detach().cpu().double().numpy() - starts
+        distance = np.linalg.norm(towards, axis=1)
+        facing = (towards * mesh.normals).sum(1) / distance
+        candidates = np.flatnonzero((facing > best) & _in_image(starts, camera))
+        if len(candidates) == 0:
             continue
-        hidden = caster.intersects_any(starts[hopeful], ways[hopeful] / distance[hopeful, None])
-        best[hopeful[~hidden]] = facing[hopeful[~hidden]]
+        occluded = caster.intersects_any(starts[candidates], towards[candidates] / distance[candidates, None])
+        best[candidates[~occluded]] = facing[candidates[~occluded]]
     return best
 
 

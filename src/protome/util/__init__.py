@@ -1,1 +1,1 @@
-"""Ground: devices, files, progress and worker processes."""
+"""Devices, files, progress and worker processes."""

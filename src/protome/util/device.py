@@ -30,10 +30,10 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def bfloat16_pays(device: torch.device) -> bool:
-    """Tell whether products in bfloat16 are faster than in single precision on a device.
+    """Return whether products in bfloat16 are faster than in single precision on a device.
 
-    Processors without instructions for them are 15 to 30 times slower. What Linux says of the processor counts,
-    because a trial of a few milliseconds says the wrong thing on a busy machine; where nothing is said, they do not.
+    Processors without instructions for them are 15 to 30 times slower. The processor's flags in /proc/cpuinfo decide,
+    because a trial of a few milliseconds misleads on a busy machine; without that file the answer is no.
     """
     if device.type != "cpu":
         return True

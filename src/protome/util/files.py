@@ -1,4 +1,4 @@
-"""Writing files so that what was there stays until the new file is complete."""
+"""Writing files atomically: an old file stays until the new one is complete."""
 
 from __future__ import annotations
 

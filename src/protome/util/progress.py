@@ -1,4 +1,4 @@
-"""How far a long stage has come: a live bar on a terminal, now and then a plain line in a log, both on stderr."""
+"""Progress of long stages: a live bar on a terminal, a plain line from time to time in a log, both on stderr."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LINE_EVERY_S = 10.0
 
 @runtime_checkable
 class Step(Protocol):
-    """Tells that `amount` more of a stage's total is done, and a few words about where it stands."""
+    """Reports that `amount` more of a stage's total is done, with a short status."""
 
     def __call__(self, amount: float = 1, detail: str = "") -> None: ...
 
@@ -68,7 +68,7 @@ def _bar(console: Console, stage: str, total: float) -> Iterator[Step]:
 
 
 class _Lines:
-    """One stage told in plain lines: at most one every `LINE_EVERY_S`, and one at its end."""
+    """One stage reported in plain lines: at most one every `LINE_EVERY_S`, and one at its end."""
 
     def __init__(self, stage: str, total: float) -> None:
         self.stage, self.total = stage, total

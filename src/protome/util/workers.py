@@ -1,4 +1,4 @@
-"""Processes of one thread each that share work: small tensors keep several threads waiting for one another."""
+"""Worker processes of one thread each: with small tensors several threads mostly wait for one another."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from protome.util.device import choose_device
 
 
 def workers(jobs: int, prepare: Callable[..., None] | None = None, *given: object) -> ProcessPoolExecutor:
-    """Return `jobs` processes, each of which calls `prepare` with what is given before it works.
+    """Return `jobs` processes, each of which first calls `prepare` with the arguments `given`.
 
     They are fresh, because forked ones would inherit the threads of whatever library this process has used, and they
     end with this process even where that is killed.
