@@ -151,7 +151,7 @@ class Composer:
     ) -> tuple[UInt8[np.ndarray, "h w 3"], list[Part]]:
         """Return the body's texture, and cloth over it: the donor's own, or another skin where the scalp is bare.
 
-        Whoever has another skin may also wear another outfit, over shoulders that are then skin throughout.
+        With another skin the person may also wear another outfit, over shoulders that are then skin throughout.
         """
         if self.makehuman is None or not self.makehuman.skins or not donor.bald or rng.random() > 0.3:
             return donor.body.texture, []

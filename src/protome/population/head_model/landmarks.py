@@ -93,7 +93,7 @@ def detected_landmarks(
 
 
 def _people(composer: Composer, rng: np.random.Generator, count: int) -> Iterator[ComposedHead]:
-    """Yield avatars as they are and new people in turns; nobody who is held out."""
+    """Yield avatars as they are and new people in turns, without held-out people."""
     names = composer.valid.training_names
     for number in range(count):
         yield composer.original(names[rng.integers(len(names))], rng) if number % 2 else composer.person(rng)

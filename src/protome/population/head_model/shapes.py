@@ -21,7 +21,7 @@ OWN_SHARE = 0.2
 
 @dataclass(frozen=True)
 class HeadShapes:
-    """Draws bodies from the sources; nobody who is held out takes part."""
+    """Draws bodies from the sources, without held-out people."""
 
     valid: ValidHeads
     faces: FaceModes

@@ -110,9 +110,9 @@ class MakeHumanFit:
 def fit_makehuman(base: ObjMesh, valid: ValidHeads, tables: Path) -> MakeHumanFit:
     """Lay the base mesh over the mean VALID body.
 
-    MediaPipe's landmarks, known on both meshes, give a similarity; then each vertex of head, neck and shoulders that
-    can be seen from outside is pulled to the nearest point of the body, with displacements that stay smooth over the
-    mesh (a non-rigid ICP after Amberg et al. 2007, with translations per vertex), ever less stiffly.
+    MediaPipe's landmarks, known on both meshes, give a similarity. Then each vertex of head, neck and shoulders that
+    is visible from outside is pulled to the nearest point of the body, with displacements that stay smooth over the
+    mesh (a non-rigid ICP after Amberg et al. 2007, with translations per vertex), of decreasing stiffness.
 
     Raises:
         InputError: the landmark map is missing, or the base mesh is not hm08.

@@ -1,8 +1,8 @@
 """Where MediaPipe's face landmarks lie on MakeHuman's base mesh: builds `assets/makehuman_landmarks.npz`.
 
 Run it with `python -m protome.population.makehuman.landmarks MAKEHUMAN OUT.npz`, where MAKEHUMAN holds MakeHuman's
-base mesh, eyes and skins (CC0). The bare base mesh is pictured with a skin and eyes from the front and from both
-sides, MediaPipe looks at the pictures, and the landmarks' pixels are cast back onto the mesh.
+base mesh, eyes and skins (CC0). The bare base mesh is rendered with a skin and eyes from the front and from both
+sides, MediaPipe detects landmarks in the renders, and their pixels are cast back onto the mesh.
 """
 
 from __future__ import annotations

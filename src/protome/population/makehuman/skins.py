@@ -60,7 +60,7 @@ class Skin:
     def worn_over(self, texture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
         """Return a body's texture with this skin in the place of its own; collars and shirts stay.
 
-        Cloth is what, below the chin, has another colour than the cheeks.
+        Texels below the chin whose colour differs from the cheeks' count as cloth.
         """
         lab = rgb2lab(texture)
         departure = (lab - np.median(lab[self.cheeks], 0)) / SKIN_LAB

@@ -1,7 +1,7 @@
 """Busts cut out of VALID's avatars as they are published: whole people, arms out, each file in its own vertex order.
 
-All bodies have the same texture coordinates. So a table of those of the bust's vertices says where on any body each of
-them lies, whatever order its file has; a vertex that the cut has made lies inside a triangle.
+All bodies have the same texture coordinates. A table of those of the bust's vertices therefore locates each of them on
+any body, whatever order its file has; a vertex that the cut has made lies inside a triangle.
 
 `python -m protome.population.sources.busts VALID_HEADS OUT.npz` takes that table
 (`assets/valid_layout.npz`) from busts.

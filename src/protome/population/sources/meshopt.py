@@ -1,7 +1,7 @@
 """Decoder of the compressed buffers that glTF files may hold (`EXT_meshopt_compression`).
 
 The streams are those of the extension's specification: bytes of attributes as differences from one element to the
-next, packed in groups of sixteen; triangles as edges and corners seen a short while ago; indices as differences. No
+next, packed in groups of sixteen; triangles as recently coded edges and corners; indices as differences. No
 library decodes them without a compiler, and only the first version of the format is in use in glTF.
 """
 
@@ -132,8 +132,8 @@ def decode_indices(data: bytes, count: int) -> Int[np.ndarray, "count"]:
 def decode_triangles(data: bytes, count: int) -> Int[np.ndarray, "f 3"]:
     """Return triangles of `count` corners altogether.
 
-    Each triangle has one byte: which recent edge it is glued to and what its third corner is, or that it starts anew.
-    Corners never seen are the next unused vertex; corners of long ago are told by their numbers.
+    Each triangle has one byte: the recent edge that it shares and its third corner, or that it shares none. A new
+    corner is the next unused vertex; a corner that is not recent is coded by its number.
 
     Raises:
         DecodeError: the bytes are something else, or too few.
