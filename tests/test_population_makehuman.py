@@ -35,8 +35,8 @@ from protome.errors import InputError
 from protome.geometry.align import Surface
 from protome.geometry.mesh import Mesh
 from protome.geometry.obj import ObjMesh
-from protome.population import shells as shells_module
 from protome.population.makehuman import makehuman as makehuman_module
+from protome.population.makehuman import shells as shells_module
 from protome.population.makehuman.fit import BaseLandmarks, MakeHumanFit, fit_makehuman, visible_from_outside
 from protome.population.makehuman.makehuman import MakeHuman
 from protome.population.makehuman.shapes import GREATEST_M, MakeHumanShapes
@@ -135,7 +135,7 @@ def fit(sources: tuple[Path, ValidHeads, Path], _own_landmarks: object) -> MakeH
 
 def test_the_packaged_landmarks_lie_in_triangles_of_the_base_mesh(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    with np.load(Path(makehuman_module.__file__).parent.parent / "assets" / "makehuman_landmarks.npz") as stored:
+    with np.load(Path(makehuman_module.__file__).parents[2] / "assets" / "makehuman_landmarks.npz") as stored:
         assert stored["triangles"].shape == stored["barycentric"].shape == (468, 3)
         assert stored["triangles"].max() < 13_380  # the body group comes first in hm08
         np.testing.assert_allclose(stored["barycentric"].sum(1), 1, atol=1e-4)

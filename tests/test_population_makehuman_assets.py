@@ -14,7 +14,7 @@ from busts import ball_cap
 from protome.errors import InputError
 from protome.geometry.mesh import Mesh
 from protome.geometry.obj import ObjMesh
-from protome.population import shells as shells_module
+from protome.population.makehuman import shells as shells_module
 from protome.population.makehuman.mhclo import (
     AssetFiles,
     Binding,
