@@ -9,6 +9,8 @@ import torch
 
 from heads import draw_person, photograph, some_world
 from protome.fit.reconstruct import FitConfig, fit_head
+from protome.fit.tracing import HeadTracer, TracingConfig
+from protome.geometry.camera import Camera
 from protome.meshing.extract import extract_mesh
 
 pytestmark = [
@@ -30,3 +32,26 @@ def test_a_fit_on_the_graphics_card_follows_the_one_on_the_processor() -> None:
     assert person.face_error_mm(mesh) == pytest.approx(
         person.face_error_mm(extract_mesh(here.to("cpu").bind(), here.bounds, 96)), abs=0.3
     )
+
+
+def test_half_precision_traces_the_same_head_on_a_graphics_card() -> None:
+    prior = draw_person(seed=5, resolution=64).prior.to("cuda")
+    field, modes = prior.bind(prior.mean()), set()
+    rays = Camera.look_at(torch.tensor([0.0, 0.0, 3.0]), torch.zeros(3), 60.0, 64, 64).rays().to(torch.device("cuda"))
+
+    def watched(points: torch.Tensor) -> torch.Tensor:
+        modes.add((torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")))
+        return field.sdf(points)
+
+    generator = torch.Generator()
+    full = HeadTracer(TracingConfig("parallel"), prior.bounds, generator)(field.sdf, rays)
+    for name in ("parallel", "idr", "sphere", "grid"):
+        modes.clear()
+        half = HeadTracer(TracingConfig(name, half=True), prior.bounds, generator)(watched, rays)
+        assert modes == {(True, torch.float16)}
+        assert not torch.is_autocast_enabled("cuda")
+        assert float((half.hit == full.hit).float().mean()) > 0.98, name
+        # The hit point's Newton step makes up for what half precision is off by.
+        both = half.hit & full.hit
+        assert both.sum() > 200
+        assert float((half.depth - full.depth)[both].abs().median()) < 5e-3, name

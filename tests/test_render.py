@@ -17,6 +17,7 @@ from protome.field.head import HeadField, HeadFieldConfig
 from protome.fit.placement import Placement
 from protome.geometry.camera import Camera, Rays
 from protome.render.grid import grid_tracer
+from protome.render.idr import idr_tracer
 from protome.render.render import render
 from protome.render.surface import hit_points
 from protome.render.trace import Tracer, box_span, parallel_tracer, sphere_tracer
@@ -26,6 +27,7 @@ EXACT = {"tolerance": 1e-4, "corrections": 12}
 TRACERS: dict[str, Callable[[SdfFn], Tracer]] = {
     "parallel": lambda _: parallel_tracer(),
     "sphere": lambda _: sphere_tracer(),
+    "idr": lambda _: idr_tracer(),
     "grid": lambda sdf: grid_tracer(SdfGrid.of(sdf, BOUNDS, 0.06), **EXACT),
     # The grid of a head that has since moved and grown: further than one step of a fit takes it.
     "misled": lambda sdf: grid_tracer(SdfGrid.of(lambda x: sdf(x + 0.02) + 0.01, BOUNDS, 0.06), **EXACT),
@@ -268,9 +270,96 @@ def test_pixel_gradient_in_the_camera_matches_finite_differences() -> None:
     assert int((truth.abs() > 1e-3).sum()) >= 6
 
 
-def test_rendering_of_a_sphere_is_a_disc_with_its_depth_and_normals() -> None:
+# Fields that are zero where they should be and are no distances elsewhere.
+
+UNEVEN: dict[str, SdfFn] = {
+    "flat": lambda x: 0.05 * sphere((0.1, -0.1, 0.0), 0.5)(x),
+    # Steps as long as the values jump over the plate: from almost all sides at the first step.
+    "steep": lambda x: 5 * box((0.0, 0.0, 0.0), (0.4, 0.4, 0.03))(x),
+    "bumpy": lambda x: sphere((0.0, 0.0, 0.0), 0.5)(x) + 0.04 * torch.sin(12 * x).prod(-1),
+    # A third as steep as a distance near the surface, three times as steep far from it.
+    "bent": lambda x: (lambda d: d * (0.3 + 3 * d.abs()))(sphere((0.0, 0.1, 0.0), 0.4)(x)),
+    "union": lambda x: 3 * smooth_union(sphere((-0.4, 0, 0), 0.2), sphere((0.3, 0, 0.3), 0.15), 0.05)(x),
+}
+
+
+def _lost(sdf: SdfFn, tracer: Tracer) -> tuple[Tensor, Tensor]:
+    """Return which rays dense sampling hits and a tracer does not, and how far apart the hits of the others are.
+
+    Rays that graze the surface count as hit where they are still inside a hundredth behind the hit.
+    """
+    rays = camera(64).rays()
+    span = box_span(rays, BOUNDS)
+    naive, own = parallel_tracer(400)(sdf, rays, span), tracer(sdf, rays, span)
+    clear = naive.hit & (sdf(rays.at(naive.depth + 0.01)) < 0)
+    assert clear.sum() > 200
+    assert not bool((own.hit & ~naive.hit & (sdf(rays.at(own.depth)).abs() > 2.1e-4)).any())
+    return clear & ~own.hit, (own.depth - naive.depth)[clear & own.hit].abs()
+
+
+@pytest.mark.parametrize("name", UNEVEN)
+def test_sphere_tracing_loses_no_ray_that_dense_sampling_hits(name: str) -> None:
+    lost, apart = _lost(UNEVEN[name], sphere_tracer())
+    assert not lost.any()
+    # A hit within 2e-4 of the surface is further along the ray where the ray grazes it.
+    assert float(apart.median()) < 2e-4
+    assert float((apart < 5e-3).float().mean()) > 0.99
+    # Two samples are the ends of the ray, which show nothing: without the search, hits are lost or misplaced.
+    given_up, misplaced = _lost(UNEVEN[name], sphere_tracer(samples=2))
+    assert int(given_up.sum()) + int((misplaced > 5e-3).sum()) > (0 if name == "bumpy" else 10)
+
+
+@pytest.mark.parametrize("name", ["flat", "bumpy"])
+def test_idrs_tracer_samples_the_rays_whose_ends_do_not_settle(name: str) -> None:
+    lost, apart = _lost(UNEVEN[name], idr_tracer())
+    assert not lost.any()
+    assert float(apart.quantile(0.99)) < 5e-4
+    given_up, _ = _lost(UNEVEN[name], idr_tracer(samples=2))
+    assert given_up.sum() > 200
+
+
+def test_idrs_tracer_misses_where_its_ends_pass_each_other_and_reports_the_lowest_sample() -> None:
+    sdf, rays = UNEVEN["steep"], camera(16).rays()
+    span = box_span(rays, BOUNDS)
+    trace = idr_tracer()(sdf, rays, span)
+    assert not trace.hit.any()
+    fractions = torch.linspace(0, 1, 100)
+    for index in (16 * 8 + 8, 16 * 7 + 9, 3):
+        depths = span.near[index] + (span.far - span.near)[index] * fractions
+        values = sdf(rays.origins[index] + depths[:, None] * rays.directions[index])
+        torch.testing.assert_close(trace.depth[index], depths[values.argmin()])
+        torch.testing.assert_close(trace.lowest[index], values.min())
+
+
+def test_idrs_near_end_halves_a_step_that_lands_inside() -> None:
+    # Along z the values fall 1.5 times as fast as a distance does: the first step, from 1 to -0.5, is halved.
+    asked: list[float] = []
+
+    def plane(points: Tensor) -> Tensor:
+        asked.extend(points[:, 2].tolist())
+        return 1.5 * (points[:, 2] - 1 / 3)
+
+    rays = Rays(torch.tensor([[0.0, 0.0, 2.0]]), torch.tensor([[0.0, 0.0, -1.0]]))
+    trace = idr_tracer()(plane, rays, box_span(rays, BOUNDS))
+    assert asked[:5] == pytest.approx([1.0, -1.0, 0.0, 0.5, 0.5 - 0.25])
+    assert trace.hit.tolist() == [True]
+    assert float(trace.depth[0]) == pytest.approx(2 - 1 / 3, abs=1e-4)
+
+
+SLOPES = {
+    **dict.fromkeys(TRACERS, (0.3, 1.0)),
+    # What neither the field's slope nor a grid of it leads astray.
+    **dict.fromkeys(("parallel", "sphere"), (0.3, 1.0, 3.0)),
+}
+
+
+@pytest.mark.parametrize(("name", "slope"), [(name, slope) for name, all_ in SLOPES.items() for slope in all_])
+def test_rendering_of_a_sphere_is_a_disc_with_its_depth_and_normals(name: str, slope: float) -> None:
+    def ball(points: Tensor) -> Tensor:
+        return slope * sphere((0, 0, 0), 0.5)(points)
+
     view = Camera.look_at(torch.tensor([0.0, 0.0, 2.0]), torch.zeros(3), 60.0, 64, 64)
-    seen = render(field_of(sphere((0, 0, 0), 0.5)), view, BOUNDS, background=0.25)
+    seen = render(field_of(ball), view, BOUNDS, tracer=TRACERS[name](ball), background=0.25)
     hit, depth = sphere_hits(view.rays(), torch.zeros(3), 0.5)
     assert float((seen.mask.reshape(-1) != hit).float().mean()) < 0.01
     # The silhouette of a sphere of radius r at distance d has the radius f r / sqrt(d^2 - r^2).
@@ -282,3 +371,12 @@ def test_rendering_of_a_sphere_is_a_disc_with_its_depth_and_normals() -> None:
     torch.testing.assert_close(seen.colour.reshape(-1, 3)[clear], 0.5 + 0.5 * truth[clear], atol=1e-3, rtol=0)
     assert torch.isinf(seen.depth[0, 0])
     assert seen.colour[0, 0].tolist() == [0.25, 0.25, 0.25]
+
+
+def test_rendering_traces_spheres_by_default_and_gives_up_on_no_pixel() -> None:
+    view = camera(64)
+    seen = render(field_of(UNEVEN["flat"]), view, BOUNDS)
+    hit, _ = sphere_hits(view.rays(), torch.tensor([0.1, -0.1, 0.0]), 0.5)
+    assert not bool((hit & ~seen.mask.reshape(-1)).any())
+    # Within the tolerance, 4 mm per metre from the ball, a ray counts as a hit.
+    assert int((~hit & seen.mask.reshape(-1)).sum()) < 0.05 * int(hit.sum())

@@ -14,6 +14,7 @@ from protome.field.grid import SdfGrid
 from protome.geometry.camera import Rays
 from protome.render.cache import SdfCache
 from protome.render.grid import grid_tracer
+from protome.render.idr import idr_tracer
 from protome.render.trace import Trace, Tracer, box_span, parallel_tracer, sphere_tracer
 from protome.units import UNIT_MM
 
@@ -22,8 +23,9 @@ from protome.units import UNIT_MM
 class TracingConfig:
     """Which tracer, and what spares it work."""
 
-    tracer: Literal["grid", "sphere", "parallel"] = "grid"
-    """By a grid of the head as it was a few steps ago; from the outside inwards; or the paper's equal samples."""
+    tracer: Literal["grid", "sphere", "parallel", "idr"] = "grid"
+    """By a grid of the head as it was a few steps ago; from the outside inwards; by the paper's equal samples; or from
+    both ends of each ray, as IDR does."""
     grid_mm: float = 12.0
     """Distance of the grid's points."""
     renew: int = 10
@@ -32,6 +34,11 @@ class TracingConfig:
     """Distance of the points of a grid that stands for the frozen reference while tracing; 0: the network is asked."""
     cache: bool = False
     """Whether distances are remembered in the paper's dynamic cache."""
+    half: bool = False
+    """Whether products between hidden layers are in half precision (float16) while rays are traced, on a CUDA device.
+
+    Without effect on a processor: there it is not faster, or, in bfloat16, too coarse for sphere tracing to arrive.
+    """
 
 
 class HeadTracer:
@@ -43,7 +50,8 @@ class HeadTracer:
         self.steps = 0
         self.queries = 0
         """Points asked of the field so far."""
-        self.tracer: Tracer = parallel_tracer() if config.tracer == "parallel" else sphere_tracer()
+        made = {"parallel": parallel_tracer, "idr": idr_tracer}.get(config.tracer, sphere_tracer)
+        self.tracer: Tracer = made()
 
     def __call__(self, sdf: SdfFn, rays: Rays) -> Trace:
         """Trace the rays of one step, without gradients."""
@@ -54,7 +62,8 @@ class HeadTracer:
             return sdf(points)
 
         rays = Rays(rays.origins.detach(), rays.directions.detach())
-        with torch.no_grad():
+        half = config.half and rays.origins.is_cuda
+        with torch.no_grad(), torch.autocast("cuda", torch.float16, enabled=half):
             if config.tracer == "grid" and self.steps % config.renew == 0:
                 self.tracer = grid_tracer(SdfGrid.of(counted, self.bounds, config.grid_mm / UNIT_MM))
             self.steps += 1

@@ -14,6 +14,9 @@ class SdfCache:
 
     A point in a voxel whose remembered value is further than `threshold` from zero gets that value; any other point is
     asked of the field, and so is each point with the probability `again`, so that no voxel is wrong for ever.
+    The grid is of `size` voxels along each side of the box. The paper's scenes lie in the unit sphere, whose box has a
+    half side of 1: `threshold` is in half sides of this box, the longest one. In the shipped prior's box that half
+    side is 1.3 inner units (260 mm), and 0.1 of it 26 mm, 3.2 voxels along that side.
     Source: SIRA++, dynamic SDF cache (64^3 voxels, 0.1, 0.2).
     """
 
@@ -27,7 +30,9 @@ class SdfCache:
         again: float = 0.2,
     ) -> None:
         self.bounds, self.generator = bounds, generator
-        self.size, self.threshold, self.again = size, threshold, again
+        self.size, self.again = size, again
+        self.threshold = threshold * float((bounds[1] - bounds[0]).max()) / 2
+        """In the field's unit."""
         self.values = bounds.new_zeros(size**3)
         self.asked = self.given = 0
         """Points asked of the field, and points in all."""

@@ -1,4 +1,4 @@
-"""First hits along rays, without gradients: two tracers behind one interface."""
+"""First hits along rays, without gradients: what tracers share, sphere tracing and the paper's parallel tracing."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ from torch import Tensor
 
 from protome.field.field import SdfFn, in_chunks
 from protome.geometry.camera import Rays
+
+_DIP = 9
+"""Samples between the neighbours of a ray's lowest point."""
+_SECANTS = 8
+"""Steps by which a crossing between two samples of a whole ray is closed in on (IDR)."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,54 @@ def refined(sdf: SdfFn, rays: Rays, low: Tensor, high: Tensor, f_low: Tensor, f_
     return low + (high - low) * (f_low / (f_low - f_high)).clamp(0, 1)
 
 
+@dataclass(frozen=True)
+class Samples:
+    """What equal samples along a part of each ray show."""
+
+    first: Float[Tensor, "n"]
+    """Value at the first sample."""
+    crossed: Bool[Tensor, "n"]
+    """Whether the ray goes from outside to inside between two neighbouring samples."""
+    low: Float[Tensor, "n"]
+    """Depth of the sample before the first such change of sign; without one, of the sample before the lowest."""
+    high: Float[Tensor, "n"]
+    """Depth of the sample after it."""
+    f_low: Float[Tensor, "n"]
+    """Value at `low`."""
+    f_high: Float[Tensor, "n"]
+    """Value at `high`."""
+    depth: Float[Tensor, "n"]
+    """Depth of the lowest sample."""
+    lowest: Float[Tensor, "n"]
+    """Its value."""
+    change: Float[Tensor, "n"]
+    """Largest absolute difference of two neighbouring samples."""
+
+
+def sampled(sdf: SdfFn, rays: Rays, near: Float[Tensor, "n"], far: Float[Tensor, "n"], samples: int) -> Samples:
+    """Return what equally spaced samples from `near` to `far`, both ends among them, show of each ray."""
+    fractions = torch.linspace(0, 1, samples).to(near)
+    depths = near[:, None] + (far - near)[:, None] * fractions
+    values = in_chunks(sdf, rays.origins[:, None] + depths[..., None] * rays.directions[:, None])
+    flips = (values[:, :-1] > 0) & (values[:, 1:] <= 0)
+    crossed = flips.any(1)
+    lowest, place = values.min(1)
+    before = torch.where(crossed, flips.float().argmax(1), (place - 1).clamp(min=0))[:, None]
+    after = torch.where(crossed, before[:, 0] + 1, (place + 1).clamp(max=samples - 1))[:, None]
+    return Samples(
+        values[:, 0], crossed,
+        depths.gather(1, before)[:, 0], depths.gather(1, after)[:, 0],
+        values.gather(1, before)[:, 0], values.gather(1, after)[:, 0],
+        depths.gather(1, place[:, None])[:, 0], lowest, values.diff(dim=1).abs().amax(1),
+    )  # fmt: skip
+
+
+def crossings(sdf: SdfFn, rays: Rays, found: Samples, steps: int) -> Float[Tensor, "k"]:
+    """Return the depths at which the rays that cross a surface between two samples do so, by regula falsi."""
+    own = found.crossed
+    return refined(sdf, rays[own], found.low[own], found.high[own], found.f_low[own], found.f_high[own], steps)
+
+
 def parallel_tracer(samples: int = 75, subsamples: int = 25) -> Tracer:
     """Return the paper's tracer: equal samples along every ray at once, the first sign change, sub-samples in it.
 
@@ -73,45 +126,58 @@ def parallel_tracer(samples: int = 75, subsamples: int = 25) -> Tracer:
     """
 
     def trace(sdf: SdfFn, rays: Rays, span: Span) -> Trace:
-        fractions = torch.linspace(0, 1, samples, device=span.near.device, dtype=span.near.dtype)
-        near, far = span.near, torch.maximum(span.far, span.near)
-        depths = near[:, None] + (far - near)[:, None] * fractions
-        values = in_chunks(sdf, rays.origins[:, None] + depths[..., None] * rays.directions[:, None])
-        flips = (values[:, :-1] > 0) & (values[:, 1:] <= 0)
-        hit = flips.any(1) & span.crosses
-        first = flips.float().argmax(1)
-        depth = depths.gather(1, values.argmin(1, keepdim=True))[:, 0]
+        coarse = sampled(sdf, rays, span.near, torch.maximum(span.far, span.near), samples)
+        inside = (coarse.first <= 0) & span.crosses
+        hit, depth = coarse.crossed & span.crosses & ~inside, coarse.depth
         if hit.any():
             own, row = rays[hit], torch.arange(int(hit.sum()), device=hit.device)
-            low, high = depths[hit][row, first[hit]], depths[hit][row, first[hit] + 1]
+            low, high = coarse.low[hit], coarse.high[hit]
             fine = low[:, None] + (high - low)[:, None] * torch.linspace(0, 1, subsamples).to(low)
             at = in_chunks(sdf, own.origins[:, None] + fine[..., None] * own.directions[:, None])
-            at[:, 0], at[:, -1] = values[hit][row, first[hit]], values[hit][row, first[hit] + 1]
+            at[:, 0], at[:, -1] = coarse.f_low[hit], coarse.f_high[hit]
             flip = ((at[:, :-1] > 0) & (at[:, 1:] <= 0)).float().argmax(1)
             f_low, f_high = at[row, flip], at[row, flip + 1]
             depth[hit] = fine[row, flip] + (fine[row, flip + 1] - fine[row, flip]) * f_low / (f_low - f_high)
-        inside = (values[:, 0] <= 0) & span.crosses
-        hit = hit & ~inside
-        return Trace(hit, depth, values.amin(1).where(~hit, 0.0), inside)
+        return Trace(hit, depth, coarse.lowest.where(~hit, 0.0), inside)
 
     return trace
 
 
-def sphere_tracer(steps: int = 48, relaxation: float = 0.9, tolerance: float = 2e-4, refinements: int = 3) -> Tracer:
-    """Return a sphere tracer that drops finished rays and closes overshoots by regula falsi.
+def sphere_tracer(
+    steps: int = 48, relaxation: float = 0.9, tolerance: float = 2e-4, refinements: int = 3, samples: int = 100
+) -> Tracer:
+    """Return a sphere tracer that drops finished rays, closes overshoots by regula falsi and samples what is left.
 
     A field that is only nearly a distance is followed with steps shortened by `relaxation`. Rays are finished when
-    they are within `tolerance` of the surface, cross it, or leave the box.
+    they are within `tolerance` of the surface, cross it, or leave the box. Two kinds of rays are then searched by
+    `samples` equal samples, as in IDR: those that `steps` have not finished (along outlines, or where the field is
+    flatter than a distance), from where they stand to their far end; and those along which the field changes by more
+    than 1 / `relaxation` per unit of length, where a step may have jumped over a surface, from end to end. Changes
+    over less than the samples' spacing do not count, because samples would find no more than the steps did.
     """
 
     def trace(sdf: SdfFn, rays: Rays, span: Span) -> Trace:
         hit = torch.zeros(len(rays), dtype=torch.bool, device=span.near.device)
-        inside = hit.clone()
+        inside, steep = hit.clone(), hit.clone()
         depth, lowest = span.near.clone(), torch.full_like(span.near, torch.inf)
         before, after = span.near.clone(), torch.maximum(span.near, span.far)
+        spacing = (span.far - span.near) / (samples - 1)
         active = span.crosses.nonzero()[:, 0]
         at, last_at = span.near[active], span.near[active]
         last_value = torch.full_like(at, torch.inf)
+
+        def look(own: Tensor, near: Tensor, far: Tensor, count: int, rounds: int) -> Samples:
+            """Sample some rays and note what they show: a hit, or for those without one a lower point than known."""
+            found = sampled(sdf, rays[own], near, far, count)
+            better = ~hit[own] & (found.lowest < lowest[own])
+            lower = own[better]
+            lowest[lower], depth[lower] = found.lowest[better], found.depth[better]
+            before[lower], after[lower] = found.low[better], found.high[better]
+            if found.crossed.any():
+                depth[own[found.crossed]] = crossings(sdf, rays[own], found, rounds)
+                hit[own[found.crossed]] = True
+            return found
+
         for step in range(steps):
             if len(active) == 0:
                 break
@@ -119,6 +185,8 @@ def sphere_tracer(steps: int = 48, relaxation: float = 0.9, tolerance: float = 2
             crossed = value <= 0
             if step == 0:
                 inside[active[crossed]] = True
+            moved = at - last_at
+            steep[active[(moved > spacing[active]) & ((last_value - value).abs() * relaxation > moved)]] = True
             following = (at + relaxation * value.clamp(min=tolerance)).minimum(span.far[active])
             better = value < lowest[active]
             own = active[better]
@@ -133,16 +201,23 @@ def sphere_tracer(steps: int = 48, relaxation: float = 0.9, tolerance: float = 2
             hit[active[over | close]] = True
             go = ~crossed & ~close & (following < span.far[active])
             active, last_at, last_value, at = active[go], at[go], value[go], following[go]
+
         missed = ~hit & ~inside & span.crosses
+        missed[active] = False
         if missed.any():
-            depth[missed] = _lowest(sdf, rays[missed], before[missed], after[missed])
+            own = missed.nonzero()[:, 0]
+            apart = (after[own] - before[own]) / (_DIP - 1)
+            found = look(own, before[own], after[own], _DIP, refinements)
+            steep[own[(apart > spacing[own]) & (found.change * relaxation > apart)]] = True
+        stands = span.near.clone()
+        stands[active] = torch.where(steep[active], span.near[active], last_at)
+        unsettled = steep & ~inside
+        unsettled[active] = True
+        if unsettled.any():
+            own = unsettled.nonzero()[:, 0]
+            look(own, stands[own], span.far[own], samples, _SECANTS)
+            own = own[~hit[own]]
+            look(own, before[own], after[own], _DIP, _SECANTS)
         return Trace(hit, depth, lowest.where(~hit, 0.0), inside)
 
     return trace
-
-
-def _lowest(sdf: SdfFn, rays: Rays, before: Tensor, after: Tensor, samples: int = 9) -> Tensor:
-    """Return the depth of the lowest value among equal samples between two depths."""
-    depths = before[:, None] + (after - before)[:, None] * torch.linspace(0, 1, samples).to(before)
-    values = in_chunks(sdf, rays.origins[:, None] + depths[..., None] * rays.directions[:, None])
-    return depths.gather(1, values.argmin(1, keepdim=True))[:, 0]
