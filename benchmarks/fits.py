@@ -18,8 +18,8 @@ from command import command
 from protome.benchmark.accuracy import fit_and_score, score_mean_head, subjects_in
 from protome.errors import InputError
 from protome.evaluate.h3ds import read_scene
+from protome.fit.config import FIT_PRESETS, FitConfig, Schedule
 from protome.fit.methods import METHODS
-from protome.fit.reconstruct import FIT_PRESETS, FitConfig
 from protome.prior.prior import Prior
 from protome.scenes.h3ds import read_h3ds
 from protome.util.files import check_output_folder, write_atomically
@@ -27,16 +27,14 @@ from protome.util.progress import progress
 from protome.util.workers import workers
 
 STANDARD = FIT_PRESETS["standard"]
-UNHURRIED = replace(METHODS["sira"].settings(STANDARD), colour_steps=0)
+UNHURRIED = METHODS["sira"].settings(STANDARD)
 
 VARIANTS: dict[str, FitConfig] = {
-    "unhurried": UNHURRIED,
+    "unhurried": replace(UNHURRIED, schedule=replace(UNHURRIED.schedule, colours=0)),
     "standard": STANDARD,
     **{
-        f"{latent}+{network}": replace(
-            STANDARD, latent_steps=latent, network_steps=network, single_steps=network, colour_steps=0
-        )
-        for latent, network in ((150, 450), (150, 200), (150, 100), (100, 100))
+        f"{latents}+{steps}": replace(STANDARD, schedule=Schedule({1: latents}, {1: steps}, colours=0))
+        for latents, steps in ((150, 450), (150, 200), (150, 100), (100, 100))
     },
     "draft": FIT_PRESETS["draft"],
 }

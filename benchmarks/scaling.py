@@ -21,7 +21,8 @@ import matplotlib
 import torch
 
 from command import command
-from protome.fit.reconstruct import FIT_PRESETS, fit_head
+from protome.fit.config import FIT_PRESETS, Schedule
+from protome.fit.reconstruct import fit_head
 from protome.geometry.camera import Camera
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity
@@ -125,10 +126,10 @@ def measure(case: Case, person: Mesh, folder: Path, device: str) -> Cost:
     ready = time.perf_counter()
     config = replace(FIT_PRESETS["standard"], size=case.size or 64)
     if case.series == "resolution":  # any head will do, so a quick one
-        config = replace(FIT_PRESETS["draft"], size=64, latent_steps=20, single_steps=0, colour_steps=0)
-    fit = fit_head(scene, prior, config, shared_frame=True, quiet=True)
+        config = replace(FIT_PRESETS["draft"], size=64, schedule=Schedule({1: 20}, {1: 0}, colours=0))
+    fit = fit_head(scene, prior, config, quiet=True)
     fitted = time.perf_counter()
-    head = head_from_fit(fit, scene, prior, posed=True, resolution=case.resolution, quiet=True)
+    head = head_from_fit(fit, scene, prior, resolution=case.resolution, quiet=True)
     meshed = time.perf_counter()
     head.save(folder)
     written = time.perf_counter()

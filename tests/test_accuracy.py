@@ -28,14 +28,14 @@ from protome.benchmark.page import ANCESTORS, FULL, OURS, QUICK, Plan, benchmark
 from protome.errors import InputError
 from protome.evaluate.h3ds import read_scene
 from protome.face import LANDMARK_NAMES
+from protome.fit.config import FitConfig, Schedule
 from protome.fit.methods import METHODS
-from protome.fit.reconstruct import FitConfig
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity
 from protome.scenes.h3ds import Truth, read_h3ds, write_h3ds
 from protome.units import UNIT_MM
 
-BRIEF = FitConfig(size=64, rays=96, latent_steps=8, network_steps=4, single_steps=4, colour_steps=8)
+BRIEF = FitConfig(size=64, rays=96, schedule=Schedule({1: 8}, {1: 4}, colours=8))
 SETS = '[scenes.somebody.default_views_configs]\n"1" = [0]\n"3" = [0, 1, 2]\n'
 
 

@@ -18,8 +18,9 @@ from protome.capture.landmarks import load_face_landmarks
 from protome.encoder.encoder import Encoder, LatentEstimate
 from protome.encoder.features import CELLS, EYE_RIMS, MIDDLE_MM, SPAN_MM, PhotoFeatures, measure_photo
 from protome.errors import InputError
+from protome.fit.config import FitConfig, Schedule, Weights
 from protome.fit.methods import method
-from protome.fit.reconstruct import FitConfig, fit_head, latent_weight
+from protome.fit.reconstruct import fit_head, new_fit
 from protome.geometry.camera import Camera
 from protome.geometry.transforms import Similarity, rotation_from_vector
 from protome.prior.prior import LatentStatistics, Prior
@@ -265,11 +266,11 @@ def test_only_photos_whose_cameras_do_not_fix_the_scale_get_an_estimate() -> Non
     views = tuple(view_of(mean_face(), camera(angle, 0)) for angle in (-20, 15))
     prior, one, two = Prior.load(), Scene(views[:1], INNER), Scene(views, INNER)
     ours = method("sira++")
-    assert ours.estimate(one, prior, shared_frame=True) is not None
-    assert ours.estimate(one, prior, shared_frame=False) is not None
-    assert ours.estimate(two, prior, shared_frame=False) is not None
-    assert ours.estimate(two, prior, shared_frame=True) is None
-    assert method("sira").estimate(one, prior, shared_frame=True) is None
+    assert ours.estimate(one, prior) is not None
+    assert ours.estimate(replace(one, posed=False), prior) is not None
+    assert ours.estimate(replace(two, posed=False), prior) is not None
+    assert ours.estimate(two, prior) is None
+    assert method("sira").estimate(one, prior) is None
 
 
 def test_a_fit_starts_at_the_estimate_and_is_regularised_to_it() -> None:
@@ -280,28 +281,32 @@ def test_a_fit_starts_at_the_estimate_and_is_regularised_to_it() -> None:
     wanted[0] = 1.5
     predicted = LatentStatistics(person.prior.shape.latent(wanted), spread @ person.prior.shape.axes)
     estimate = LatentEstimate(predicted, person.prior.appearance, (Similarity.identity(torch.float64),))
-    config = FitConfig(size=64, rays=64, latent_steps=3, single_steps=0, colour_steps=0)
+    config = FitConfig(size=64, rays=64, schedule=Schedule({1: 3}, {1: 0}, colours=0))
     found = {
         weight: fit_head(
-            scene,
-            person.prior,
-            replace(config, estimated_latent=weight),
-            shared_frame=True,
-            estimate=estimate,
-            quiet=True,
+            scene, person.prior, replace(config, weights=Weights(estimated={1: weight})), estimate=estimate, quiet=True
         )
         for weight in (0.1, 1000.0)
     }
     coefficients = {
-        weight: person.prior.shape.coefficients(fit.latents.z_shape[None])[0] for weight, fit in found.items()
+        weight: person.prior.shape.coefficients(fit.head.latents.z_shape[None])[0] for weight, fit in found.items()
     }
     # Three steps of 0.05 standard deviations of the estimate, each of which is 0.3 of the prior's.
     assert float((coefficients[0.1] - wanted).abs().max()) <= 3 * 0.05 * 0.3 + 1e-3
     free, held = ((coefficients[weight] - wanted).norm() for weight in (0.1, 1000.0))
     assert float(held) < 0.8 * float(free)
-    assert latent_weight(config, 1, None) == config.latent
-    assert latent_weight(config, 1, estimate) == config.estimated_latent
-    assert latent_weight(config, 3, estimate) == config.shared_estimate
+
+
+def test_latents_are_held_to_a_guess_more_than_to_the_mean_and_less_by_several_photos() -> None:
+    person = draw_person(2, 64, 0.7)
+    one, three = (photograph(person, azimuths, 64, Similarity.identity()) for azimuths in ((5.0,), (0.0, 40.0, -40.0)))
+    estimate = LatentEstimate(person.prior.shape, person.prior.appearance, ())
+    config = FitConfig(size=64, weights=Weights(latents=0.01, estimated={1: 0.1, 2: 0.02}))
+    weights = [
+        new_fit(scene, person.prior, config, estimate=start).latent_weight
+        for scene, start in ((one, None), (one, estimate), (three, estimate))
+    ]
+    assert weights == [0.01, 0.1, 0.02]
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

@@ -11,14 +11,20 @@ import torch
 
 from heads import Person, draw_person, photograph, some_world
 from protome.fit.clock import Budget
+from protome.fit.config import FitConfig, Rates, Schedule, by_views
 from protome.fit.methods import method
-from protome.fit.reconstruct import FitConfig, FitResult, deformation_rate, fit_head, padded_bounds, shape_steps
+from protome.fit.reconstruct import FitResult, fit_head, padded_bounds
 from protome.geometry.transforms import Similarity, rotation_from_vector
 from protome.meshing.extract import extract_mesh, zero_level
 from protome.scene import Scene
 from protome.units import UNIT_MM
 
-QUICK = FitConfig(size=96, rays=320, latent_steps=160, network_steps=0, colour_steps=0)
+QUICK = FitConfig(size=96, rays=320, schedule=Schedule({1: 160}, {1: 0}, colours=0))
+
+
+def quick(latents: int, steps: int, colours: int = 0) -> FitConfig:
+    """Return quick settings with other numbers of steps."""
+    return replace(QUICK, schedule=Schedule({1: latents}, {1: steps}, colours))
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +40,13 @@ def scene(person: Person) -> Scene:
 
 @pytest.fixture(scope="module")
 def fitted(person: Person, scene: Scene) -> FitResult:
-    return fit_head(scene, person.prior, QUICK, shared_frame=True, seed=1, quiet=True)
+    return fit_head(scene, person.prior, QUICK, seed=1, quiet=True)
 
 
 def _errors_mm(person: Person, result: FitResult) -> tuple[float, float]:
     """Mean face error of the fit and of the mean head."""
     prior = person.prior
-    fit = extract_mesh(result.bind(), prior.bounds, 128)
+    fit = extract_mesh(result.head.bind(), prior.bounds, 128)
     mean = extract_mesh(prior.bind(prior.mean()), prior.bounds, 128)
     # The fit may also have moved the frame a little: put its mesh where its own head_from_world says it is.
     back = some_world().inverse().compose(result.head_from_world[0].inverse())
@@ -56,9 +62,9 @@ def test_latents_recover_a_head_from_its_own_renders(person: Person, fitted: Fit
 
 def test_arms_end_where_their_surface_ends_and_not_with_the_priors_volume(person: Person, fitted: FitResult) -> None:
     prior, far = person.prior, torch.tensor([0.5, 0.0, 0.5])
-    assert torch.equal(fitted.bounds, padded_bounds(prior.bounds))
-    assert torch.equal(fitted.bounds[:, 1], prior.bounds[:, 1])  # below, a bust is cut where it was
-    more = torch.stack([fitted.bounds[0] - far, fitted.bounds[1] + far])
+    assert torch.equal(fitted.head.bounds, padded_bounds(prior.bounds))
+    assert torch.equal(fitted.head.bounds[:, 1], prior.bounds[:, 1])  # below, a bust is cut where it was
+    more = torch.stack([fitted.head.bounds[0] - far, fitted.head.bounds[1] + far])
     mean = prior.bind(prior.mean())
 
     def wide(points: torch.Tensor) -> torch.Tensor:
@@ -67,7 +73,7 @@ def test_arms_end_where_their_surface_ends_and_not_with_the_priors_volume(person
 
     whole, kept, cut = (
         np.ptp(zero_level(wide, bounds, cells).vertices[:, [0, 2]], axis=0)
-        for bounds, cells in ((more, 144), (fitted.bounds, 108), (prior.bounds, 94))
+        for bounds, cells in ((more, 144), (fitted.head.bounds, 108), (prior.bounds, 94))
     )
     np.testing.assert_allclose(kept, whole, atol=1 / UNIT_MM)
     assert cut[0] < whole[0] - 10 / UNIT_MM
@@ -75,7 +81,7 @@ def test_arms_end_where_their_surface_ends_and_not_with_the_priors_volume(person
 
 def test_every_loss_term_is_recorded_and_the_picture_gets_closer(fitted: FitResult) -> None:
     assert set(fitted.curves) == {"colour", "mask", "latent", "exposure"}
-    assert {len(curve) for curve in fitted.curves.values()} == {QUICK.latent_steps}
+    assert {len(curve) for curve in fitted.curves.values()} == {QUICK.schedule.latent_steps(3)}
     colour = fitted.curves["colour"]
     assert sum(colour[-10:]) < 0.4 * sum(colour[:10])
 
@@ -85,8 +91,8 @@ def test_a_wrong_placement_is_corrected(person: Person, scene: Scene, fitted: Fi
         rotation_from_vector(torch.tensor([0.0, 0.05, 0.02])), torch.tensor([0.02, -0.015, 0.0]), torch.tensor(1.0)
     )
     wrong = replace(scene, head_from_world=moved.compose(scene.head_from_world))
-    short = replace(QUICK, latent_steps=90)
-    result = fit_head(wrong, person.prior, short, shared_frame=True, seed=1, quiet=True)
+    short = quick(90, 0)
+    result = fit_head(wrong, person.prior, short, seed=1, quiet=True)
     truth, found = scene.head_from_world, result.head_from_world[0]
 
     def gap(placed: Similarity) -> float:
@@ -97,20 +103,26 @@ def test_a_wrong_placement_is_corrected(person: Person, scene: Scene, fitted: Fi
 
 
 def test_the_same_seed_gives_the_same_head_and_another_seed_another(person: Person, scene: Scene) -> None:
-    short = replace(QUICK, latent_steps=4, network_steps=4)
-    first, again, other = (
-        fit_head(scene, person.prior, short, shared_frame=True, seed=seed, quiet=True) for seed in (1, 1, 2)
-    )
-    assert torch.equal(first.latents.z_shape, again.latents.z_shape)
+    short = quick(4, 4)
+    first, again, other = (fit_head(scene, person.prior, short, seed=seed, quiet=True) for seed in (1, 1, 2))
+    assert torch.equal(first.head.latents.z_shape, again.head.latents.z_shape)
     assert first.curves == again.curves
-    assert not torch.equal(first.latents.z_shape, other.latents.z_shape)
+    assert not torch.equal(first.head.latents.z_shape, other.head.latents.z_shape)
+
+
+def test_a_fit_leaves_the_callers_random_state_as_it_was(person: Person, scene: Scene) -> None:
+    before = torch.get_rng_state()
+    for name in ("protome", "idr"):
+        chosen = method(name)
+        fit_head(scene, chosen.prior(), chosen.settings(quick(1, 1, 1)), seed=3, quiet=True)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_the_second_phase_moves_deformation_and_renderer_but_never_the_reference(person: Person, scene: Scene) -> None:
-    short = replace(QUICK, latent_steps=2, network_steps=3)
-    result = fit_head(scene, person.prior, short, shared_frame=True, seed=1, quiet=True)
+    short = quick(2, 3)
+    result = fit_head(scene, person.prior, short, seed=1, quiet=True)
     assert len(result.curves["eikonal"]) == 3  # distances can only go wrong while the networks move
-    before, after = person.prior.field.state_dict(), result.field.state_dict()
+    before, after = person.prior.field.state_dict(), result.head.field.state_dict()
     for name, value in before.items():
         if name.startswith(("reference.", "centre")):
             assert torch.equal(value, after[name]), name
@@ -121,12 +133,12 @@ def test_the_second_phase_moves_deformation_and_renderer_but_never_the_reference
 
 
 def test_a_method_of_latents_alone_keeps_the_weights_of_the_shape(person: Person, scene: Scene) -> None:
-    short = method("h3d-net-latents").settings(replace(QUICK, latent_steps=2, network_steps=3))
-    result = fit_head(scene, person.prior, short, shared_frame=True, seed=1, quiet=True)
-    before, after = person.prior.field.shape_network.state_dict(), result.field.shape_network.state_dict()
+    short = method("h3d-net-latents").settings(quick(2, 3))
+    result = fit_head(scene, person.prior, short, seed=1, quiet=True)
+    before, after = person.prior.field.shape_network.state_dict(), result.head.field.shape_network.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
-    assert not torch.equal(result.latents.z_shape, person.prior.mean().z_shape)
-    assert not torch.equal(person.prior.field.renderer.last.weight, result.field.renderer.last.weight)
+    assert not torch.equal(result.head.latents.z_shape, person.prior.mean().z_shape)
+    assert not torch.equal(person.prior.field.renderer.last.weight, result.head.field.renderer.last.weight)
 
 
 def test_finer_colour_frequencies_change_nothing_until_they_learn(person: Person) -> None:
@@ -141,39 +153,37 @@ def test_finer_colour_frequencies_change_nothing_until_they_learn(person: Person
 
 
 def test_the_last_phase_moves_the_renderer_alone_and_brings_the_colours_closer(person: Person, scene: Scene) -> None:
-    short = replace(QUICK, latent_steps=30, colour_steps=60)
-    without = fit_head(scene, person.prior, replace(short, colour_steps=0), shared_frame=True, seed=1, quiet=True)
-    result = fit_head(scene, person.prior, short, shared_frame=True, seed=1, quiet=True)
-    before, after = without.field.state_dict(), result.field.state_dict()
+    without = fit_head(scene, person.prior, quick(30, 0), seed=1, quiet=True)
+    result = fit_head(scene, person.prior, quick(30, 0, 60), seed=1, quiet=True)
+    before, after = without.head.field.state_dict(), result.head.field.state_dict()
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"renderer"}
-    assert torch.equal(without.latents.z_shape, result.latents.z_shape)
+    assert torch.equal(without.head.latents.z_shape, result.head.latents.z_shape)
     curve = result.curves["colour alone"]
     assert len(curve) == 60
     assert sum(curve[-10:]) < 0.7 * sum(curve[:10])
 
 
 def test_more_photos_get_more_steps() -> None:
-    config = FitConfig(network_steps=450, single_steps=100, many_steps=1000, most_steps=4000)
+    schedule = Schedule({1: 20}, {1: 100, 3: 450, 8: 1000, 32: 4000})
     wanted = {1: 100, 2: 275, 3: 450, 4: 560, 8: 1000, 16: 2000, 32: 4000, 40: 4000}
-    assert {views: shape_steps(config, views) for views in wanted} == wanted
+    assert {views: schedule.network_steps(views) for views in wanted} == wanted
+    assert {schedule.latent_steps(views) for views in wanted} == {20}
 
 
 def test_more_photos_let_the_deformation_learn_faster() -> None:
-    config = FitConfig(deformation_rate=3e-4, single_deformation_rate=1e-4)
-    assert [deformation_rate(config, views) for views in (1, 2, 3, 32)] == pytest.approx([1e-4, 2e-4, 3e-4, 3e-4])
+    rates = Rates(deformation={1: 1e-4, 3: 3e-4})
+    assert [by_views(rates.deformation, views) for views in (1, 2, 3, 32)] == pytest.approx([1e-4, 2e-4, 3e-4, 3e-4])
 
 
 def test_colours_that_no_photo_shows_stay_while_those_it_shows_move(person: Person) -> None:
     front = photograph(person, (0.0,), 96, some_world())
-    short = replace(QUICK, latent_steps=0, single_steps=0, colour_steps=120)
     moved = {}
     for side, sign in (("front", 1.0), ("back", -1.0)):
         points = person.mesh.vertices[sign * person.mesh.normals[:, 2] > 0.8]  # type: ignore[index]
         moved[side] = torch.from_numpy(points).float()
     before, after = (
-        fit_head(front, person.prior, replace(short, colour_steps=steps), shared_frame=True, seed=1, quiet=True).bind()
-        for steps in (0, short.colour_steps)
+        fit_head(front, person.prior, quick(0, 0, steps), seed=1, quiet=True).head.bind() for steps in (0, 120)
     )
     change = {}
     for side, points in moved.items():
@@ -193,27 +203,25 @@ def test_gains_of_photos_with_unequal_exposure_are_found(person: Person, scene: 
         replace(view, image=torch.where(view.mask[..., None] > 0.5, 0.8 * view.image * gain, view.image))
         for view, gain in zip(scene.views, gains, strict=True)
     ]
-    short = replace(QUICK, latent_steps=80)
-    result = fit_head(replace(scene, views=tuple(views)), person.prior, short, shared_frame=True, seed=1, quiet=True)
+    result = fit_head(replace(scene, views=tuple(views)), person.prior, quick(80, 0), seed=1, quiet=True)
     assert result.gains is not None
     # A gain and the light on one side of the face look alike, so they are not found exactly.
     assert float((result.gains / gains).log().abs().mean()) < 0.4 * float(gains.log().abs().mean())
 
 
 def test_a_budget_of_steps_shortens_every_phase(person: Person, scene: Scene) -> None:
-    config = FitConfig(size=48, rays=64, latent_steps=20, network_steps=60, colour_steps=160)
-    result = fit_head(
-        scene, person.prior, config, shared_frame=True, budget=Budget(steps=10), seed=1, quiet=True
-    )  # 100 steps of the first kind became 10
+    config = FitConfig(size=48, rays=64, schedule=Schedule({1: 20}, {1: 60}, colours=160))
+    result = fit_head(scene, person.prior, config, budget=Budget(steps=10), seed=1, quiet=True)
+    # 100 steps of the first kind became 10
     assert len(result.curves["colour"]) == 8
     assert len(result.curves["eikonal"]) == 6
     assert len(result.curves["colour alone"]) == 16
 
 
 def test_a_budget_of_seconds_is_kept(person: Person, scene: Scene) -> None:
-    config = FitConfig(size=48, rays=64, latent_steps=2000, network_steps=6000, colour_steps=16000)
+    config = FitConfig(size=48, rays=64, schedule=Schedule({1: 2000}, {1: 6000}, colours=16000))
     began = time.monotonic()
-    result = fit_head(scene, person.prior, config, shared_frame=True, budget=Budget(seconds=4), seed=1, quiet=True)
+    result = fit_head(scene, person.prior, config, budget=Budget(seconds=4), seed=1, quiet=True)
     # Preparations come on top, and the last step of each phase may end late.
     assert 4 <= time.monotonic() - began < 30
     assert 0 < len(result.curves["eikonal"]) < len(result.curves["colour"]) < 8000

@@ -226,15 +226,15 @@ def _front(width: int, height: int, focal: float, eye: tuple[float, float, float
 def test_head_window_is_the_part_that_shows_the_volume() -> None:
     head_camera = _front(400, 300, 330.0, (0.4, 0.5, 6.0))
     view = _view(head_camera)
-    window = head_window(view, HEAD_FROM_WORLD, BOUNDS, 64)
+    window = head_window(view.transformed(HEAD_FROM_WORLD), BOUNDS, 64)
     assert max(window.mask.shape) == 64
     assert window.image.shape == (*window.mask.shape, 3) == (window.camera.height, window.camera.width, 3)
     # The corners of the volume, drawn in by 8 % because a head does not fill them, just fit.
     corners = torch.cartesian_prod(*BOUNDS.T) * 0.92
-    world = HEAD_FROM_WORLD.inverse().apply(corners)
-    spot = window.camera.project(world)
+    spot = window.camera.project(corners)
+    whole = head_camera.project(corners)
     size = torch.tensor([window.camera.width, window.camera.height])
-    pixel = 64 / (view.camera.project(world).amax(0) - view.camera.project(world).amin(0)).max()
+    pixel = 64 / (whole.amax(0) - whole.amin(0)).max()
     assert bool((spot > -1e-2).all())
     assert bool((spot < size + 1e-2).all())
     assert bool((spot.amin(0) < pixel + 1e-2).all())
@@ -243,29 +243,29 @@ def test_head_window_is_the_part_that_shows_the_volume() -> None:
 
 def test_head_window_keeps_the_geometry() -> None:
     view = _view(_front(400, 300, 330.0, (0.4, 0.5, 6.0)))
-    marked = replace(view, landmarks=torch.tensor([[200.0, 150.0]]).expand(478, 2))
-    window = head_window(marked, HEAD_FROM_WORLD, BOUNDS, 64)
+    view = replace(view, landmarks=torch.tensor([[200.0, 150.0]]).expand(478, 2)).transformed(HEAD_FROM_WORLD)
+    window = head_window(view, BOUNDS, 64)
     assert window.landmarks is not None
     # What a pixel of the window shows is what the photo shows where the same point in space projects to.
-    distant = window.camera.rays().at(torch.full((window.mask.numel(),), 250.0))
+    distant = window.camera.rays().at(torch.full((window.mask.numel(),), 5.0))
     spot = view.camera.project(distant) / torch.tensor([400.0, 300.0])
     shown = window.image.reshape(-1, 3)[:, :2]
     assert float((shown - spot).abs().max()) < 1.0 / 300
     # A landmark is the projection of the same ray.
-    point = view.camera.rays(torch.tensor([[200.0, 150.0]])).at(torch.tensor([250.0]))
+    point = view.camera.rays(torch.tensor([[200.0, 150.0]])).at(torch.tensor([5.0]))
     torch.testing.assert_close(window.camera.project(point)[0], window.landmarks[0], atol=1e-3, rtol=0)
 
 
 def test_head_window_stays_inside_the_photo() -> None:
     close = _view(_front(200, 160, 300.0, (0.0, 0.0, 3.0)))
-    window = head_window(close, HEAD_FROM_WORLD, BOUNDS, 1000)
+    window = head_window(close.transformed(HEAD_FROM_WORLD), BOUNDS, 1000)
     assert window.mask.shape == (160, 200)
     inside = _view(_front(200, 160, 300.0, (0.0, 0.3, 0.2)))
-    assert head_window(inside, HEAD_FROM_WORLD, BOUNDS, 50).mask.shape == (40, 50)
+    assert head_window(inside.transformed(HEAD_FROM_WORLD), BOUNDS, 50).mask.shape == (40, 50)
 
 
 def _scene(*views: View) -> Scene:
-    return Scene(views, HEAD_FROM_WORLD)
+    return Scene(views, HEAD_FROM_WORLD).in_head_frame()
 
 
 def test_pixels_carry_rays_of_the_head_frame_and_their_colours() -> None:

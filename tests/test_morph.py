@@ -142,7 +142,7 @@ def test_heads_of_different_priors_are_refused(fitted: bool) -> None:
 def _save(head: FittedHead, folder: Path) -> Path:
     path = folder / "field.safetensors"
     folder.mkdir()
-    save_head(path, head.field, head.latents, head.bounds, [torch.eye(4)])
+    save_head(path, head, [torch.eye(4)])
     return path
 
 
@@ -165,7 +165,7 @@ def test_a_photo_is_reconstructed_with_the_draft_preset(monkeypatch: pytest.Monk
 
     def reconstruct(inputs: list[Path], **options: object) -> object:
         calls.append((inputs, options))
-        return types.SimpleNamespace(fit=_fitted(prior, 3))
+        return types.SimpleNamespace(fit=types.SimpleNamespace(head=_fitted(prior, 3)))
 
     stand_in = types.ModuleType("protome.pipeline")
     stand_in.reconstruct = reconstruct  # type: ignore[attr-defined]

@@ -12,9 +12,10 @@ from torch import Tensor
 from heads import small_prior, some_world
 from protome import losses
 from protome.fit.cameras import FOCAL, CameraCorrections
+from protome.fit.config import FitConfig, Patches, Schedule
 from protome.fit.methods import method
 from protome.fit.photo_consistency import PhotoStack, Viewpoints, compare_patches
-from protome.fit.reconstruct import FitConfig, fit_head
+from protome.fit.reconstruct import fit_head
 from protome.geometry.camera import Camera
 from protome.geometry.transforms import Similarity
 from protome.scene import Scene, View
@@ -49,7 +50,7 @@ def _on_plane(count: int) -> Tensor:
 
 
 def _stack(scene: Scene) -> tuple[PhotoStack, Viewpoints]:
-    photos = PhotoStack.of(scene, BOUNDS, 512)
+    photos = PhotoStack.of(scene.in_head_frame(), BOUNDS, 512)
     return photos, photos.seen_from(photos.rays, photos.K)
 
 
@@ -142,7 +143,7 @@ def test_the_worse_half_of_the_photos_may_be_hidden() -> None:
 
 def test_corrected_cameras_project_with_their_corrected_focal_lengths() -> None:
     views = [_photo(0.0), _photo(0.35)]
-    corrections = CameraCorrections(views, Similarity.identity())
+    corrections = CameraCorrections(views)
     with torch.no_grad():
         corrections.log_focal.copy_(torch.tensor([0.0, 2.0]))
     K = torch.stack([view.camera.K for view in views])
@@ -174,14 +175,14 @@ def test_a_plane_finds_its_place_by_patches_alone() -> None:
 def test_fits_compare_patches_of_several_posed_photos_alone() -> None:
     prior = small_prior()
     two, one = _scene(_photo(0.0), _photo(0.35)), _scene(_photo(0.0))
-    short = FitConfig(size=32, rays=64, latent_steps=2, single_steps=0, network_steps=0, colour_steps=0)
-    patches = replace(short, consistency=0.3, patches=16)
-    for scene, shared, config, expected in (
+    short = FitConfig(size=32, rays=64, schedule=Schedule({1: 2}, {1: 0}, colours=0))
+    patches = replace(short, patches=Patches(weight=0.3, count=16))
+    for scene, posed, config, expected in (
         (two, True, patches, True),
         (two, False, patches, False),
         (one, True, patches, False),
         (two, True, short, False),
     ):
-        fit = fit_head(scene, prior, config, shared_frame=shared, seed=1, quiet=True)
+        fit = fit_head(replace(scene, posed=posed), prior, config, seed=1, quiet=True)
         assert ("consistency" in fit.curves) == expected
-    assert method("protome").settings(short) == replace(short, consistency=0.3)
+    assert method("protome").settings(short) == replace(short, patches=Patches(weight=0.3))

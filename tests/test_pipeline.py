@@ -77,7 +77,7 @@ def test_colours_are_those_of_the_person(person: Person, head: Head) -> None:
 def test_the_saved_field_is_the_fitted_field(head: Head, out: Path) -> None:
     field, bounds = load_head(out / "result" / "field.safetensors")
     points = bounds[0] + torch.rand(200, 3) * (bounds[1] - bounds[0])
-    torch.testing.assert_close(field.sdf(points), head.fit.bind().sdf(points))
+    torch.testing.assert_close(field.sdf(points), head.fit.head.bind().sdf(points))
 
 
 def test_result_says_how_the_head_was_made(head: Head, out: Path) -> None:

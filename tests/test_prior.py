@@ -18,6 +18,7 @@ from protome.errors import InputError
 from protome.field.field import Field
 from protome.field.head import HeadField, HeadFieldConfig
 from protome.prior.prior import (
+    FittedHead,
     HeadLatents,
     LatentStatistics,
     Prior,
@@ -110,7 +111,7 @@ def _save_fitted(path: Path) -> tuple[Prior, HeadLatents]:
     prior = _prior()
     latents = HeadLatents(_latents()[0, 2], _latents()[1, 3])
     placements = [torch.eye(4), 2 * torch.eye(4)]
-    save_head(path, prior.field, latents, BOUNDS, placements)
+    save_head(path, FittedHead(prior.field, latents, BOUNDS), placements)
     return prior, latents
 
 

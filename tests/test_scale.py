@@ -13,7 +13,8 @@ from heads import draw_person, photograph
 from protome.encoder.encoder import LatentEstimate
 from protome.encoder.scale import MOST_TURNED, MetricScale
 from protome.errors import InputError
-from protome.fit.reconstruct import FIT_PRESETS, fit_head
+from protome.fit.config import FitConfig, Schedule
+from protome.fit.reconstruct import fit_head
 from protome.geometry.camera import Camera
 from protome.geometry.transforms import Similarity, rotation_from_vector
 from protome.meshing.extract import extract_mesh
@@ -105,11 +106,11 @@ def test_a_known_distance_gives_a_head_its_size() -> None:
     scale_known = MetricScale(distance_mm=larger * float((nose - eye).norm()) * UNIT_MM).known(
         estimate, located, person.prior
     )
-    config = replace(FIT_PRESETS["standard"], size=96, rays=256, latent_steps=100, single_steps=0, colour_steps=0)
+    config = FitConfig(size=96, rays=256, schedule=Schedule({1: 100}, {1: 0}, colours=0))
     found = []
     for start in (estimate, scale_known):
-        fit = fit_head(located, person.prior, config, shared_frame=True, estimate=start, quiet=True)
-        found.append(width(extract_mesh(fit.bind(), person.prior.bounds, 96).vertices))
+        fit = fit_head(located, person.prior, config, estimate=start, quiet=True)
+        found.append(width(extract_mesh(fit.head.bind(), person.prior.bounds, 96).vertices))
     true = width(person.mesh.vertices)
     assert found[0] == pytest.approx(true, rel=0.015)
     assert found[1] == pytest.approx(larger * true, rel=0.015)

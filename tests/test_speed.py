@@ -10,12 +10,12 @@ import pytest
 
 from protome.benchmark import speed
 from protome.errors import InputError
-from protome.fit.reconstruct import FitConfig
+from protome.fit.config import FitConfig, Schedule
 
 
 @pytest.fixture(scope="module")
 def rows() -> dict[str, speed.SpeedRow]:
-    brief = FitConfig(size=64, rays=96, latent_steps=6, network_steps=2, single_steps=2)
+    brief = FitConfig(size=64, rays=96, schedule=Schedule({1: 6}, {1: 2}))
     found = speed.benchmark_speed(views=2, preset=brief, device="cpu", size=64, resolution=64, quiet=True)
     return {row.name: row for row in found}
 

@@ -12,8 +12,9 @@ from heads import draw_person, photograph, some_world
 from protome.field.analytic import sphere
 from protome.field.field import SdfFn
 from protome.field.grid import SdfGrid
+from protome.fit.config import FitConfig
 from protome.fit.rays import pixel_table
-from protome.fit.reconstruct import FitConfig, _Fit, new_fit, step_losses
+from protome.fit.reconstruct import _Fit, new_fit, step_losses
 from protome.fit.schedule import background_share
 from protome.fit.tracing import HeadTracer, TracingConfig
 from protome.geometry.camera import Camera, Rays
@@ -115,7 +116,7 @@ def test_background_is_dropped_at_the_papers_marks() -> None:
 
 def test_dropped_pixels_are_background_alone() -> None:
     person = draw_person(seed=5, resolution=64, temperature=0.6)
-    scene = photograph(person, (0.0,), 64, some_world())
+    scene = photograph(person, (0.0,), 64, some_world()).in_head_frame()
     table = pixel_table(scene, person.prior.bounds, 64)
     every, few = (table.draw(6000, torch.Generator().manual_seed(0), share) for share in (1.0, 0.25))
     people, rest = ((batch.mask > 0.5).sum() for batch in (every, few))
@@ -150,7 +151,7 @@ TRACERS = {
 
 def _new_fit(scene: Scene, name: str) -> _Fit:
     tracing = TracingConfig(baked_mm=3.0 if name == "baked" else 0.0)
-    fit = new_fit(scene, PERSON.prior, FitConfig(tracing=tracing), shared_frame=True, seed=3)
+    fit = new_fit(scene, PERSON.prior, FitConfig(tracing=tracing), seed=3)
     fit.tracer = TRACERS[name]
     return fit
 
@@ -182,7 +183,7 @@ class _Found:
 @pytest.fixture(scope="module")
 def found() -> dict[str, _Found]:
     """What every tracer finds on the same rays."""
-    scene = photograph(PERSON, (0.0, 50.0), 96, some_world())
+    scene = photograph(PERSON, (0.0, 50.0), 96, some_world()).in_head_frame()
     batch = pixel_table(scene, MODELLED, 96).draw(1500, torch.Generator().manual_seed(2))
     fits = {name: _new_fit(scene, name) for name in TRACERS}
     traces = {name: fit.tracer(fit.bind().search, fit.rays(batch)) for name, fit in fits.items()}

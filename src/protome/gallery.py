@@ -40,10 +40,7 @@ class Meshed:
     @staticmethod
     def of(head: FittedHead, resolution: int) -> Meshed:
         """Extract the surface; `resolution` counts cells along the longest side of the head's space."""
-        return Meshed(
-            head,
-            extract_mesh(head.field.bind(head.latents.z_shape, head.latents.z_appearance), head.bounds, resolution),
-        )
+        return Meshed(head, extract_mesh(head.bind(), head.bounds, resolution))
 
     def save(self, path: Path) -> None:
         """Write the mesh by the file's suffix: GLB in metres, PLY and OBJ in millimetres."""
@@ -52,8 +49,7 @@ class Meshed:
 
     def picture(self, size: int, degrees: float = VIEW_DEGREES) -> Float[np.ndarray, "s s 3"]:
         """Return a picture of the head from an azimuth."""
-        field = self.head.field.bind(self.head.latents.z_shape, self.head.latents.z_appearance)
-        return coloured_view(self.mesh, field, side_camera(degrees, self.head.bounds, size))[0]
+        return coloured_view(self.mesh, self.head.bind(), side_camera(degrees, self.head.bounds, size))[0]
 
 
 def random_head(prior: Prior, number: int, temperature: float = 1.0) -> FittedHead:
@@ -82,8 +78,7 @@ def find_head(name: str, prior: Prior, *, quiet: bool = False) -> FittedHead:
     if path.suffix.lower() in PHOTO_SUFFIXES:
         from protome.pipeline import reconstruct  # photos need MediaPipe and all of capture, other heads do not
 
-        fit = reconstruct([path], preset="draft", device="cpu", quiet=quiet).fit
-        return FittedHead(fit.field, fit.latents, fit.bounds)
+        return reconstruct([path], preset="draft", device="cpu", quiet=quiet).fit.head
     if path.suffix.lower() == ".safetensors":
         return load_fitted(path)
     raise InputError(
@@ -175,7 +170,7 @@ def morph_heads(
     if steps is None:
         write_atomically(
             out / "field.safetensors",
-            lambda part: save_head(part, made[0].field, made[0].latents, made[0].bounds, [torch.eye(4)]),
+            lambda part: save_head(part, made[0], [torch.eye(4)]),
         )
         tiles = [Meshed.of(one, resolution).picture(TILE), *tiles, Meshed.of(other, resolution).picture(TILE)]
     save_sheet(tiles, out / "sheet.png", columns=len(tiles))

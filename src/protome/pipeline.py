@@ -21,10 +21,11 @@ from protome.capture.head import UNIT_IN_MM, Units
 from protome.errors import InputError
 from protome.face import LANDMARK_NAMES
 from protome.fit.clock import Budget
+from protome.fit.config import FIT_PRESETS
 from protome.fit.methods import method
 from protome.fit.options import FitOptions
 from protome.fit.rays import head_window
-from protome.fit.reconstruct import FIT_PRESETS, FitResult, fit_head
+from protome.fit.reconstruct import FitResult, fit_head
 from protome.geometry.camera import Camera
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity
@@ -59,8 +60,6 @@ class Head:
     """Six landmarks of the face by name (those of H3DS), where `mesh_world` is."""
     fit: FitResult
     scene: Scene
-    posed: bool
-    """Whether the cameras were given."""
     preset: str
     seed: int
     device: str
@@ -69,12 +68,13 @@ class Head:
 
     def camera(self, view: int) -> Camera:
         """Return the camera of an input photo, posed in the head frame in millimetres."""
-        placed = self.scene.views[view].camera.transformed(self.fit.head_from_world[0 if self.posed else view])
-        return placed.transformed(Similarity.scaling(UNIT_MM))
+        place = self.fit.head_from_world[0 if self.scene.posed else view]
+        return self.scene.views[view].camera.transformed(place).transformed(Similarity.scaling(UNIT_MM))
 
     def render(self, camera: Camera) -> Rendering:
         """Render the head with a camera posed in the head frame in millimetres; depths are in millimetres."""
-        seen = render(self.fit.bind(), camera.transformed(Similarity.scaling(1 / UNIT_MM)), self.fit.bounds)
+        head = self.fit.head
+        seen = render(head.bind(), camera.transformed(Similarity.scaling(1 / UNIT_MM)), head.bounds)
         return Rendering(seen.colour, seen.normal, seen.depth * UNIT_MM, seen.mask)
 
     def save(self, folder: str | Path, command: Sequence[str] = ()) -> None:
@@ -93,13 +93,11 @@ class Head:
         write_atomically(folder / "result.json", lambda path: path.write_text(facts + "\n"))
 
     def _save_preview(self, path: Path) -> None:
-        placed = self.fit.head_from_world[0]
         inner = self.mesh.scaled(1 / UNIT_MM)
         margin = _MARGIN * np.diff(inner.bounds, axis=0) * [[-1.0], [1.0]]
         extent = torch.from_numpy(inner.bounds + margin).float()
-        view = head_window(self.scene.views[0], placed, extent, 768)
-        camera = view.camera.transformed(placed)
-        sheet = preview_sheet(inner, self.fit.bind(), extent, view.image, camera)
+        view = head_window(self.scene.views[0].transformed(self.fit.head_from_world[0]), extent, 768)
+        sheet = preview_sheet(inner, self.fit.head.bind(), extent, view.image, view.camera)
         Image.fromarray(np.rint(255 * sheet.clip(0, 1)).astype(np.uint8)).save(path, "PNG")
 
     def _facts(self, command: Sequence[str]) -> dict[str, object]:
@@ -122,8 +120,8 @@ class Head:
             "device": self.device,
             "versions": _versions(),
             "seconds": {key: round(value, 3) for key, value in self.seconds.items()},
-            "units": {"head.ply": "the scene's" if self.posed else "mm", "head.glb": "m", "cameras": "mm"},
-            "head_mm_from_world": to_mm.compose(world.to("cpu")).matrix().tolist() if self.posed else None,
+            "units": {"head.ply": "the scene's" if self.scene.posed else "mm", "head.glb": "m", "cameras": "mm"},
+            "head_mm_from_world": to_mm.compose(world.to("cpu")).matrix().tolist() if self.scene.posed else None,
             "cameras": cameras,
             "mesh": {"vertices": len(self.mesh.vertices), "faces": len(self.mesh.faces)},
             "landmarks": {name: point.tolist() for name, point in self.landmarks.items()},
@@ -191,14 +189,14 @@ def reconstruct(
         prior = chosen.prior().to(where)
     started = time.perf_counter()
     config = replace(chosen.settings(FIT_PRESETS[preset]), refine_cameras=options.refine_cameras)
-    estimate = chosen.estimate(scene, prior, shared_frame=posed)
+    estimate = chosen.estimate(scene, prior)
     if options.size is not None:
         estimate = options.size.known(estimate, scene, prior)
-    fit = fit_head(scene, prior, config, shared_frame=posed, seed=seed, budget=budget, estimate=estimate, quiet=quiet)
+    fit = fit_head(scene, prior, config, seed=seed, budget=budget, estimate=estimate, quiet=quiet)
     seconds["fit"] = time.perf_counter() - started
     return head_from_fit(
-        fit, scene, prior, posed=posed, resolution=resolution or RESOLUTIONS[preset], preset=preset, seed=seed,
-        seconds=seconds, quiet=quiet,
+        fit, scene, prior, resolution=resolution or RESOLUTIONS[preset], preset=preset, seed=seed, seconds=seconds,
+        quiet=quiet,
     )  # fmt: skip
 
 
@@ -207,7 +205,6 @@ def head_from_fit(
     scene: Scene,
     prior: Prior,
     *,
-    posed: bool,
     resolution: int,
     preset: str = "standard",
     seed: int = 0,
@@ -216,22 +213,21 @@ def head_from_fit(
 ) -> Head:
     """Mesh a fitted head and say what the photos show of it; the time it takes is added to `seconds`."""
     seconds = {} if seconds is None else seconds
-    device = str(fit.bounds.device)
+    device = str(fit.head.bounds.device)
     if fit.cameras is not None:
         pairs = zip(scene.views, fit.cameras, strict=True)
         scene = replace(scene, views=tuple(replace(view, camera=camera) for view, camera in pairs))
     with _timed(seconds, "mesh", quiet):
-        inner = extract_mesh(fit.bind(), fit.bounds, resolution)
+        inner = extract_mesh(fit.head.bind(), fit.head.bounds, resolution)
         fit = fit.to("cpu")
-        placed = [fit.head_from_world[0 if posed else number] for number in range(len(scene.views))]
+        placed = [fit.head_from_world[0 if scene.posed else number] for number in range(len(scene.views))]
         cameras = [view.camera.transformed(place) for view, place in zip(scene.views, placed, strict=True)]
         inner = replace(inner, visibility=vertex_visibility(inner, cameras))
-    out_of_inner = fit.head_from_world[0].inverse() if posed else Similarity.scaling(UNIT_MM)
-    points = out_of_inner.apply(prior.to("cpu").landmarks_of(fit.field, fit.latents)).double().numpy()
+    out_of_inner = fit.head_from_world[0].inverse() if scene.posed else Similarity.scaling(UNIT_MM)
+    points = out_of_inner.apply(prior.to("cpu").landmarks_of(fit.head.field, fit.head.latents)).double().numpy()
     landmarks = dict(zip(LANDMARK_NAMES, points, strict=True))
     return Head(
-        inner.scaled(UNIT_MM), inner.transformed(out_of_inner), landmarks, fit, scene, posed, preset, seed, device,
-        seconds,
+        inner.scaled(UNIT_MM), inner.transformed(out_of_inner), landmarks, fit, scene, preset, seed, device, seconds,
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -29,6 +29,10 @@ class View:
     """Posed in the scene's world frame."""
     landmarks: Float[Tensor, "478 2"] | None = None
     """MediaPipe face landmarks in pixels, where a face was detected."""
+
+    def transformed(self, b_from_a: Similarity) -> View:
+        """Return the view with its camera, posed in frame a, in frame b; computed in the precision of `b_from_a`."""
+        return replace(self, camera=self.camera.to(b_from_a.rotation.dtype).transformed(b_from_a))
 
     def cropped(self, left: int, top: int, width: int, height: int) -> View:
         """Return the window of the view that starts at pixel (left, top) and lies inside the image."""
@@ -86,3 +90,15 @@ class Scene:
     views: tuple[View, ...]
     head_from_world: Similarity
     """Maps the world frame to the head frame in the fields' inner unit (`protome.units.UNIT_MM`)."""
+    posed: bool = True
+    """Whether the cameras are known in one frame; without, each photo places the head by its own landmarks."""
+
+    def in_head_frame(self) -> Scene:
+        """Return the scene with its cameras posed in the head frame, inner units, which then is its world frame."""
+        views = tuple(view.transformed(self.head_from_world) for view in self.views)
+        still = Similarity.identity().to(self.head_from_world.rotation.dtype)
+        return replace(self, views=views, head_from_world=still)
+
+    def to(self, dtype: torch.dtype) -> Scene:
+        """Return the scene with the place of the head in a floating-point type, in which `in_head_frame` computes."""
+        return replace(self, head_from_world=self.head_from_world.to(dtype))

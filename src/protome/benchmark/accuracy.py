@@ -20,8 +20,9 @@ from protome.evaluate.h3ds import H3dsScene, evaluate_h3ds, read_scene
 from protome.evaluate.landmarks import MarkedMesh
 from protome.evaluate.metrics import compare
 from protome.face import LANDMARK_NAMES
+from protome.fit.config import FIT_PRESETS, FitConfig
 from protome.fit.methods import Method, method
-from protome.fit.reconstruct import FIT_PRESETS, FitConfig, fit_head, padded_bounds
+from protome.fit.reconstruct import fit_head, padded_bounds
 from protome.geometry.align import align_landmarks
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import rotation_from_vector
@@ -121,14 +122,14 @@ def fit_and_score(
     """
     scene, prior = locate_head(views, "mm" if len(views) == 1 else None), chosen.prior()
     began = time.process_time()
-    estimate = chosen.estimate(scene, prior, shared_frame=True)
+    estimate = chosen.estimate(scene, prior)
     if scale_known:
         nose, eye = truth.head.points(["nose_tip"], "--landmarks")[0], scene.views[0].camera.centre.double().numpy()
         estimate = MetricScale(distance_mm=float(np.linalg.norm(nose - eye))).known(estimate, scene, prior)
-    fit = fit_head(scene, prior, config, shared_frame=True, seed=seed, estimate=estimate, quiet=True)
+    fit = fit_head(scene, prior, config, seed=seed, estimate=estimate, quiet=True)
     seconds = time.process_time() - began
     world_from_head = fit.head_from_world[0].inverse()
-    mesh = extract_mesh(fit.bind(), fit.bounds, RESOLUTION).transformed(world_from_head)
+    mesh = extract_mesh(fit.head.bind(), fit.head.bounds, RESOLUTION).transformed(world_from_head)
     # Where the views leave something open, as one view does the depth, the start is where the fit has put the face.
     landmarks = world_from_head.apply(prior.landmarks).double().numpy()
     return mesh, score(mesh, truth, landmarks, seconds)

@@ -15,7 +15,8 @@ from protome.errors import InputError
 from protome.evaluate.metrics import compare
 from protome.face import NOSE_TIP
 from protome.field.field import Field
-from protome.fit.reconstruct import FIT_PRESETS, FitConfig, fit_head, shape_steps
+from protome.fit.config import FIT_PRESETS, FitConfig
+from protome.fit.reconstruct import fit_head
 from protome.fit.tracing import TracingConfig
 from protome.geometry.camera import Camera
 from protome.geometry.mesh import Mesh
@@ -95,17 +96,17 @@ def benchmark_speed(
     nose = prior.landmarks[NOSE_TIP].double().cpu().numpy() * UNIT_MM
     scene = _photographed(person, prior.bounds, AZIMUTHS[views], size)
     rows: list[SpeedRow] = []
-    chosen = ways(replace(settings, colour_steps=0))
+    chosen = ways(replace(settings, schedule=replace(settings.schedule, colours=0)))
     with progress("benchmarking", len(chosen), quiet=quiet) as step:
         for name, config in chosen.items():
             began = time.perf_counter()
-            fit = fit_head(scene, prior, config, shared_frame=True, seed=seed, quiet=True)
+            fit = fit_head(scene, prior, config, seed=seed, quiet=True)
             if prior.bounds.is_cuda:
                 torch.cuda.synchronize()
             seconds = time.perf_counter() - began
-            mesh = _in_head_frame(extract_mesh(fit.bind(), prior.bounds, resolution), fit.head_from_world[0])
+            mesh = _in_head_frame(extract_mesh(fit.head.bind(), prior.bounds, resolution), fit.head_from_world[0])
             found = compare(mesh, truth, nose_tip=nose)
-            steps = config.latent_steps + shape_steps(config, views)
+            steps = config.schedule.latent_steps(views) + config.schedule.network_steps(views)
             first = rows[0].seconds if rows else seconds
             rows.append(
                 SpeedRow(

@@ -54,7 +54,7 @@ def capture_photos(paths: Sequence[str | Path], strict: bool = False) -> Scene:
             )
         mask = person_mask(photo.image, detection.person_mask, landmarks)
         views.append(View(photo.name, photo.image, mask, camera, landmarks))
-    return Scene(tuple(views), Similarity.scaling(1 / UNIT_MM))
+    return Scene(tuple(views), Similarity.scaling(1 / UNIT_MM), posed=False)
 
 
 def locate_head(views: Sequence[View | Unmasked], units: Units | None) -> Scene:
@@ -84,7 +84,7 @@ def locate_head(views: Sequence[View | Unmasked], units: Units | None) -> Scene:
     for i, detection in persons.items():
         mask = _mask_of_head(found[i], detection, placement.head_from_world, face)
         found[i] = replace(found[i], mask=mask)
-    return Scene(tuple(found), placement.head_from_world)
+    return Scene(tuple(found), placement.head_from_world, posed=True)
 
 
 def _mask_of_head(

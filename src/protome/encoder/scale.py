@@ -67,8 +67,10 @@ class MetricScale:
         device = prior.bounds.device
         latents = HeadLatents(estimate.shape.mean.to(device), estimate.appearance.mean.to(device))
         nose = prior.landmarks_of(prior.field, latents)[NOSE_TIP].double().cpu()
+        seen = scene.to(torch.float64).in_head_frame()
         cameras = [
-            _camera(view, correction, scene) for view, correction in zip(scene.views, estimate.corrections, strict=True)
+            view.camera.transformed(correction)
+            for view, correction in zip(seen.views, estimate.corrections, strict=True)
         ]
         factors = [self._distance_factor(view, camera, nose) for view, camera in zip(scene.views, cameras, strict=True)]
         known = [factor for factor in factors if factor is not None]
@@ -99,8 +101,3 @@ class MetricScale:
         # One pupil lies on each ray; the head's orientation gives the direction from one to the other.
         depths = torch.linalg.lstsq(torch.stack([-rays[0], rays[1]], 1), apart[:, None]).solution
         return float(depths.mean() / eyes[:, 2].mean())
-
-
-def _camera(view: View, correction: Similarity, scene: Scene) -> Camera:
-    """Return a photo's camera in the estimated head frame."""
-    return view.camera.to(torch.float64).transformed(correction.compose(scene.head_from_world.to(torch.float64)))

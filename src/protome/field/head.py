@@ -14,6 +14,7 @@ from protome.field.encoding import Encoding
 from protome.field.field import Field, SurfacePoints
 from protome.field.grid import SdfGrid
 from protome.field.mlp import Folded, Mlp, initialise_small, initialise_sphere
+from protome.util.device import seeded
 
 _DISPLACED = 0.3
 """How far beyond the modelled volume points may be displaced to, inner units."""
@@ -186,13 +187,15 @@ class HeadField(nn.Module):
         copied._baked = None
         return copied
 
-    def with_finer_colour(self, frequencies: int) -> HeadField:
+    def with_finer_colour(self, frequencies: int | None) -> HeadField:
         """Return a copy whose renderer takes higher frequencies of the reference point too, at first without effect.
 
-        A prior needs few frequencies; one person's photos hold finer colours than that.
+        A prior needs few frequencies; one person's photos hold finer colours than that. None: as many as this one's.
         """
         config = self.config
-        finer = HeadField(replace(config, renderer_frequencies=frequencies))
+        frequencies = frequencies or config.renderer_frequencies
+        with seeded(0):  # the weights that are drawn here give way to this field's
+            finer = HeadField(replace(config, renderer_frequencies=frequencies))
         old, new = Encoding(config.renderer_frequencies), Encoding(frequencies)
         column = torch.arange(new.width + self.renderer.first.in_features - old.width)
         wave = torch.arange(3 * 2 * old.frequencies)

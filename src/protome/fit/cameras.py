@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from protome.geometry.camera import Camera, Rays
-from protome.geometry.transforms import Similarity, rotation_from_vector
+from protome.geometry.transforms import rotation_from_vector
 from protome.scene import View
 from protome.units import UNIT_MM
 
@@ -27,10 +27,10 @@ class CameraCorrections(nn.Module):
 
     pose: Tensor
 
-    def __init__(self, views: Sequence[View], head_from_world: Similarity) -> None:
+    def __init__(self, views: Sequence[View]) -> None:
+        """Start with the cameras of views posed in the head frame, inner units."""
         super().__init__()
-        cameras = [view.camera.transformed(head_from_world).T_world_camera[:3, :3] for view in views]
-        self.register_buffer("pose", torch.stack(cameras))
+        self.register_buffer("pose", torch.stack([view.camera.T_world_camera[:3, :3] for view in views]))
         self.rotation = nn.Parameter(torch.zeros(len(views), 3))
         self.shift = nn.Parameter(torch.zeros(len(views), 3))
         self.log_focal = nn.Parameter(torch.zeros(len(views)))

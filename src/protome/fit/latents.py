@@ -22,4 +22,9 @@ class LatentBasis(nn.Module):
         self.coefficients = nn.Parameter(torch.zeros(len(statistics.axes)))
 
     def latent(self) -> Float[Tensor, "c"]:
+        """Return the latent."""
         return LatentStatistics(self.mean, self.axes).latent(self.coefficients)
+
+    def penalty(self) -> Float[Tensor, ""]:
+        """Return the mean square in standard deviations."""
+        return self.coefficients.square().mean()

@@ -12,10 +12,11 @@ import torch
 from protome.encoder.encoder import Encoder, LatentEstimate
 from protome.errors import InputError
 from protome.field.head import HeadField, HeadFieldConfig
-from protome.fit.reconstruct import FitConfig
+from protome.fit.config import FitConfig
 from protome.fit.tracing import TracingConfig
 from protome.prior.prior import LatentStatistics, Prior
 from protome.scene import Scene
+from protome.util.device import seeded
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,12 @@ class Method:
     encoder: Callable[[], Encoder] | None = None
     """Reads what guesses the head from photos; None where the fit starts from the mean head."""
 
-    def estimate(self, scene: Scene, prior: Prior, *, shared_frame: bool) -> LatentEstimate | None:
+    def estimate(self, scene: Scene, prior: Prior) -> LatentEstimate | None:
         """Return where the fit of a scene starts; None where it starts from the mean head.
 
-        Several views in one frame need no guess: they say where the head is, and see most of it.
+        Several posed views need no guess: they say where the head is, and see most of it.
         """
-        if self.encoder is None or (shared_frame and len(scene.views) > 1):
+        if self.encoder is None or (scene.posed and len(scene.views) > 1):
             return None
         return self.encoder().estimate(scene, prior)
 
@@ -48,8 +49,8 @@ def _ablation(name: str) -> Path:
 def untrained_prior(seed: int = 0) -> Prior:
     """Return a prior that knows nothing: a sphere of the size of a head, whose latents have no effect."""
     shipped = Prior.load()
-    torch.manual_seed(seed)
-    field = HeadField(HeadFieldConfig(deformed=False, reference_width=192, reference_depth=8))
+    with seeded(seed):
+        field = HeadField(HeadFieldConfig(deformed=False, reference_width=192, reference_depth=8))
     field.requires_grad_(False)
     return _without_latents(replace(shipped, field=field))
 
@@ -62,30 +63,29 @@ def _without_latents(prior: Prior) -> Prior:
 
 
 def _unlatent(config: FitConfig) -> FitConfig:
-    """Return settings whose latent steps move the networks, too."""
-    steps = config.latent_steps + config.network_steps
-    return replace(
-        config, latent_steps=0, network_steps=steps, single_steps=steps,
-        many_steps=config.latent_steps + config.many_steps, most_steps=config.latent_steps + config.most_steps,
-        renderer_first=True,
-    )  # fmt: skip
+    """Return settings whose latent steps move the networks, too; one photo gets as many as three."""
+    own = config.schedule
+    steps = {count: own.latent_steps(count) + own.network_steps(max(count, 3)) for count in (1, 3, 8, 32)}
+    return replace(config, schedule=replace(own, latents={1: 0}, steps=steps, renderer_first=True))
 
 
 def _colourless(config: FitConfig) -> FitConfig:
-    return replace(config, renderer_first=True)
+    return replace(config, schedule=replace(config.schedule, renderer_first=True))
 
 
 def _latents_alone(config: FitConfig) -> FitConfig:
-    return replace(_colourless(config), deformation_rate=0.0, single_deformation_rate=0.0)
+    return replace(_colourless(config), rates=replace(config.rates, deformation={1: 0.0}))
 
 
 def _consistent(config: FitConfig) -> FitConfig:
-    return replace(config, consistency=0.3)
+    return replace(config, patches=replace(config.patches, weight=0.3))
 
 
 def _unhurried(config: FitConfig) -> FitConfig:
     """Return settings without what makes SIRA++ faster than SIRA."""
-    return replace(config, tracing=TracingConfig("sphere", baked_mm=0), single_steps=config.network_steps)
+    steps = {count: config.schedule.network_steps(max(count, 3)) for count in (1, 3, 8, 32)}
+    schedule = replace(config.schedule, steps=steps)
+    return replace(config, schedule=schedule, tracing=TracingConfig("sphere", baked_mm=0))
 
 
 METHODS = {

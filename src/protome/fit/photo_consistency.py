@@ -70,14 +70,14 @@ class PhotoStack:
 
     @staticmethod
     def of(scene: Scene, bounds: Float[Tensor, "2 3"], size: int) -> PhotoStack:
-        """Return a scene's photos, each shrunk so that the head's window has at most `size` pixels."""
-        windows = [head_window(view, scene.head_from_world, bounds, size) for view in scene.views]
+        """Return the photos of a scene in the head frame, each shrunk so that its window has at most `size` pixels."""
+        windows = [head_window(view, bounds, size) for view in scene.views]
         extent = torch.tensor([[float(window.camera.width), float(window.camera.height)] for window in windows])
         width, height = (int(side) for side in extent.amax(0))
         brightness = torch.zeros(len(windows), height, width)
         for own, window in zip(brightness, windows, strict=True):
             own[: window.camera.height, : window.camera.width] = window.image.mean(-1)
-        cameras = [window.camera.transformed(scene.head_from_world) for window in windows]
+        cameras = [window.camera for window in windows]
         centres = torch.stack([camera.centre for camera in cameras]).repeat_interleave(3, 0)
         axes = torch.cat([camera.T_world_camera[:3, :3].T for camera in cameras])
         number = torch.arange(len(windows)).repeat_interleave(3)

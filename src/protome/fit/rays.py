@@ -10,7 +10,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from protome.geometry.camera import Rays
-from protome.geometry.transforms import Similarity
 from protome.render.trace import box_span
 from protome.scene import Scene, View
 from protome.units import UNIT_MM
@@ -60,16 +59,18 @@ class PixelTable:
         )
 
 
-def head_window(view: View, head_from_world: Similarity, bounds: Float[Tensor, "2 3"], size: int) -> View:
-    """Return the part of a view that shows the modelled volume, its longer side at most `size` pixels."""
+def head_window(view: View, bounds: Float[Tensor, "2 3"], size: int) -> View:
+    """Return the part of a view, posed in the head frame, that shows the modelled volume.
+
+    Its longer side has at most `size` pixels.
+    """
     low, high = bounds
     corners = torch.cartesian_prod(*torch.stack([low, high], 1)) * 0.92
-    camera = view.camera.transformed(head_from_world)
-    in_front = camera.to_camera(corners)[:, 2] > 1e-3
+    in_front = view.camera.to_camera(corners)[:, 2] > 1e-3
     height, width = view.mask.shape
     if not bool(in_front.all()):
         return view.resized(size)
-    spot = camera.project(corners)
+    spot = view.camera.project(corners)
     left, top = (spot.amin(0).floor().clamp(min=0)).long().tolist()
     right = int(min(width, float(spot[:, 0].amax().ceil())))
     bottom = int(min(height, float(spot[:, 1].amax().ceil())))
@@ -93,12 +94,15 @@ def _weights(view: View, mask: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
 
 
 def pixel_table(scene: Scene, bounds: Float[Tensor, "2 3"], size: int) -> PixelTable:
-    """Return the table of all views, each shrunk so that the head's window has `size` pixels; views weigh the same."""
+    """Return the table of all views of a scene in the head frame, each shrunk so that its window has `size` pixels.
+
+    All views weigh the same.
+    """
     inner = bounds + torch.tensor([[_EDGE, _BOTTOM, _EDGE], [-_EDGE, -_EDGE, -_EDGE]])
     tables = []
     for number, view in enumerate(scene.views):
-        window = head_window(view, scene.head_from_world, bounds, size)
-        rays = window.camera.transformed(scene.head_from_world).rays()
+        window = head_window(view, bounds, size)
+        rays = window.camera.rays()
         mask = window.mask.reshape(-1)
         decided = (mask < 0.5) | box_span(rays, inner).crosses
         weight = _weights(window, window.mask).reshape(-1)

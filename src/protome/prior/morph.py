@@ -11,6 +11,7 @@ from torch import Tensor
 from protome.errors import InputError, ProtomeWarning
 from protome.field.head import HeadField
 from protome.prior.prior import FittedHead, interpolate
+from protome.util.device import seeded
 
 BEYOND = 0.5
 """How far past either head a fraction may go: heads there are exaggerations."""
@@ -45,7 +46,8 @@ def morph(first: FittedHead, second: FittedHead, shape: float, appearance: float
     one, other = (_widened(head.field, finest) for head in (first, second))
     if not _of_one_prior(one, other):
         raise InputError("the two heads come from different priors: make both with the same prior")
-    field = HeadField(one.config)
+    with seeded(0):  # the weights that are drawn here give way to those between the heads
+        field = HeadField(one.config)
     there = other.state_dict()
     field.load_state_dict(
         {key: _between(key, value, there[key], shape, appearance) for key, value in one.state_dict().items()}

@@ -18,6 +18,7 @@ from torch import Tensor
 from protome.errors import InputError
 from protome.field.field import Field
 from protome.field.head import HeadField, HeadFieldConfig
+from protome.util.device import seeded
 from protome.util.files import write_atomically
 
 _FORMAT = "protome prior 2"
@@ -35,6 +36,10 @@ class HeadLatents:
 
     z_shape: Float[Tensor, "c"]
     z_appearance: Float[Tensor, "c"]
+
+    def to(self, device: torch.device | str) -> HeadLatents:
+        """Move to a device."""
+        return HeadLatents(self.shape.to(device), self.appearance.to(device))
 
 
 @dataclass(frozen=True)
@@ -171,15 +176,6 @@ def _save(path: Path, field: HeadField, own: dict[str, Tensor], kind: str) -> No
     save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, path, meta)
 
 
-def save_head(
-    path: Path, field: HeadField, latents: HeadLatents, bounds: Float[Tensor, "2 3"], placements: Sequence[Tensor]
-) -> None:
-    """Write one fitted head as safetensors: weights, latents, the space that holds it and 4x4 maps from its world."""
-    own = {"code_shape": latents.z_shape, "code_appearance": latents.z_appearance, "bounds": bounds}
-    own["head_from_world"] = torch.stack(list(placements))
-    _save(path, field, own, _HEAD_FORMAT)
-
-
 def read_tensors(path: Path, kind: str, made_by: str) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Return notes and tensors (float32) of a safetensors file whose note `format` is `kind`.
 
@@ -202,7 +198,8 @@ def read_tensors(path: Path, kind: str, made_by: str) -> tuple[dict[str, str], d
 def _read(path: Path, kind: str, made_by: str) -> tuple[HeadField, dict[str, Tensor]]:
     meta, tensors = read_tensors(path, kind, made_by)
     config = json.loads(meta["config"])
-    field = HeadField(HeadFieldConfig(**config | {"centre": tuple(config["centre"])}))
+    with seeded(0):  # the weights that are drawn here give way to the file's
+        field = HeadField(HeadFieldConfig(**config | {"centre": tuple(config["centre"])}))
     inner = [key for key in tensors if key.startswith("field.")]
     field.load_state_dict({key.removeprefix("field."): tensors.pop(key) for key in inner})
     return field.requires_grad_(False), tensors
@@ -217,6 +214,21 @@ class FittedHead:
     latents: HeadLatents
     bounds: Float[Tensor, "2 3"]
     """Lower and upper corner of the space that holds it, inner units."""
+
+    def bind(self) -> Field:
+        """Return the head as a field."""
+        return self.field.bind(self.latents.z_shape, self.latents.z_appearance)
+
+    def to(self, device: torch.device | str) -> FittedHead:
+        """Return it on a device; this one stays where it is."""
+        return FittedHead(self.field.on(device), self.latents.to(device), self.bounds.to(device))
+
+
+def save_head(path: Path, head: FittedHead, placements: Sequence[Float[Tensor, "4 4"]]) -> None:
+    """Write one fitted head as safetensors: weights, latents, the space that holds it and 4x4 maps from its world."""
+    own = {"code_shape": head.latents.z_shape, "code_appearance": head.latents.z_appearance, "bounds": head.bounds}
+    own["head_from_world"] = torch.stack(list(placements))
+    _save(path, head.field, own, _HEAD_FORMAT)
 
 
 def load_fitted(path: str | Path) -> FittedHead:
@@ -236,7 +248,7 @@ def load_head(path: str | Path) -> tuple[Field, Float[Tensor, "2 3"]]:
         InputError: the file is missing or is no fitted head.
     """
     head = load_fitted(path)
-    return head.field.bind(head.latents.z_shape, head.latents.z_appearance), head.bounds
+    return head.bind(), head.bounds
 
 
 def interpolate(first: HeadLatents, second: HeadLatents, shape: float, appearance: float) -> HeadLatents:

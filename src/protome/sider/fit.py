@@ -24,6 +24,7 @@ from protome.render.trace import Span, sphere_tracer
 from protome.sider.coarse import Around, CoarseConfig, fit_coarse
 from protome.sider.field import DetailField, DetailFieldConfig
 from protome.units import UNIT_MM
+from protome.util.device import seeded
 from protome.util.progress import Step, progress
 
 _REACH = 10.0 / UNIT_MM
@@ -118,10 +119,10 @@ def fit_detail(
     On a processor they are fitted side by side.
     """
     started = time.perf_counter()
-    torch.manual_seed(seed)
     device = pixels.depth.device
     middle = torch.from_numpy(face.bounds.sum(0) / 2).float()
-    fields = [DetailField(config.networks, middle).to(device) for _ in range(config.starts)]
+    with seeded(seed):
+        fields = [DetailField(config.networks, middle).to(device) for _ in range(config.starts)]
     generators = [torch.Generator().manual_seed(seed + start) for start in range(config.starts)]
     around = Around.of(face, config.coarse, seed).to(device)
     with progress("coarse face", config.starts * config.coarse.steps, quiet=quiet) as step:

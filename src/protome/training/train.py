@@ -7,7 +7,6 @@ import math
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from protome.prior.prior import LatentStatistics, Prior, cross_covariance_of
 from protome.training.distributed import ProcessGroup
 from protome.training.latents import LatentTable, principal_start
 from protome.units import UNIT_MM
-from protome.util.device import bfloat16_pays, choose_device
+from protome.util.device import bfloat16_pays, choose_device, seeded
 from protome.util.files import write_atomically
 from protome.util.progress import progress
 
@@ -43,8 +42,6 @@ class TrainingConfig:
     sloped: float = 0.25
     """The share of these points whose spatial gradient is computed, for normals and eikonal term: it doubles a
     point's cost. On the other surface points the renderer gets the known normals."""
-    start: Literal["descriptors", "zero"] = "descriptors"
-    """Latents start as principal components of the heads' descriptors in the population, or at zero as in the paper."""
     rate: float = 1e-3
     """Learning rate of the networks at the start."""
     latent_rate: float = 1e-2
@@ -163,12 +160,14 @@ class Run:
     def __init__(
         self, people: Population, config: TrainingConfig, seed: int, device: torch.device, processes: ProcessGroup
     ) -> None:
-        torch.manual_seed(seed)
         self.people, self.config, self.seed, self.device, self.processes = people, config, seed, device, processes
-        self.field = HeadField(config.field).to(device)
+        with seeded(seed):
+            self.field = HeadField(config.field).to(device)
         self.latents = {
-            "shape": LatentTable(_start(people.shape_init, config, 2 * seed).to(device)),
-            "appearance": LatentTable(_start(people.appearance_init, config, 2 * seed + 1).to(device)),
+            "shape": LatentTable(principal_start(people.shape_init, config.field.latent, 2 * seed).to(device)),
+            "appearance": LatentTable(
+                principal_start(people.appearance_init, config.field.latent, 2 * seed + 1).to(device)
+            ),
         }
         self.weights = list(self.field.parameters())
         self.optimiser = torch.optim.Adam(self.weights, config.rate)
@@ -238,12 +237,6 @@ class Run:
         return Prior(
             self.field.requires_grad_(False), shape, appearance, landmarks, bounds, cross_covariance_of(*latents)
         )
-
-
-def _start(latent_init: Float[Tensor, "heads k"], config: TrainingConfig, seed: int) -> Float[Tensor, "heads c"]:
-    if config.start == "zero":
-        return torch.zeros(len(latent_init), config.field.latent)
-    return principal_start(latent_init, config.field.latent, seed)
 
 
 def train(
