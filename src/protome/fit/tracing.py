@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -50,8 +51,8 @@ class HeadTracer:
         self.steps = 0
         self.queries = 0
         """Points asked of the field so far."""
-        made = {"parallel": parallel_tracer, "idr": idr_tracer}.get(config.tracer, sphere_tracer)
-        self.tracer: Tracer = made()
+        tracers: dict[str, Callable[[], Tracer]] = {"parallel": parallel_tracer, "idr": idr_tracer}
+        self.tracer = tracers.get(config.tracer, sphere_tracer)()
 
     def __call__(self, sdf: SdfFn, rays: Rays) -> Trace:
         """Trace the rays of one step, without gradients."""

@@ -39,7 +39,7 @@ class HeadLatents:
 
     def to(self, device: torch.device | str) -> HeadLatents:
         """Move to a device."""
-        return HeadLatents(self.shape.to(device), self.appearance.to(device))
+        return HeadLatents(self.z_shape.to(device), self.z_appearance.to(device))
 
 
 @dataclass(frozen=True)
