@@ -11,7 +11,7 @@ import torch
 from protome.errors import InputError
 from protome.geometry.camera import Camera
 from protome.geometry.transforms import Similarity
-from protome.morphable.fit import LandmarkFitConfig, Sighting, _Photo, fit_landmarks
+from protome.morphable.fit import LandmarkFitConfig, PhotoResiduals, Sighting, fit_landmarks
 from protome.morphable.flame import load_flame
 from protome.morphable.ibug import from_mediapipe
 from protome.morphable.linear import load_builtin
@@ -118,7 +118,7 @@ def test_derivatives_are_those_of_finite_differences(tmp_path: Path) -> None:
     write(tmp_path)
     for model in (few(3, 2), load_flame(tmp_path, identities=3, expressions=2)):
         pixels = camera(10.0).project(model.landmark_points().on(model.template, model.faces))
-        photo = _Photo.of(model.to(torch.float64), Sighting(pixels, camera(10.0)), LandmarkFitConfig())
+        photo = PhotoResiduals.of(model.to(torch.float64), Sighting(pixels, camera(10.0)), LandmarkFitConfig())
         start = 0.1 * torch.randn(len(photo.pull), dtype=torch.float64, generator=torch.Generator().manual_seed(4))
         value, jacobian = photo.linearised(start)
         assert len(value) == len(jacobian)

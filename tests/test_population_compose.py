@@ -10,7 +10,7 @@ import pytest
 
 from busts import BODY, BUSTS, LANDMARKS, WIG_VERTICES, beard, scalp, write_ict, write_mediapipe, write_valid
 from protome.face import LANDMARK_NAMES
-from protome.population.compose import ComposedHead, Composer, _draw_sliders
+from protome.population.compose import ComposedHead, Composer, draw_sliders
 from protome.population.faces import FaceModes
 from protome.population.hair import HairMasks, draw_hair_colour, recoloured, vertex_colours
 from protome.population.makehuman.makehuman import MakeHuman
@@ -355,7 +355,7 @@ def test_colours_are_read_at_vertices(valid: ValidHeads) -> None:
 def test_sliders_are_a_few_details_and_sometimes_age_and_sex() -> None:
     names = (*(f"nose-{number}" for number in range(20)), "macro-old", "macro-male", "macro-weight")
     rng = np.random.default_rng(0)
-    weights = np.stack([_draw_sliders(names, rng) for _ in range(1000)])
+    weights = np.stack([draw_sliders(names, rng) for _ in range(1000)])
     details, old, male, weight = weights[:, :20], weights[:, 20], weights[:, 21], weights[:, 22]
     # One or two of twenty details, a third of their way.
     assert 0.07 < (details != 0).mean() < 0.09
@@ -366,4 +366,4 @@ def test_sliders_are_a_few_details_and_sometimes_age_and_sex() -> None:
     assert old.max() <= 0.9
     assert 0.35 < (male != 0).mean() < 0.45
     assert (weight == 0).all()
-    assert _draw_sliders(("nose-0",), rng).shape == (1,)
+    assert draw_sliders(("nose-0",), rng).shape == (1,)

@@ -222,11 +222,11 @@ def test_narrow_gaps_between_strands_are_closed() -> None:
         return volume
 
     narrow, wide = halves(1.5 * shells_module.GAP_M), halves(3.0 * shells_module.GAP_M)
-    closed = shells_module._closed(narrow)
+    closed = shells_module.close_gaps(narrow)
     assert (closed[10:50, 14:26, 14:26]).all()
     assert (closed >= narrow).all()
     assert not closed[:9].any()
-    np.testing.assert_array_equal(shells_module._closed(wide), wide)
+    np.testing.assert_array_equal(shells_module.close_gaps(wide), wide)
 
 
 def test_loose_crumbs_are_dropped() -> None:

@@ -423,11 +423,11 @@ def test_skin_is_inside_the_outline_without_eyes_brows_and_lips() -> None:
 
 def test_small_faces_get_fewer_waves_and_stay_closer_to_the_model() -> None:
     config = DETAIL_PRESETS["sider"]
-    assert protome.sider.pipeline._suited(config, 256) == config
-    small = protome.sider.pipeline._suited(config, 128)
+    assert protome.sider.pipeline.suited_config(config, 256) == config
+    small = protome.sider.pipeline.suited_config(config, 128)
     assert small.prior == 2 * config.prior
     assert small.networks.frequencies == config.networks.frequencies - 1
-    assert protome.sider.pipeline._suited(config, 8).networks.frequencies == config.networks.coarse_frequencies
+    assert protome.sider.pipeline.suited_config(config, 8).networks.frequencies == config.networks.coarse_frequencies
 
 
 def test_closed_eyes_are_told() -> None:
@@ -456,7 +456,7 @@ def test_a_turned_face_is_warned_about() -> None:
     points[33, 0], points[133, 0], points[159, 1] = 0.0, 10.0, 5.0
     view = View("x", torch.ones(64, 64, 3), torch.ones(64, 64), camera, points)
     with pytest.warns(ProtomeWarning, match=r"^the face in x\.png is turned away by 63 degrees: the far cheek"):
-        protome.sider.pipeline._warn("x.png", view, points)
+        protome.sider.pipeline.warn_about_face("x.png", view, points)
 
 
 def test_beards_and_glasses_are_warned_about(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -467,7 +467,7 @@ def test_beards_and_glasses_are_warned_about(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(protome.sider.pipeline, "beard_share", lambda image, landmarks: 0.9)
     monkeypatch.setattr(protome.sider.pipeline, "frame_edge", lambda image, landmarks: 0.9)
     with pytest.warns(ProtomeWarning) as told:
-        protome.sider.pipeline._warn("x.png", view, points)
+        protome.sider.pipeline.warn_about_face("x.png", view, points)
     assert [str(one.message).split(":")[0] for one in told] == [
         "the face in x.png seems to have a beard",
         "the face in x.png seems to wear glasses",

@@ -166,7 +166,7 @@ def test_bfloat16_pays_where_the_processor_has_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, pays: bool
 ) -> None:
     facts = tmp_path / "cpuinfo"
-    monkeypatch.setattr(device, "_PROCESSOR", facts)
+    monkeypatch.setattr(device, "PROCESSOR_FACTS", facts)
     assert not device.bfloat16_pays(torch.device("cpu"))
     facts.write_text(f"model name\t: some\nflags\t\t: {flags}\n")
     assert device.bfloat16_pays(torch.device("cpu")) == pays

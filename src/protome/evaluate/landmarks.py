@@ -106,7 +106,8 @@ def read_landmarks(path: Path, mesh: Mesh) -> Landmarks:
     try:
         if kind == ".npy":
             rows = np.load(path, allow_pickle=False)
-            return _in_now_order(path, rows.tolist())
+            # Networks save a batch of one.
+            return _in_now_order(path, (rows[0] if rows.ndim == 3 and len(rows) == 1 else rows).tolist())
         text = path.read_text(encoding="utf-8")
         if kind == ".json":
             return _from_json(path, text, mesh)

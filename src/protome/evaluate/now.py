@@ -161,8 +161,10 @@ def list_images(predictions: Path, dataset: Path) -> NowFolder:
     if not lists:
         raise InputError(f"{dataset} holds no list of images: put {IMAGE_LISTS[0]} of the NoW data into it")
     images, missing = [], []
-    for line in lists[0].read_text(encoding="utf-8").split():
-        parts = Path(line).with_suffix("").parts[-3:]
+    for line in lists[0].read_text(encoding="utf-8").splitlines():
+        if not line.strip():
+            continue
+        parts = Path(line.strip()).with_suffix("").parts[-3:]
         if len(parts) < 3:
             raise InputError(f"{lists[0]} lists {line}: write subject/challenge/image on each line")
         name, subject = "/".join(parts), parts[0]

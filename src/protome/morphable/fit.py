@@ -109,7 +109,7 @@ def fit_landmarks(
     config = config or LandmarkFitConfig()
     if not sightings:
         raise InputError("no landmarks given: give those of one or more photos of a person")
-    photos = [_Photo.of(model.to(torch.float64), sighting, config) for sighting in sightings]
+    photos = [PhotoResiduals.of(model.to(torch.float64), sighting, config) for sighting in sightings]
     sizes = len(model.identity), len(model.expression), photos[0].own
     layout = [_columns(sizes, number) for number in range(len(photos))]
     total = sizes[0] + len(photos) * (sizes[1] + sizes[2])
@@ -173,7 +173,7 @@ class _Result:
 
 
 @dataclass(frozen=True)
-class _Photo:
+class PhotoResiduals:
     """One photo's part of the problem, in double precision."""
 
     model: MorphableModel
@@ -191,7 +191,7 @@ class _Photo:
     zooms: bool
 
     @staticmethod
-    def of(model: MorphableModel, sighting: Sighting, config: LandmarkFitConfig) -> _Photo:
+    def of(model: MorphableModel, sighting: Sighting, config: LandmarkFitConfig) -> PhotoResiduals:
         points, pixels, dense = _observed(model, sighting, config)
         deviations = points.deviations
         mean = points.on(model.template, model.faces)
@@ -212,7 +212,7 @@ class _Photo:
         pull[identity : identity + expression] /= model.expression_deviations**2
         pull[identity + expression : identity + expression + POSE] = 1e-9
         camera = sighting.camera.to("cpu").to(torch.float64)
-        return _Photo(
+        return PhotoResiduals(
             model, model.only(points), points, camera, pixels, 1 / (deviations * pixel_mm), start,
             model.contour is not None and not dense, pull, zooms,
         )  # fmt: skip

@@ -41,7 +41,7 @@ def _carried(points: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.nd
     return points + (weight[..., None] * (after - before)[index]).sum(1)
 
 
-def _draw_sliders(names: tuple[str, ...], rng: np.random.Generator) -> Float[np.ndarray, "m"]:
+def draw_sliders(names: tuple[str, ...], rng: np.random.Generator) -> Float[np.ndarray, "m"]:
     """Return the weights of MakeHuman's sliders: a handful of details, and for some people age and sex."""
     details = np.array([not name.startswith("macro-") for name in names])
     weights = rng.normal(0, 0.35, len(names)) * (rng.random(len(names)) < 0.08) * details
@@ -139,9 +139,7 @@ class Composer:
             moves = (1 - 0.5 * kept) * draw_identity(faces, self.regions, self.template, rng)
             moves = moves + draw_expression(faces, rng)
         if self.makehuman is not None and self.makehuman.shapes is not None and not pure:
-            moves = moves + np.tensordot(
-                _draw_sliders(self.makehuman.shapes.names, rng), self.makehuman.shapes.modes, 1
-            )
+            moves = moves + np.tensordot(draw_sliders(self.makehuman.shapes.names, rng), self.makehuman.shapes.modes, 1)
         target = (1 - kept) * (valid.mean + faces.towards_mean) + kept * (own + 0.3 * faces.towards_mean)
         face = faces.face[:, None]
         return face * (target - before) + moves

@@ -160,7 +160,7 @@ def add_detail(
         InputError: the photo shows too little skin.
     """
     window = face_window(view, coarse)
-    config = _suited(config, max(window.image.shape[:2]))
+    config = suited_config(config, max(window.image.shape[:2]))
     pixels = face_pixels(window, coarse).to(device or torch.device("cpu"))
     fit = fit_detail(coarse.inner(), pixels, config, seed=seed, quiet=quiet)
     started = time.perf_counter()
@@ -170,7 +170,7 @@ def add_detail(
     return DetailedFace(coarse, displaced, fit, window, seconds)
 
 
-def _suited(config: DetailConfig, size: int) -> DetailConfig:
+def suited_config(config: DetailConfig, size: int) -> DetailConfig:
     """Return settings for a window of so many pixels: fewer of them say less, and show no waves of a few pixels."""
     sparse = max(1.0, SIZE / size)
     waves = max(config.networks.coarse_frequencies, config.networks.frequencies - round(math.log2(sparse)))
@@ -190,11 +190,12 @@ def find_face(photo: str | Path, model: MorphableModel) -> tuple[View, LandmarkF
     guess = camera_from_landmarks(landmarks, width, height, read.focal_px, load_face_landmarks(), str(photo))
     found = fit_landmarks(model, [Sighting(landmarks, guess, read.focal_px is not None, str(photo))])
     view = View(read.name, read.image, detection.person_mask, found.cameras[0], landmarks)
-    _warn(str(photo), view, landmarks)
+    warn_about_face(str(photo), view, landmarks)
     return view, found
 
 
-def _warn(photo: str, view: View, landmarks: Float[Tensor, "478 2"]) -> None:
+def warn_about_face(photo: str, view: View, landmarks: Float[Tensor, "478 2"]) -> None:
+    """Warn about what makes the detail of a face uncertain: a turned head, closed eyes, a beard, glasses."""
     turned = abs(yaw_degrees(Similarity.identity(), view.camera.centre))
     if turned > UNSURE_TURNED:
         message = f"the face in {photo} is turned away by {turned:.0f} degrees: the far cheek's detail is a guess"

@@ -10,7 +10,8 @@ import torch
 
 from protome.errors import InputError
 
-_PROCESSOR = Path("/proc/cpuinfo")
+PROCESSOR_FACTS = Path("/proc/cpuinfo")
+"""Where Linux tells what the processor can do."""
 _BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 
 
@@ -48,6 +49,6 @@ def bfloat16_pays(device: torch.device) -> bool:
     if device.type != "cpu":
         return True
     try:
-        return not _BFLOAT16_FLAGS.isdisjoint(_PROCESSOR.read_text(encoding="utf-8").split())
+        return not _BFLOAT16_FLAGS.isdisjoint(PROCESSOR_FACTS.read_text(encoding="utf-8").split())
     except OSError:
         return False

@@ -118,10 +118,10 @@ def build_shell(name: str, hair: HairSamples, head: Mesh, scalp: Bool[np.ndarray
 
     strands = np.zeros(shape, bool)
     mark(points, strands)
-    thick = _closed(distance_transform_edt(~strands) * VOXEL_M <= THICKNESS_M)
+    thick = close_gaps(distance_transform_edt(~strands) * VOXEL_M <= THICKNESS_M)
     filled = thick.copy()
     mark(_down_to_the_skin(np.argwhere(thick) * VOXEL_M + low, head, scalp), filled)
-    filled = _without_crumbs(_closed(filled))
+    filled = _without_crumbs(close_gaps(filled))
     smooth = gaussian_filter(filled.astype(np.float32), 1.2)
     vertices, faces, _, _ = marching_cubes(smooth, 0.45)
     # scikit-image's triangles face the higher values, which is inwards here.
@@ -149,7 +149,7 @@ def _within(points: Float[np.ndarray, "n 3"], box: Float[np.ndarray, "2 3"]) -> 
     return ((points > box[0]) & (points < box[1])).all(1)
 
 
-def _closed(volume: Bool[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"]:
+def close_gaps(volume: Bool[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"]:
     """Return the volume with narrow gaps filled: grown, then shrunk by the same length."""
     grown = distance_transform_edt(~volume) * VOXEL_M <= GAP_M
     return volume | (distance_transform_edt(grown) * VOXEL_M > GAP_M)
