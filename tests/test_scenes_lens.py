@@ -145,7 +145,7 @@ def test_no_pixel_is_made_up(lens: tuple[float, ...]) -> None:
 def test_large_images_are_reduced_with_their_cameras(tmp_path: Path) -> None:
     width = LARGEST_SIDE * 3 // 2
     shot = Shot(
-        "large.png", K, np.eye(3), np.zeros(3), np.zeros((9, width, 3), np.uint8), np.zeros((9, width), np.uint8)
+        "large.png", K, np.eye(3), np.zeros(3), np.zeros((9, width, 3), np.uint8), np.full((9, width), 255, np.uint8)
     )
     write_transforms(tmp_path, [shot])
     (view,) = read_nerfstudio(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -29,6 +30,8 @@ class View:
     """Posed in the scene's world frame."""
     landmarks: Float[Tensor, "478 2"] | None = None
     """MediaPipe face landmarks in pixels, where a face was detected."""
+    mask_file: Path | None = None
+    """Where the mask was read from, for messages; None for one that was made."""
 
     def transformed(self, b_from_a: Similarity) -> View:
         """Return the view with its camera, posed in frame a, in frame b; computed in the precision of `b_from_a`."""
@@ -44,6 +47,7 @@ class View:
             self.mask[rows, columns],
             self.camera.cropped(left, top, width, height),
             None if self.landmarks is None else self.landmarks - corner,
+            self.mask_file,
         )
 
     def resized(self, longest: int) -> View:
@@ -62,6 +66,7 @@ class View:
             small[..., 3].contiguous(),
             self.camera.resized(size[1], size[0]),
             None if self.landmarks is None else self.landmarks * scale,
+            self.mask_file,
         )
 
 
@@ -73,9 +78,9 @@ class Unmasked:
     image: Float[Tensor, "h w 3"]
     camera: Camera
 
-    def with_mask(self, mask: Float[Tensor, "h w"]) -> View:
-        """Return the view with this mask."""
-        return View(self.name, self.image, mask, self.camera)
+    def with_mask(self, mask: Float[Tensor, "h w"], mask_file: Path | None = None) -> View:
+        """Return the view with this mask, perhaps from a file."""
+        return View(self.name, self.image, mask, self.camera, mask_file=mask_file)
 
     def resized(self, longest: int) -> Unmasked:
         """Return the photo resampled as `View.resized` does."""

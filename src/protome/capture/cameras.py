@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from protome.capture.landmarks import FaceLandmarks
@@ -26,6 +26,9 @@ WORST_FIT = 0.08
 MOST_TURNED = 110.0
 """Degrees from the front at which no face is seen any more."""
 GUESSES, GUESS_POINTS = 40, 8
+LEAST_SPREAD = 0.03
+"""Median distance of a face's normalised image points from their middle below which they are enlarged before the
+closed-form solver sees them, because it takes points that vary too little for one point. 0.03 is a face at 1.6 m."""
 STEPS = 30
 
 
@@ -109,7 +112,8 @@ def solve_pose(
     """Return the pose that explains the pixels best, whatever a minority of them says.
 
     Start: SQPnP (Terzakis and Lourakis, 2020) on all points and on random few, taking the one with the least weighted
-    median error. Then Gauss-Newton with Geman-McClure weights, whose scale shrinks to the error of the bulk.
+    median error; of a face that is small beside the focal length, in coordinates scaled to the face (`_FaceCamera`).
+    Then Gauss-Newton with Geman-McClure weights, whose scale shrinks to the error of the bulk.
 
     Raises:
         ValueError: the points or the pixels admit no pose at all (all equal, or not finite).
@@ -147,6 +151,56 @@ def weighted_median(values: Float[np.ndarray, "n"], weights: Float[np.ndarray, "
     return float(values[order][np.searchsorted(total, total[-1] / 2)])
 
 
+@dataclass(frozen=True)
+class _FaceCamera:
+    """A camera in the same place that looks at the face's middle, in which the face is not too small.
+
+    To turn a camera is exact. Enlarging normalised image points is the same as moving a distant face nearer, up to the
+    perspective within the face, which is what a long lens leaves almost nothing of: good enough for a start.
+    """
+
+    rotation: Float[np.ndarray, "3 3"]
+    """x_face_camera = rotation @ x_camera."""
+    zoom: float
+    """What normalised image points are multiplied by: 1 for a face that is large enough."""
+    seen: Float[np.ndarray, "n 2"]
+    """Normalised image points of the face."""
+
+    @staticmethod
+    def of(rays: Float[np.ndarray, "n 2"], weights: Float[np.ndarray, "n"]) -> _FaceCamera:
+        """Return the camera for normalised image points of the given one, whatever a minority of them says.
+
+        Raises:
+            ValueError: half of the points' weight lies in one place, or some are not finite.
+        """
+        axis = np.array([*(weighted_median(values, weights) for values in rays.T), 1.0])
+        axis /= np.linalg.norm(axis)
+        # The shortest turn that brings the axis to z (Rodrigues' formula for the vector axis x z).
+        across = np.array([[0.0, 0.0, -axis[0]], [0.0, 0.0, -axis[1]], [axis[0], axis[1], 0.0]])
+        rotation = np.eye(3) + across + across @ across / (1.0 + axis[2])
+        turned = np.concatenate([rays, np.ones_like(rays[:, :1])], 1) @ rotation.T
+        seen = turned[:, :2] / turned[:, 2:]
+        spread = weighted_median(np.linalg.norm(seen, axis=1), weights)
+        if not np.isfinite(seen).all() or not spread > 0:
+            raise ValueError("no pose explains these points")
+        zoom = max(1.0, LEAST_SPREAD / spread)
+        return _FaceCamera(rotation, zoom, zoom * seen)
+
+    def solve(
+        self, points: Float[np.ndarray, "n 3"], few: Int[np.ndarray, "k"]
+    ) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]] | None:
+        """Return rotation vector and translation in the given camera that explain a few of the points, or None."""
+        try:
+            solved, vector, shift = cv2.solvePnP(points[few], self.seen[few], np.eye(3), None, flags=cv2.SOLVEPNP_SQPNP)
+        except cv2.error:  # the few may lie so close together that they count as one point
+            return None
+        if not solved or not np.isfinite(vector).all() or not np.isfinite(shift).all():
+            return None
+        rotation = self.rotation.T @ cv2.Rodrigues(vector)[0]
+        place = self.rotation.T @ (shift[:, 0] * [1.0, 1.0, self.zoom])
+        return cv2.Rodrigues(rotation)[0][:, 0], place
+
+
 def _start(
     points: Float[np.ndarray, "n 3"],
     seen: Float[np.ndarray, "n 2"],
@@ -156,16 +210,17 @@ def _start(
     """Return rotation vector, translation and weighted median error of the best of many quick solutions."""
     rng = np.random.default_rng(0)
     chance = weights / weights.sum()
+    camera = _FaceCamera.of(seen / K[0, 0], weights)
     best, least = None, np.inf
     for guess in range(1 + GUESSES):
         few = np.arange(len(points)) if guess == 0 else rng.choice(len(points), GUESS_POINTS, replace=False, p=chance)
-        solved, vector, shift = cv2.solvePnP(points[few], seen[few], K, None, flags=cv2.SOLVEPNP_SQPNP)
-        if not solved or not np.isfinite(vector).all() or not np.isfinite(shift).all():
+        found = camera.solve(points, few)
+        if found is None:
             continue
-        errors = np.linalg.norm(_project(points, vector[:, 0], shift[:, 0], K)[0] - seen, axis=1)
+        errors = np.linalg.norm(_project(points, *found, K)[0] - seen, axis=1)
         middle = weighted_median(errors, weights)
         if middle < least:
-            best, least = (vector[:, 0], shift[:, 0]), middle
+            best, least = found, middle
     if best is None:
         raise ValueError("no pose explains these points")
     return *best, least

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +24,10 @@ from protome.units import UNIT_MM
 UNSURE_TURNED = 60.0
 """Degrees from the front beyond which face landmarks, and so the camera, are off by more than about 5 degrees."""
 
+ALL_WHITE = 0.999
+"""Mean of a mask that leaves nothing out."""
+BESIDE_HEAD_MM = ((0.0, 230.0, -80.0), (-170.0, 140.0, -80.0), (170.0, 140.0, -80.0))
+"""Places 20 cm from the middle of a head, above it and on both sides (head frame), that hardly any hair reaches."""
 LEAST_SEEN = 0.25
 """Share of the face that must lie inside an image for its person to be outlined."""
 
@@ -64,7 +68,7 @@ def locate_head(views: Sequence[View | Unmasked], units: Units | None) -> Scene:
     `units` is the length unit of the cameras, None where it is unknown.
 
     Raises:
-        InputError: as `head_from_landmarks`.
+        InputError: as `head_from_landmarks`; or a mask from a file leaves out the only face, or leaves out nothing.
     """
     unmasked = [i for i, view in enumerate(views) if isinstance(view, Unmasked)]
     persons = dict(zip(unmasked, detect([views[i].image for i in unmasked], with_masks=True), strict=True))
@@ -76,6 +80,7 @@ def locate_head(views: Sequence[View | Unmasked], units: Units | None) -> Scene:
     faces = persons | dict(zip(blank, detect([found[i].image for i in blank], with_masks=False), strict=True))
     for i, detection in faces.items():
         found[i] = replace(found[i], landmarks=_face_on_person(found[i], detection))
+    _check_faces_on_masks(found, faces)
     face = load_face_landmarks()
     placement = head_from_landmarks(found, units, face)
     for i, used in enumerate(placement.used):
@@ -84,6 +89,8 @@ def locate_head(views: Sequence[View | Unmasked], units: Units | None) -> Scene:
     for i, detection in persons.items():
         mask = _mask_of_head(found[i], detection, placement.head_from_world, face)
         found[i] = replace(found[i], mask=mask)
+    for view in found:
+        _check_white(view, placement.head_from_world)
     return Scene(tuple(found), placement.head_from_world, posed=True)
 
 
@@ -105,6 +112,34 @@ def _mask_of_head(
         if len(points) < LEAST_SEEN * len(world):
             return torch.zeros_like(view.mask)
     return person_mask(view.image, detection.person_mask, points, sure)
+
+
+def _check_faces_on_masks(views: Sequence[View], faces: Mapping[int, Detection]) -> None:
+    """Refuse masks that leave out all faces there are: then the masks are wrong, not the photos."""
+    if any(view.landmarks is not None for view in views):
+        return
+    for i, detection in faces.items():
+        if detection.faces and views[i].mask_file is not None:
+            raise InputError(
+                f"the face in {views[i].name} lies outside its mask {views[i].mask_file}: paint that person white in "
+                "it, and what is not person black"
+            )
+
+
+def _check_white(view: View, head_from_world: Similarity) -> None:
+    """Refuse a mask from a file that is white everywhere in a view that also sees what cannot be person."""
+    if view.mask_file is None or float(view.mask.mean()) < ALL_WHITE:
+        return
+    beside = head_from_world.inverse().apply(torch.tensor(BESIDE_HEAD_MM) / UNIT_MM).to(view.camera.K)
+    if float(view.camera.to_camera(beside)[:, 2].min()) <= 0:
+        return
+    pixels = view.camera.project(beside)
+    height, width = view.mask.shape
+    if bool(((pixels > 0) & (pixels < torch.tensor([width, height]))).all(1).any()):
+        raise InputError(
+            f"the mask {view.mask_file} is white everywhere, but {view.name} also shows what is beside the head: paint "
+            "black what is not person"
+        )
 
 
 def _face_on_person(view: View, detection: Detection) -> torch.Tensor | None:

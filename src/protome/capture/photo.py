@@ -12,6 +12,7 @@ from jaxtyping import Float
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
+from protome.bit_depth import eight_bits
 from protome.errors import InputError
 from protome.scene import LARGEST_SIDE
 
@@ -111,11 +112,8 @@ def _positive(value: object) -> float | None:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """Return 8-bit RGB: 16-bit grey scaled, transparency laid over white."""
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, np.float64)
-        top = 65535.0 if values.max() > 255 else 255.0
-        return Image.fromarray(np.clip(values / top * 255, 0, 255).astype(np.uint8)).convert("RGB")
+    """Return 8-bit RGB: deeper grey scaled, transparency laid over white."""
+    image = eight_bits(image)
     if image.has_transparency_data:
         layered = image.convert("RGBA")
         page = Image.new("RGBA", layered.size, (255, 255, 255, 255))

@@ -1,4 +1,4 @@
-"""Triangle meshes with colours, and their files (PLY, OBJ, GLB through trimesh)."""
+"""Triangle meshes with colours, and their files (PLY, OBJ, GLB; all but reading PLY through trimesh)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import trimesh
 from jaxtyping import Float, Int
 
 from protome.errors import InputError
+from protome.geometry.ply import Ply
 from protome.geometry.transforms import Similarity
 from protome.util.files import write_atomically
 
@@ -102,22 +103,16 @@ class Mesh:
         """Read PLY, OBJ or GLB (all parts of a GLB joined); colours where the file has them per vertex.
 
         Raises:
-            InputError: no such file, or it holds no triangles.
+            InputError: no such file, one that cannot be read, or it holds no triangles.
         """
         path = Path(path)
         if not path.is_file():
             raise InputError(f"{path} does not exist: give a mesh file")
         try:
-            loaded = trimesh.load_scene(path, process=False)
-        except Exception as error:
+            parts = [_from_ply(Ply.load(path))] if path.suffix.lower() == ".ply" else _parts(path)
+        except Exception as error:  # readers raise all kinds of errors on broken files
             raise InputError(f"{path} cannot be read as a mesh ({error}): give a PLY, OBJ or GLB file") from error
-        # Joined here and not by trimesh, whose joining forgets the file's normals.
-        parts = []
-        for node in loaded.graph.nodes_geometry:
-            pose, name = loaded.graph[node]
-            part = loaded.geometry[name]
-            if isinstance(part, trimesh.Trimesh) and len(part.faces):
-                parts.append(_placed(part, np.asarray(pose, np.float64), linear=path.suffix.lower() == ".glb"))
+        parts = [part for part in parts if len(part.faces)]
         if not parts:
             raise InputError(f"{path} holds no triangles: give a mesh with faces")
         starts = np.cumsum([0] + [len(part.vertices) for part in parts[:-1]])
@@ -154,6 +149,39 @@ def _finish_gltf(tree: dict[str, Any]) -> None:
                 primitive["attributes"]["COLOR_0"] = primitive["attributes"].pop(_COLOUR)
 
 
+def _from_ply(file: Ply) -> Mesh:
+    """Return the mesh in a PLY file.
+
+    Raises:
+        ValueError: its faces are not those of its vertices.
+    """
+    vertices = file.values("vertex", "x", "y", "z")
+    faces = file.triangles()
+    if vertices is None or not len(faces):
+        return Mesh(np.zeros((0, 3)), np.zeros((0, 3), np.int64))
+    normals = file.values("vertex", "nx", "ny", "nz")
+    if normals is None:
+        normals = np.array(trimesh.Trimesh(vertices, faces, process=False).vertex_normals, np.float64)
+    normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    visibility = file.values("vertex", "visibility")
+    return Mesh(vertices, faces, file.colours(), normals, None if visibility is None else visibility[:, 0])
+
+
+def _parts(path: Path) -> list[Mesh]:
+    """Return the meshes in a file of another kind, each at its place.
+
+    They are joined by the caller and not by trimesh, whose joining forgets the file's normals.
+    """
+    loaded = trimesh.load_scene(path, process=False)
+    parts = []
+    for node in loaded.graph.nodes_geometry:
+        pose, name = loaded.graph[node]
+        part = loaded.geometry[name]
+        if isinstance(part, trimesh.Trimesh) and len(part.faces):
+            parts.append(_placed(part, np.asarray(pose, np.float64), linear=path.suffix.lower() == ".glb"))
+    return parts
+
+
 def _placed(part: trimesh.Trimesh, pose: Float[np.ndarray, "4 4"], linear: bool) -> Mesh:
     """Return one part of a file at its place, with its own normals; `linear` tells how its colours are meant."""
     colours = None
@@ -170,10 +198,4 @@ def _placed(part: trimesh.Trimesh, pose: Float[np.ndarray, "4 4"], linear: bool)
     faces = np.array(part.faces, np.int64)
     if np.linalg.det(pose[:3, :3]) < 0:
         faces = faces[:, ::-1]
-    # trimesh writes further values of a PLY file's vertices, but reading leaves them where the file had them.
-    raw = part.metadata.get("_ply_raw", {}).get("vertex", {}).get("data")
-    visibility = raw["visibility"] if raw is not None and "visibility" in (raw.dtype.names or ()) else None
-    return Mesh(
-        np.asarray(part.vertices, np.float64) @ pose[:3, :3].T + pose[:3, 3], faces, colours, normals,
-        None if visibility is None else np.asarray(visibility, np.float64),
-    )  # fmt: skip
+    return Mesh(np.asarray(part.vertices, np.float64) @ pose[:3, :3].T + pose[:3, 3], faces, colours, normals)

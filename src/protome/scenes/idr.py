@@ -121,7 +121,7 @@ def _read_view(
     except ValueError as error:
         raise InputError(f"{key} in {source} is {error}: store K [R | t] of image {path.name} in its rows") from error
     camera = Camera(torch.from_numpy(K).float(), torch.from_numpy(pose).float(), width, height)
-    return View(path.name, image, mask, camera).resized(LARGEST_SIDE)
+    return View(path.name, image, mask, camera, mask_file=mask_path).resized(LARGEST_SIDE)
 
 
 def _mask_of(path: Path, index: int, images: list[Path], masks: list[Path]) -> Path | None:

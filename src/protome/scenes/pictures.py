@@ -13,7 +13,9 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from protome.bit_depth import eight_bits
 from protome.errors import InputError, ProtomeWarning
+from protome.scenes.masks import check_mask, mask_values, stretched
 from protome.util.files import write_atomically
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -41,7 +43,7 @@ def read_picture(path: Path) -> Picture:
     try:
         with Image.open(path) as opened:
             has_alpha = opened.has_transparency_data
-            values = np.array(opened.convert("RGBA" if has_alpha else "RGB"), np.float32) / 255.0
+            values = np.array(eight_bits(opened).convert("RGBA" if has_alpha else "RGB"), np.float32) / 255.0
     except Exception as error:  # image decoders raise all kinds of errors on broken files
         raise _unreadable(path) from error
     alpha = torch.from_numpy(values[..., 3].copy()) if has_alpha and values[..., 3].min() < 1 else None
@@ -62,22 +64,36 @@ def read_size(path: Path) -> tuple[int, int]:
 
 
 def read_mask(path: Path, image: Path, width: int, height: int) -> Float[Tensor, "h w"]:
-    """Read the mask of an image of this size.
+    """Read the mask of an image of this size, in any of the ways that `protome.scenes.masks` knows.
 
     Raises:
-        InputError: it cannot be read, or has another size.
+        InputError: it cannot be read, has another size, or says of no pixel or of the wrong ones that they are person.
     """
     try:
         with Image.open(path) as opened:
-            mask = torch.from_numpy(np.array(opened.convert("L"), np.float32) / 255.0)
+            values = mask_values(opened, path)
+    except InputError:
+        raise
     except Exception as error:
         raise _unreadable(path) from error
-    if mask.shape != (height, width):
+    if values.shape != (height, width):
         raise InputError(
-            f"{path} has {mask.shape[1]} x {mask.shape[0]} pixels but its image {image.name} has "
+            f"{path} has {values.shape[1]} x {values.shape[0]} pixels but its image {image.name} has "
             f"{width} x {height}: give a mask of the image's size"
         )
-    return mask
+    check_mask(values, f"the mask {path}", image)
+    return torch.from_numpy(values.astype(np.float32))
+
+
+def opacity_mask(alpha: Float[Tensor, "h w"], image: Path) -> Float[Tensor, "h w"]:
+    """Return the mask that an image's own opacity is.
+
+    Raises:
+        InputError: it says of no pixel or of the wrong ones that they are person.
+    """
+    values = stretched(alpha.double().numpy())
+    check_mask(values, f"the opacity of {image}, which stands for a mask,", image)
+    return torch.from_numpy(values.astype(np.float32))
 
 
 def write_picture(path: Path, values: Float[Tensor, "..."]) -> None:

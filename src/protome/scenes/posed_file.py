@@ -11,7 +11,7 @@ from jaxtyping import Float
 from protome.errors import InputError
 from protome.scene import LARGEST_SIDE, Unmasked, View
 from protome.scenes.lens import Lens
-from protome.scenes.pictures import IMAGE_SUFFIXES, read_mask, read_picture
+from protome.scenes.pictures import IMAGE_SUFFIXES, opacity_mask, read_mask, read_picture
 
 MASK_FOLDERS = ("masks", "mask")
 NO_ROTATION = 1e-3
@@ -40,14 +40,18 @@ class PosedFile:
         height, width = picture.colours.shape[:2]
         lens = self.lens.resized(width, height, str(self.image))
         image = picture.colours
-        mask = picture.alpha if self.mask is None else read_mask(self.mask, self.image, width, height)
+        mask = None
+        if self.mask is not None:
+            mask = read_mask(self.mask, self.image, width, height)
+        elif picture.alpha is not None:
+            mask = opacity_mask(picture.alpha, self.image)
         if lens.distortion.any():
             straight = lens.straight(str(self.image))
             image = lens.undistorted(image, straight)
             mask = None if mask is None else lens.undistorted(mask, straight)
             lens = straight
         posed = Unmasked(self.name, image, lens.camera(self.T_world_camera))
-        return (posed if mask is None else posed.with_mask(mask)).resized(LARGEST_SIDE)
+        return (posed if mask is None else posed.with_mask(mask, self.mask or self.image)).resized(LARGEST_SIDE)
 
 
 def mask_beside(folder: Path, name: Path) -> Path | None:

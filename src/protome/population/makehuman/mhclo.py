@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
+from protome.bit_depth import eight_bits
 from protome.errors import InputError
 
 BODY_GROUP = "body"
@@ -163,7 +164,7 @@ def read_image(path: Path, mode: Literal["RGB", "RGBA"]) -> UInt8[np.ndarray, "h
         raise InputError(f"{path} does not exist: give MakeHuman's assets with all their files")
     try:
         with Image.open(path) as picture:
-            converted = picture.convert(mode)
+            converted = eight_bits(picture).convert(mode)
     except OSError as error:
         raise InputError(f"{path} is no picture ({error}): fetch MakeHuman's assets with `git lfs pull`") from error
     converted.thumbnail((LARGEST_PICTURE, LARGEST_PICTURE))

@@ -20,6 +20,7 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
+from protome.bit_depth import eight_bits
 from protome.errors import InputError
 from protome.population.sources.meshopt import (
     decode_attributes,
@@ -173,7 +174,7 @@ class Glb:
         row = self.tree["textures"][base["index"]]
         source = row.get("extensions", {}).get("EXT_texture_webp", row)["source"]
         image = Image.open(io.BytesIO(self._view(self.tree["images"][source]["bufferView"]).tobytes()))
-        return np.asarray(image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS))
+        return np.asarray(eight_bits(image).convert("RGB").resize((side, side), Image.Resampling.LANCZOS))
 
     def array(self, accessor: int) -> np.ndarray:
         """Return an accessor's numbers, one row for each element; normalised ones become fractions.
