@@ -1,7 +1,8 @@
-"""Build the packaged head model, and measure how close it comes to heads that it has never seen.
+"""Measure how close the packaged head model, or another one, comes to heads that it has never seen.
 
-    python benchmarks/morphable.py --valid DIR --ict DIR --makehuman DIR --targets DIR --out DIR \\
-        --scenes DIR --scan head.glb --landmarks landmarks.json
+    python benchmarks/morphable.py --valid DIR --ict DIR --scenes DIR --scan head.glb --landmarks landmarks.json
+
+`protome population head-model` builds the packaged model.
 
 First table: all components fitted to points of held-out people and of a real scan. Second: the same heads from the
 landmarks in rendered photos, with all landmarks that the detector finds and with the 68 of iBUG alone. Beside each
@@ -33,16 +34,14 @@ from protome.geometry.mesh import Mesh
 from protome.geometry.sampling import sample_surface
 from protome.geometry.transforms import Similarity, rotation_from_vector
 from protome.morphable.fit import LandmarkFitConfig, Sighting, fit_landmarks
-from protome.morphable.linear import load_linear, save_linear
+from protome.morphable.linear import load_builtin, load_linear
 from protome.morphable.model import MorphableModel
-from protome.population.build import TABLES, Sources
+from protome.population.build import TABLES
 from protome.population.faces import FaceModes
-from protome.population.head_model.build import HeadModelConfig, build_head_model
 from protome.population.head_model.shapes import HeadShapes
 from protome.population.head_model.topology import HeadTopology
 from protome.population.sources.valid import ValidHeads
 from protome.scenes.h3ds import read_h3ds
-from protome.util.files import check_output_folder
 from real_scan import MEDIAPIPE, load_scan, mean_head_start, sample_scan
 
 ROUNDS = 12
@@ -54,20 +53,13 @@ POINTS: tuple[Literal["dense", "ibug68"], ...] = ("dense", "ibug68")
 
 @dataclass(frozen=True)
 class Options:
-    """What to build and to measure."""
+    """What to measure."""
 
-    out: Path
-    """Folder for the model, `morphable.npz`; one that is there already is measured and not built again."""
     valid: Path
     """The population's sources, as for "protome population build"."""
     ict: Path
-    makehuman: Path | None = None
-    targets: Path | None = None
-    cache: Path | None = None
-    """A file that keeps the fit of MakeHuman's assets, such as `makehuman.npz` of a population."""
-    people: int = HeadModelConfig.people
-    identities: int = HeadModelConfig.identities
-    pictures: int = HeadModelConfig.pictures
+    model: Path | None = None
+    """File of a linear head model; the packaged one if left out."""
     seed: int = 0
     scenes: Path | None = None
     scan: Path | None = None
@@ -226,17 +218,8 @@ def measure_photos(model: MorphableModel, options: Options, config: LandmarkFitC
 
 
 def run(options: Options) -> None:
-    """Build what is missing, then print the tables."""
-    check_output_folder(options.out)
-    path = options.out / "morphable.npz"
-    if not path.is_file():
-        sources = Sources(options.valid, options.ict, options.makehuman, options.targets)
-        sources.check()
-        config = HeadModelConfig(options.people, options.identities, options.pictures, options.seed)
-        save_linear(build_head_model(sources, options.cache, config), path, np.float16)
-    model = load_linear(path)
-    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {len(model.template)} vertices, {len(model.faces)} triangles, "
-          f"{len(model.identity)} identity and {len(model.expression)} expression components")  # fmt: skip
+    """Print the tables."""
+    model = load_builtin() if options.model is None else load_linear(options.model)
     measure_points(model, options)
     if options.scenes is not None:
         measure_photos(model, options)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from heads import Person, draw_person, photograph
+from heads import Person, draw_person
+from known_scenes import write_known_scenes
 from protome.benchmark import accuracy
 from protome.benchmark.accuracy import (
     MEAN,
@@ -32,11 +33,9 @@ from protome.fit.config import FitConfig, Schedule
 from protome.fit.methods import METHODS
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity
-from protome.scenes.h3ds import Truth, read_h3ds, write_h3ds
-from protome.units import UNIT_MM
+from protome.scenes.h3ds import read_h3ds
 
 BRIEF = FitConfig(size=64, rays=96, schedule=Schedule({1: 8}, {1: 4}, colours=8))
-SETS = '[scenes.somebody.default_views_configs]\n"1" = [0]\n"3" = [0, 1, 2]\n'
 
 
 @pytest.fixture(scope="module")
@@ -46,17 +45,7 @@ def person() -> Person:
 
 @pytest.fixture(scope="module")
 def scenes(person: Person, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("scenes")
-    views = photograph(person, (0.0, 50.0, -50.0), 128, Similarity.scaling(UNIT_MM)).views
-    mesh = Mesh(person.mesh.vertices * UNIT_MM, person.mesh.faces)
-    points = person.prior.landmarks_of(person.prior.field, person.latents).double().numpy() * UNIT_MM
-    named = {
-        name: int(np.linalg.norm(mesh.vertices - point, axis=1).argmin())
-        for name, point in zip(LANDMARK_NAMES, points, strict=True)
-    }
-    write_h3ds(folder / "somebody", views, Truth(mesh, named, {}))
-    (folder / "config.toml").write_text(SETS)
-    return folder
+    return write_known_scenes(tmp_path_factory.mktemp("scenes"), person)
 
 
 def test_the_truth_itself_has_no_error_and_a_larger_one_has(scenes: Path) -> None:

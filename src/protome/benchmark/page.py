@@ -201,7 +201,8 @@ def _select(cases: Sequence[Case], **wanted: object) -> list[Case]:
     return [case for case in cases if all(getattr(case, key) == value for key, value in wanted.items())]
 
 
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -272,7 +273,7 @@ def _views_table(plan: Plan, results: Results) -> str:
         rows.append(
             [f"{name}, paper", *(f"{numbers[v][0]} / {numbers[v][1]}" if v in numbers else "" for v in plan.views)]
         )
-    return _markdown(["", *(f"{views} view{'s' if views > 1 else ''}" for views in plan.views)], rows)
+    return markdown(["", *(f"{views} view{'s' if views > 1 else ''}" for views in plan.views)], rows)
 
 
 def _methods_table(plan: Plan, results: Results) -> str:
@@ -283,7 +284,7 @@ def _methods_table(plan: Plan, results: Results) -> str:
         columns = [_select(cases, method=name, views=views) for views in plan.ablated_views]
         seconds = mean(results, [case for column in columns for case in column], "seconds")
         rows.append([name, *(cell(results, column) for column in columns), f"{seconds:.0f}"])
-    return _markdown(["", *(f"{v} view{'s' if v > 1 else ''}" for v in plan.ablated_views), "CPU s a fit"], rows)
+    return markdown(["", *(f"{v} view{'s' if v > 1 else ''}" for v in plan.ablated_views), "CPU s a fit"], rows)
 
 
 def _noise_table(plan: Plan, results: Results) -> str:
@@ -294,7 +295,7 @@ def _noise_table(plan: Plan, results: Results) -> str:
             cells = [cell(results, column) if column else "" for column in columns]
             rows.append([f"{name}, cameras refined" if refine else name, *cells])
     header = [f"{NOISES[level][0]:g}°, {NOISES[level][1]:g} mm" if level else "none" for level in levels]
-    return _markdown(["", *header], rows)
+    return markdown(["", *header], rows)
 
 
 def _architecture_table(plan: Plan, results: Results) -> str:
@@ -303,7 +304,7 @@ def _architecture_table(plan: Plan, results: Results) -> str:
         [name, *(cell(results, _select(plan.architecture(), method=name, views=views)) for views in counts)]
         for name in ARCHITECTURE
     ]
-    return _markdown(["", *(f"{views} view{'s' if views > 1 else ''}" for views in counts)], rows)
+    return markdown(["", *(f"{views} view{'s' if views > 1 else ''}" for views in counts)], rows)
 
 
 def _subjects_table(plan: Plan, results: Results) -> str:
@@ -312,7 +313,7 @@ def _subjects_table(plan: Plan, results: Results) -> str:
          *(cell(results, _select(plan.main(), method=OURS, views=views, subject=subject)) for views in plan.views)]
         for subject in plan.subjects
     ]  # fmt: skip
-    return _markdown(["", "mean head", *(f"{views} view{'s' if views > 1 else ''}" for views in plan.views)], rows)
+    return markdown(["", "mean head", *(f"{views} view{'s' if views > 1 else ''}" for views in plan.views)], rows)
 
 
 def figure(plan: Plan, results: Results, path: Path) -> None:

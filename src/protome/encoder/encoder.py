@@ -92,7 +92,7 @@ class Encoder:
         """
         if path is None:
             path = Path(str(resources.files("protome") / "assets" / "encoder.safetensors"))
-        _, own = read_tensors(Path(path), _FORMAT, "benchmarks/encoder.py")
+        _, own = read_tensors(Path(path), _FORMAT, "protome train-encoder")
         means, axes = ({key: own.pop(f"{name}.{key}") for key in KEPT} for name in ("means", "axes"))
         return Encoder(means, axes, **own)
 

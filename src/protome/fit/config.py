@@ -95,6 +95,8 @@ class FitConfig:
     renderer_frequencies: int | None = 8
     """Frequencies of the reference point that the adapted renderer sees; None: as many as the prior's, which are
     fewer."""
+    whole_mask: bool = False
+    """Whether pixels of the person count whose rays leave the modelled volume: a bust ends somewhere, people do not."""
     drop_background: float = 0.0
     """Share of the background's rays that is left out from each of four marks on (SIRA++, selective sampling)."""
     refine_cameras: bool = False

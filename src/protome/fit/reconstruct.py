@@ -262,6 +262,8 @@ def fit_head(
     seen = scene.in_head_frame()
     fit = new_fit(seen, prior, config, seed=seed, estimate=estimate)
     table = pixel_table(seen, prior.bounds.cpu(), config.size).to(device)
+    if config.whole_mask:
+        table = replace(table, decided=torch.ones_like(table.decided))
     curves: dict[str, list[float]] = {}
     plan = _Plan.of(config, len(scene.views), budget or Budget())
     with progress("fitting", 1.0, quiet=quiet) as step:

@@ -14,13 +14,15 @@ from jaxtyping import Float
 from protome.capture.landmarks import load_face_landmarks
 from protome.errors import InputError
 from protome.geometry.mesh import Mesh
+from protome.morphable.linear import save_linear
 from protome.morphable.model import Chart, MorphableModel, SurfaceAnchors
-from protome.population.build import Sources
+from protome.population.build import TABLES, Sources
 from protome.population.faces import FaceModes
 from protome.population.head_model.chart import flat_map
 from protome.population.head_model.landmarks import LANDMARKS, detected_landmarks
 from protome.population.head_model.shapes import HeadShapes
 from protome.population.head_model.topology import HeadTopology
+from protome.util.files import check_output_file
 from protome.util.progress import progress
 
 FACE_M, REST_M = 0.085, 0.110
@@ -40,13 +42,66 @@ class HeadModelConfig:
     """How the model is learned."""
 
     people: int = 3000
+    """People whose shapes are analysed."""
     identities: int = 100
+    """Principal components that are kept."""
     pictures: int = 60
     """Pictures of people in which landmarks are detected."""
     seed: int = 0
+    """Number that people and pictures are drawn from."""
+
+    def check(self) -> None:
+        """Make sure that a model can be learned with these numbers.
+
+        Raises:
+            InputError: there are too few people for so many components, or no components or pictures.
+        """
+        if not 1 <= self.identities < self.people:
+            raise InputError(
+                f"{self.identities} identity components cannot be learned from {self.people} people: "
+                "give 1 or more, and more people than components"
+            )
+        if self.pictures < 1:
+            raise InputError(f"{self.pictures} pictures show no landmarks: give 1 or more")
 
 
-def build_head_model(sources: Sources, cache: Path | None, config: HeadModelConfig) -> MorphableModel:
+def write_head_model(
+    out: Path,
+    *,
+    valid: Path,
+    ict: Path,
+    makehuman: Path | None = None,
+    targets: Path | None = None,
+    tables: Path = TABLES,
+    cache: Path | None = None,
+    config: HeadModelConfig | None = None,
+    quiet: bool = False,
+) -> MorphableModel:
+    """Learn the head model and write it as a linear model in half precision (`protome.morphable.linear`).
+
+    The default configuration is that of the shipped file. `cache` is a file that keeps the fit of MakeHuman's assets,
+    such as `makehuman.npz` of a population.
+
+    Raises:
+        InputError: a source is missing, the configuration makes no model, or the file cannot be written.
+    """
+    config = config or HeadModelConfig()
+    config.check()
+    check_output_file(out)
+    sources = Sources(valid, ict, makehuman, targets, tables)
+    sources.check()
+    model = build_head_model(sources, cache, config, quiet=quiet)
+    save_linear(model, out, np.float16)
+    print(
+        f"{out}: {out.stat().st_size / 1e6:.1f} MB, {len(model.template)} vertices, {len(model.faces)} triangles, "
+        f"{len(model.identity)} identity and {len(model.expression)} expression components"
+    )
+    return model
+
+
+def build_head_model(
+    sources: Sources, cache: Path | None, config: HeadModelConfig, *, quiet: bool = False
+) -> MorphableModel:
     """Learn the model; `cache` keeps the fit of MakeHuman's assets, as for a population.
 
     Raises:
@@ -59,7 +114,7 @@ def build_head_model(sources: Sources, cache: Path | None, config: HeadModelConf
     sliders = None if composer.makehuman is None else composer.makehuman.shapes
     shapes = HeadShapes.of(composer.valid, composer.faces, sliders)
     topology = HeadTopology.of(composer.valid, shapes.template)
-    mean, identity = _identities(shapes, topology, config)
+    mean, identity = _identities(shapes, topology, config, quiet=quiet)
     names, expression = _expressions(composer.faces, shapes, topology)
     faces = topology.faces
     opened = mean + OPENED * expression[names.index("jawOpen")]
@@ -69,7 +124,9 @@ def build_head_model(sources: Sources, cache: Path | None, config: HeadModelConf
     corners, weights = np.array(table["triangles"])[:LANDMARKS], np.array(table["barycentric"])[:LANDMARKS]
     start = 1000 * (shapes.template[corners] * weights[..., None]).sum(1)
     template = Mesh(1000 * topology.shape(shapes.template), faces)
-    detected = detected_landmarks(composer, 1000 * shapes.template, template, start, config.pictures, config.seed)
+    detected = detected_landmarks(
+        composer, 1000 * shapes.template, template, start, config.pictures, config.seed, quiet=quiet
+    )
     dense = SurfaceAnchors(
         torch.from_numpy(detected.faces),
         torch.from_numpy(detected.weights).float(),
@@ -83,11 +140,11 @@ def build_head_model(sources: Sources, cache: Path | None, config: HeadModelConf
 
 
 def _identities(
-    shapes: HeadShapes, topology: HeadTopology, config: HeadModelConfig
+    shapes: HeadShapes, topology: HeadTopology, config: HeadModelConfig, *, quiet: bool
 ) -> tuple[Float[np.ndarray, "v 3"], Float[np.ndarray, "i v 3"]]:
     """Return the mean and the principal components of many people, mm."""
     drawn = np.empty((config.people, len(topology.bulge), 3), np.float32)
-    with progress("drawing people", config.people) as step:
+    with progress("drawing people", config.people, quiet=quiet) as step:
         for number, body in enumerate(islice(shapes.stream(config.seed), config.people)):
             drawn[number] = 1000 * topology.shape(body)
             step(1)

@@ -20,6 +20,7 @@ from protome.population.face_landmarks import FACE_OVAL
 from protome.population.picture import photograph
 from protome.population.surface import OuterSurface
 from protome.units import UNIT_MM
+from protome.util.progress import progress
 
 LANDMARKS = 468
 """The face's; those of the irises lie on the eyeballs and follow the gaze."""
@@ -53,6 +54,8 @@ def detected_landmarks(
     start_mm: Float[np.ndarray, "468 3"],
     pictures: int,
     seed: int,
+    *,
+    quiet: bool = False,
 ) -> DetectedLandmarks:
     """Render people of the population, detect their landmarks, and intersect the rays through these with the skin.
 
@@ -64,12 +67,14 @@ def detected_landmarks(
     """
     rng = np.random.default_rng([seed, 468])
     surfaces, cameras, images = [], [], []
-    for head in _people(composer, rng, pictures):
-        surface, camera = OuterSurface(head, rng), _camera(rng)
-        photo = photograph(surface, camera.transformed(Similarity.scaling(1 / UNIT_MM, torch.float64)), over=1)
-        surfaces.append(surface)
-        cameras.append(camera)
-        images.append(torch.from_numpy(photo.image).float())
+    with progress("picturing people", pictures, quiet=quiet) as step:
+        for head in _people(composer, rng, pictures):
+            surface, camera = OuterSurface(head, rng), _camera(rng)
+            photo = photograph(surface, camera.transformed(Similarity.scaling(1 / UNIT_MM, torch.float64)), over=1)
+            surfaces.append(surface)
+            cameras.append(camera)
+            images.append(torch.from_numpy(photo.image).float())
+            step(1)
     places = []
     for found, surface, camera in zip(detect(images, with_masks=False), surfaces, cameras, strict=True):
         if found.faces:

@@ -1,0 +1,104 @@
+"""The commands of `protome benchmark`; each imports what does the work when it runs, as those of `protome.cli` do."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+from tyro.extras import SubcommandApp
+
+from protome.cli_options import Device, Flag, Folder, Integer, MaybeFile, MaybeInteger, MaybeNames
+from protome.util.files import check_output_folder
+
+benchmark_app = SubcommandApp()
+
+
+@benchmark_app.command
+def speed(
+    views: Integer = 3,
+    preset: Literal["draft", "standard", "fine"] = "draft",
+    device: Device = "auto",
+    seed: Integer = 0,
+    out: MaybeFile = None,
+    quiet: Flag = False,
+) -> None:
+    """Fit one head with each acceleration switched on and off, and print seconds, queries and errors.
+
+    Args:
+        views: How many photos: 1, 2 or 3.
+        preset: How long each fit works.
+        device: Where to compute; auto takes the graphics card if there is one.
+        seed: The number of the random person whose head it is.
+        out: A JSON file for the numbers; if left out, the table alone.
+        quiet: Show no progress; warnings and errors are still shown.
+    """
+    from protome.benchmark.speed import report_speed
+
+    report_speed(out=out, views=views, preset=preset, device=device, seed=seed, quiet=quiet)
+
+
+@benchmark_app.command
+def accuracy(
+    scenes: Folder,
+    out: Folder,
+    quick: Flag = False,
+    alone: Flag = False,
+    views: Annotated[tuple[Integer, ...], arg(metavar="COUNT ...", help_behavior_hint="")] = (),
+    preset: Literal["draft", "standard", "fine"] = "standard",
+    meshes: Annotated[tuple[str, ...], arg(metavar="NAME=DIR ...", help_behavior_hint="")] = (),
+    jobs: MaybeInteger = None,
+    quiet: Flag = False,
+) -> None:
+    """Reconstruct heads whose truth is known with every method, and write tables, a figure and a page.
+
+    A stopped run goes on where it was.
+
+    Args:
+        scenes: A folder of scenes in H3DS's layout: H3DS itself, or what benchmarks/scenes.py writes.
+        out: The folder for meshes, numbers, accuracy.png, subjects.jpg and benchmark.md.
+        quick: Four subjects, 1, 3 and 8 views, and the other methods on two of the subjects.
+        alone: Our method and the mean head only: no other methods, no camera noise, no ablation.
+        views: How many photos to reconstruct from, in turn; if left out, 1, 3, 4, 6, 8, 16 and 32, or what quick says.
+        preset: How long each fit works.
+        meshes: Other methods' meshes to measure as well: folders of SUBJECT_VIEWS.ply in the scene's frame.
+        jobs: How many processes of one thread to use; if left out, one for each processor core.
+        quiet: Show no progress; warnings and errors are still shown.
+    """
+    check_output_folder(out)
+    from protome.benchmark.page import benchmark_accuracy
+
+    benchmark_accuracy(
+        scenes, out, quick=quick, alone=alone, views=views, preset=preset, meshes=meshes, jobs=jobs, quiet=quiet
+    )
+
+
+@benchmark_app.command
+def study(
+    name: Positional[Annotated[str, arg(metavar="NAME", help_behavior_hint="(required)")]],
+    scenes: Folder,
+    out: Folder,
+    subjects: MaybeNames = None,
+    views: Annotated[tuple[Integer, ...], arg(metavar="COUNT ...", help_behavior_hint="")] = (),
+    preset: Literal["draft", "standard", "fine"] = "standard",
+    jobs: MaybeInteger = None,
+    quiet: Flag = False,
+) -> None:
+    """Measure how one thing changes the error of reconstructed heads, print a table and write it.
+
+    Studies: ablations, camera-noise, chance, methods, priors, size, steps, tracing and unposed. A stopped run
+    continues. What another study or "protome benchmark accuracy" has measured in the same folder is not measured again.
+
+    Args:
+        name: The study.
+        scenes: A folder of scenes in H3DS's layout: H3DS itself, or what benchmarks/scenes.py writes.
+        out: The folder for meshes, numbers, NAME.md and NAME.json.
+        subjects: The scenes to use, by name; if left out, all.
+        views: How many photos to reconstruct from, in turn; if left out, as the study says.
+        preset: How long each fit works.
+        jobs: How many processes of one thread to use; if left out, one for each processor core.
+        quiet: Show no progress; warnings and errors are still shown.
+    """
+    check_output_folder(out)
+    from protome.benchmark.studies import run_study
+
+    run_study(name, scenes, out, subjects=subjects, views=views, preset=preset, jobs=jobs, quiet=quiet)

@@ -1,0 +1,22 @@
+"""Types of the command line's options: what the help shows as their values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import DisallowNone, arg
+
+Device = Literal["auto", "cpu", "cuda"]
+File = Annotated[Path, arg(metavar="FILE")]
+Folder = Annotated[Path, arg(metavar="DIR")]
+Integer = Annotated[int, arg(metavar="N")]
+# Where nothing is the default, the sentence of the option says what that means.
+Flag = Annotated[bool, arg(help_behavior_hint="")]
+Number = Annotated[float, arg(metavar="X")]
+MaybeFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint=""), DisallowNone]
+MaybeFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint=""), DisallowNone]
+MaybeUnits = Annotated[Literal["mm", "cm", "m"] | None, arg(help_behavior_hint=""), DisallowNone]
+MaybeNames = Annotated[tuple[str, ...] | None, arg(metavar="NAME ...", help_behavior_hint=""), DisallowNone]
+MaybeNumber = Annotated[float | None, arg(metavar="MM", help_behavior_hint=""), DisallowNone]
+MaybeInteger = Annotated[int | None, arg(metavar="N", help_behavior_hint=""), DisallowNone]

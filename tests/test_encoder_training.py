@@ -1,0 +1,182 @@
+"""Training of the encoder on small busts: photos are taken once, and everything it is given has to belong together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from busts import write_ict, write_mediapipe, write_valid
+from heads import small_prior
+from protome.capture.landmarks import Detection, load_face_landmarks
+from protome.encoder.encoder import Encoder
+from protome.encoder.features import EYE_RIMS
+from protome.errors import InputError
+from protome.geometry.camera import Camera
+from protome.population.build import Sources
+from protome.population.compose import Composer
+from protome.population.store import Manifest, write_manifest
+from protome.prior.prior import Prior
+from protome.training import encoder as train
+from protome.training.encoder import SETTINGS, photos_of, train_encoder
+
+HEADS = 4
+
+
+class InProcess:
+    """Stands in for a pool of workers, because each of those takes seconds to start; sources are read once."""
+
+    prepared: ClassVar[dict[Path, tuple[Composer, int]]] = {}
+
+    def __init__(
+        self, jobs: int, prepare: Callable[..., None] | None = None, config: train.PhotoConfig | None = None
+    ) -> None:
+        if prepare is None or config is None:
+            return
+        if config.sources.valid not in InProcess.prepared:
+            prepare(config)
+            InProcess.prepared[config.sources.valid] = train._composer, train._seed
+        train._composer, train._seed = InProcess.prepared[config.sources.valid]
+
+    def __enter__(self) -> InProcess:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        pass
+
+    def map(self, function: Callable[..., object], jobs: Iterable[object]) -> Iterator[object]:
+        return map(function, jobs)
+
+
+def _faces(images: list[torch.Tensor], with_masks: bool) -> list[Detection]:
+    """Find the mean face, seen from the front, in every photo: busts of revolution have no faces."""
+    face = load_face_landmarks().positions.double()
+    points = torch.cat([face, *(face[list(rim)].mean(0).expand(5, 3) for rim in EYE_RIMS)])
+    eye, target = torch.tensor([[0.0, -20.0, 800.0], [0.0, -20.0, -60.0]], dtype=torch.float64)
+    pixels = Camera.look_at(eye, target, 1.8 * train.SIZE, train.SIZE, train.SIZE).project(points).float()
+    return [Detection((pixels,), torch.zeros(1, 1)) for _ in images]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sources, a population of which only the manifest is there, a prior, and the latents of its heads."""
+    root = tmp_path_factory.mktemp("encoder")
+    sources = Sources(write_valid(root / "valid"), write_ict(root / "ict"), tables=write_mediapipe(root / "tables"))
+    heads = {"train": HEADS, "holdout_valid": 0, "holdout_ict": 0}
+    write_manifest(root / "people", Manifest(3, heads, HEADS, 10, sources.described()))
+    prior = small_prior()
+    prior.save(root / "prior.safetensors")
+    prior, latents = Prior.load(root / "prior.safetensors"), {}
+    for name, own in (("shape", prior.shape), ("appearance", prior.appearance)):
+        amounts = torch.randn(HEADS, len(own.axes), generator=torch.Generator().manual_seed(1))
+        latents[name] = (own.mean + (amounts - amounts.mean(0)) @ own.axes).contiguous()
+    save_file(latents, root / "prior.latents.safetensors")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "workers", InProcess)
+    monkeypatch.setattr(train, "detect", _faces)
+    monkeypatch.setattr(train, "SIZE", 96)
+
+
+def _trained(root: Path, out: Path, **changed: object) -> Encoder:
+    settings = {
+        "latents": root / "prior.latents.safetensors", "valid": root / "valid", "ict": root / "ict",
+        "tables": root / "tables", "prior": root / "prior.safetensors", "each": 2, "jobs": 1, "quiet": True,
+    }  # fmt: skip
+    return train_encoder(root / "people", out, **settings | changed)  # type: ignore[arg-type]
+
+
+def test_an_encoder_is_trained_and_a_stopped_run_takes_no_photo_twice(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taken: list[int] = []
+    photograph = train._photograph
+
+    def counted(job: tuple[train.PhotoConfig, int]) -> None:
+        if len(taken) == 2:
+            raise KeyboardInterrupt
+        taken.append(job[1])
+        photograph(job)
+
+    out = tmp_path / "own.safetensors"
+    monkeypatch.setattr(train, "_photograph", counted)
+    with pytest.raises(KeyboardInterrupt):
+        _trained(root, out)
+    assert not out.exists()
+    first = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "own.photos").glob("*.npz")}
+    assert len(first) == 2
+    monkeypatch.setattr(train, "_photograph", lambda job: (taken.append(job[1]), photograph(job)))
+    encoder = _trained(root, out)
+    assert sorted(taken) == list(range(HEADS))
+    assert all((tmp_path / "own.photos" / name).stat().st_mtime_ns == time for name, time in first.items())
+    assert encoder.belongs_to(Prior.load(root / "prior.safetensors"))
+    assert Encoder.load(out).belongs_to(Prior.load(root / "prior.safetensors"))
+    assert f"{2 * HEADS} photos of {HEADS} people. Explained variance" in capsys.readouterr().out
+
+
+def test_the_same_seed_takes_the_same_photos_and_learns_the_same(root: Path, tmp_path: Path) -> None:
+    a, b, c = (_trained(root, tmp_path / name / "e.safetensors", seed=seed) for name, seed in
+               (("a", 0), ("b", 0), ("c", 1)))  # fmt: skip
+    assert torch.equal(a.weights, b.weights)
+    assert torch.equal(a.centres, b.centres)
+    assert not torch.equal(a.weights, c.weights)
+    views = {name: photos_of(tmp_path / name / "e.photos" / "00002.npz") for name in "abc"}
+    for one, same, other in zip(*views.values(), strict=True):
+        assert torch.equal(one.image, same.image)
+        assert torch.equal(one.camera.T_world_camera, same.camera.T_world_camera)
+        assert not torch.equal(one.camera.T_world_camera, other.camera.T_world_camera)
+        assert 0.05 < float(one.mask.mean()) < 0.95  # the head is in the photo
+        assert 400 < float(one.camera.centre.norm()) < 1800
+
+
+def test_photos_of_other_settings_are_not_mixed(root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "own.safetensors"
+    _trained(root, out)
+    assert json.loads((tmp_path / "own.photos" / SETTINGS).read_text())["seed"] == 0
+    for changed in ({"seed": 1}, {"each": 3}):
+        with pytest.raises(InputError, match="holds photos of other settings"):
+            _trained(root, out, **changed)
+    (tmp_path / "strange").mkdir()
+    np.savez(tmp_path / "strange" / "00000.npz")
+    with pytest.raises(InputError, match="holds photos of other settings"):
+        _trained(root, out, photos=tmp_path / "strange")
+
+
+def test_what_does_not_belong_together_is_refused(root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "own.safetensors"
+    with pytest.raises(InputError, match=r"none\.safetensors does not exist: `protome train` leaves it"):
+        _trained(root, out, latents=root / "none.safetensors")
+    with pytest.raises(InputError, match="holds no latents"):
+        _trained(root, out, latents=root / "prior.safetensors")
+    with pytest.raises(InputError, match="belongs to another prior"):
+        _trained(root, out, prior=None)
+    with pytest.raises(InputError, match="was built from other sources: give those, --valid, --ict"):
+        _trained(root, out, ict=None)
+    with pytest.raises(InputError, match="0 photos of each head"):
+        _trained(root, out, each=0)
+    with pytest.raises(InputError, match="does not exist: build it with"):
+        train_encoder(root / "nobody", out, latents=root / "x", valid=root / "valid", quiet=True)
+    write_manifest(tmp_path / "more", Manifest(3, {"train": 9}, 9, 10, Sources(root, root).described()))
+    with pytest.raises(InputError, match="has the latents of 4 heads, and the population 9"):
+        train_encoder(
+            tmp_path / "more", out, latents=root / "prior.latents.safetensors", valid=root / "valid",
+            ict=root / "ict", prior=root / "prior.safetensors", quiet=True,
+        )  # fmt: skip
+    assert not out.exists()
+
+
+def test_heads_without_a_face_in_any_photo_are_left_out(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "detect", lambda images, with_masks: [Detection((), torch.zeros(1, 1)) for _ in images])
+    with pytest.raises(InputError, match="shows the faces of fewer than two people"):
+        _trained(root, tmp_path / "own.safetensors")
