@@ -35,7 +35,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "preview": ("field", "geometry", "render"),
     "morphable": ("capture", "geometry"),
     "population": ("capture", "geometry", "morphable", "render"),
-    "training": ("field", "losses", "population", "prior"),
+    "training": ("capture", "encoder", "field", "geometry", "losses", "population", "prior", "scene"),
     "pipeline": ("capture", "fit", "geometry", "meshing", "preview", "prior", "render", "scene", "scenes"),
     "gallery": ("geometry", "meshing", "pipeline", "preview", "prior"),
     "evaluate": ("geometry", "preview", "scenes"),
@@ -44,7 +44,12 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "capture", "encoder", "evaluate", "field", "fit", "geometry", "meshing", "preview", "prior", "render", "scene",
         "scenes",
     ),
-    "cli": ("benchmark", "encoder", "evaluate", "fit", "gallery", "pipeline", "population", "sider", "training"),
+    "cli_options": (),
+    "cli_benchmark": ("benchmark", "cli_options"),
+    "cli": (
+        "cli_benchmark", "cli_options", "encoder", "evaluate", "fit", "gallery", "pipeline", "population", "sider",
+        "training",
+    ),
 }  # fmt: skip
 
 

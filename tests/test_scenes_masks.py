@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from heads import draw_person, photograph, some_world
-from protome.bit_depth import eight_bits
 from protome.capture.capture import locate_head
 from protome.capture.photo import load_photo
 from protome.errors import InputError
@@ -23,6 +22,7 @@ from protome.scenes.idr import read_idr, write_idr
 from protome.scenes.masks import is_inverted
 from protome.scenes.pictures import read_mask, read_picture
 from protome.scenes.posed_file import PosedFile
+from protome.util.bit_depth import eight_bits
 from test_scenes_lens import K, Lens
 
 WIDTH, HEIGHT = 120, 90

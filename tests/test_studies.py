@@ -14,7 +14,7 @@ import torch
 
 from heads import draw_person
 from known_scenes import write_known_scenes
-from protome.benchmark import accuracy, studies
+from protome.benchmark import accuracy, studies, true_size
 from protome.benchmark.accuracy import MEAN, NOISES, Accuracy, Case, measure
 from protome.benchmark.changes import CHANGES, change
 from protome.benchmark.page import FULL
@@ -22,18 +22,16 @@ from protome.benchmark.page import Plan as AccuracyPlan
 from protome.benchmark.studies import SEEDS, STUDIES, Entry, Plan, Study, page, run_study
 from protome.benchmark.true_size import camera_distance_mm, nearest_point, pupils_mm
 from protome.errors import InputError, ProtomeWarning
-from protome.evaluate import true_size
 from protome.evaluate.h3ds import read_scene
+from protome.fit.config import FIT_PRESETS, FitConfig, Schedule
 from protome.fit.methods import METHODS
-from protome.fit.reconstruct import FIT_PRESETS, FitConfig, shape_steps
 from protome.fit.tracing import TracingConfig
 from protome.geometry.camera import Rays
-from protome.scene import View
+from protome.scene import Scene, View
 from protome.scenes.h3ds import read_h3ds
 
 BRIEF = FitConfig(
-    size=64, rays=96, latent_steps=8, network_steps=4, single_steps=4, colour_steps=8,
-    tracing=TracingConfig(baked_mm=0),
+    size=64, rays=96, schedule=Schedule({1: 8}, {1: 4}, colours=8), tracing=TracingConfig(baked_mm=0),
 )  # fmt: skip
 
 
@@ -74,19 +72,29 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _differences(name: str) -> set[str]:
     before = METHODS["protome"].settings(FIT_PRESETS["standard"])
-    after = change(name).settings(before)
-    return {field.name for field in fields(before) if getattr(before, field.name) != getattr(after, field.name)}
+    return _changed(before, change(name).settings(before))
+
+
+def _changed(before: object, after: object, within: str = "") -> set[str]:
+    """Return the settings that differ; those of a group are named with the group."""
+    found = set()
+    for field in fields(before):  # type: ignore[arg-type]
+        one, other = getattr(before, field.name), getattr(after, field.name)
+        if one != other:
+            group = is_dataclass(one) and field.name != "tracing"
+            found |= _changed(one, other, f"{field.name}.") if group else {within + field.name}
+    return found
 
 
 @pytest.mark.parametrize("name", [name for name in CHANGES if name not in ("", "no-encoder")])
 def test_a_change_changes_one_factor(name: str) -> None:
     one_factor = {
-        "no-patches": {"consistency"}, "no-gains": {"match_exposures"}, "no-colour-phase": {"colour_steps"},
-        "whole-mask": {"whole_mask"}, "fixed-placement": {"placement_rate"}, "coarse-colour": {"renderer_frequencies"},
-        "one-rate": {"deformation_rate", "renderer_rate"}, "no-eikonal": {"eikonal"},
-        "selective-sampling": {"drop_background"},
+        "no-patches": {"patches.weight"}, "no-gains": {"match_exposures"}, "no-colour-phase": {"schedule.colours"},
+        "whole-mask": {"whole_mask"}, "fixed-placement": {"rates.placement"},
+        "coarse-colour": {"renderer_frequencies"}, "one-rate": {"rates.deformation", "rates.renderer"},
+        "no-eikonal": {"weights.eikonal"}, "selective-sampling": {"drop_background"},
     }  # fmt: skip
-    steps = {"single_steps", "network_steps", "many_steps", "most_steps"}
+    steps = {"schedule.steps"}
     assert _differences(name) == one_factor.get(name, steps if name.startswith("steps-") else {"tracing"})
 
 
@@ -101,7 +109,8 @@ def test_steps_are_scaled_with_every_number_of_photos() -> None:
     config = FIT_PRESETS["standard"]
     half = change("steps-0.5").settings(config)
     for views in (1, 2, 3, 5, 8, 16, 32):
-        assert shape_steps(half, views) == pytest.approx(shape_steps(config, views) / 2, abs=1)
+        whole = config.schedule.network_steps(views)
+        assert half.schedule.network_steps(views) == pytest.approx(whole / 2, abs=1)
 
 
 @pytest.mark.parametrize(
@@ -117,10 +126,10 @@ def test_a_case_is_fitted_as_it_says(
     scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     case: Case, posed: bool, guessed: bool, patches: bool,
 ) -> None:  # fmt: skip
-    def stop(scene: object, prior: object, config: FitConfig, **how: object) -> None:
-        assert how["shared_frame"] is posed
-        assert (how["guess"] is not None) is guessed
-        assert (config.consistency > 0) is patches
+    def stop(scene: Scene, prior: object, config: FitConfig, **how: object) -> None:
+        assert scene.posed is posed
+        assert (how["estimate"] is not None) is guessed
+        assert (config.patches.weight > 0) is patches
         raise InterruptedError
 
     monkeypatch.setattr(accuracy, "fit_head", stop)

@@ -12,9 +12,9 @@ from jaxtyping import Float
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
-from protome.bit_depth import eight_bits
 from protome.errors import InputError
 from protome.scene import LARGEST_SIDE
+from protome.util.bit_depth import eight_bits
 
 SMALLEST_SIDE = 64
 """Pixels; a face in anything smaller carries no shape."""

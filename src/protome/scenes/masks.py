@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from PIL import Image
 
-from protome.bit_depth import grey_levels, is_deep
 from protome.errors import InputError
+from protome.util.bit_depth import grey_levels, is_deep
 
 COLOURED, COLOURED_SHARE = 0.2, 0.02
 """A file is coloured where channels differ by more than the first on more than the second of its pixels; the rest is

@@ -13,9 +13,9 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from protome.bit_depth import eight_bits
 from protome.errors import InputError, ProtomeWarning
 from protome.scenes.masks import check_mask, mask_values, stretched
+from protome.util.bit_depth import eight_bits
 from protome.util.files import write_atomically
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
-from protome.bit_depth import eight_bits
 from protome.errors import InputError
+from protome.util.bit_depth import eight_bits
 
 BODY_GROUP = "body"
 """The group of the base mesh that is skin; the other groups carry hair and clothes or mark joints."""

@@ -20,7 +20,6 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from protome.bit_depth import eight_bits
 from protome.errors import InputError
 from protome.population.sources.meshopt import (
     decode_attributes,
@@ -28,6 +27,7 @@ from protome.population.sources.meshopt import (
     decode_indices,
     decode_triangles,
 )  # fmt: skip
+from protome.util.bit_depth import eight_bits
 
 MESHOPT = "EXT_meshopt_compression"
 KINDS = {5120: np.int8, 5121: np.uint8, 5122: np.int16, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}
