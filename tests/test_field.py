@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -94,9 +95,24 @@ def test_encoding_vjp_is_autograds(alpha: float | None) -> None:
 # Networks
 
 
+def _rows(mlp: Mlp) -> tuple[Tensor, list[Tensor], Tensor, Tensor]:
+    """The weights of the first, the hidden, the skipping and the last layer, normalised by torch where they are so."""
+    first, hidden, again, last = mlp.first.weight, [one.weight for one in mlp.hidden], mlp.again.weight, mlp.last.weight
+    if mlp.gains is None:
+        return first, hidden, again, last
+    width, layer = len(first), (len(hidden) + 1) // 2 - 1
+    hidden[layer] = torch.cat([hidden[layer], again], 1)
+    gains = [gain[:, None] for gain in mlp.gains]
+    first, *hidden, last = map(torch._weight_norm, [first, *hidden, last], gains)
+    again = hidden[layer][:, width:]
+    hidden[layer] = hidden[layer][:, :width]
+    return first, hidden, again, last
+
+
 def _plain(mlp: Mlp, inputs: Tensor, condition: Tensor | None) -> Tensor:
     """The same network without folding: a plain condition is concatenated with the inputs."""
-    entering, weights = inputs, [mlp.first.weight, mlp.again.weight]
+    first, hidden_weights, again, last = _rows(mlp)
+    entering, weights = inputs, [first, again]
     if mlp.condition is not None and condition is not None:
         entering = torch.cat([inputs, condition[:, None].expand(-1, inputs.shape[1], -1)], -1)
         weights = [torch.cat(pair, 1) for pair in zip(weights, mlp.condition.weight.chunk(2), strict=True)]
@@ -115,12 +131,11 @@ def _plain(mlp: Mlp, inputs: Tensor, condition: Tensor | None) -> Tensor:
     for layer, linear in enumerate(mlp.hidden, 1):
         if layer == depth // 2:
             joined = torch.cat([hidden, entering], -1)
-            hidden = activated(
-                layer, nn.functional.linear(joined, torch.cat([linear.weight, weights[1]], 1), linear.bias)
-            )
+            weight = torch.cat([hidden_weights[layer - 1], weights[1]], 1)
+            hidden = activated(layer, nn.functional.linear(joined, weight, linear.bias))
         else:
-            hidden = activated(layer, linear(hidden))
-    outputs = mlp.last(hidden)
+            hidden = activated(layer, nn.functional.linear(hidden, hidden_weights[layer - 1], linear.bias))
+    outputs = nn.functional.linear(hidden, last, mlp.last.bias)
     if mlp.steering is not None and condition is not None:
         # W_out(z) = W_0 + sum_k z_k A_k, and the same for its bias, in the first rows.
         parts = mlp.steering.weight.T.unflatten(1, (mlp.steered, -1))
@@ -136,6 +151,7 @@ KINDS = {
     "steered": {"modulated": False, "steered": 2},
     "both": {"modulated": True, "steered": 3},
     "softplus": {"modulated": False, "steered": 2, "activation": "softplus"},
+    "normalised": {"modulated": False, "steered": 2, "weight_norm": True},
 }
 
 
@@ -145,6 +161,8 @@ def _mlp(depth: int = 4, condition: int = 5, kind: str = "plain") -> Mlp:
     with torch.no_grad():  # weights this large bring the activation into its curved part and out of it
         for parameter in mlp.parameters():
             parameter.mul_(1.5)
+        if mlp.gains is not None:  # the lengths of the directions do not matter
+            mlp.hidden[0].weight.mul_(0.5)
     return mlp
 
 
@@ -169,7 +187,7 @@ def test_a_folded_condition_is_the_unfolded_condition(depth: int, kind: str) -> 
 
 def _without(mlp: Mlp) -> Mlp:
     """The network without its condition layers."""
-    own = Mlp(7, 3, 12, len(mlp.hidden) + 1, activation=mlp.activation).double()
+    own = Mlp(7, 3, 12, len(mlp.hidden) + 1, activation=mlp.activation, weight_norm=mlp.gains is not None).double()
     own.load_state_dict({key: value for key, value in mlp.state_dict().items() if key in own.state_dict()})
     return own
 
@@ -229,13 +247,14 @@ def test_vjp_passes_gradcheck(kind: str) -> None:
     assert torch.autograd.gradcheck(slope, (inputs, condition), eps=1e-7)
 
 
-def test_wide_networks_start_as_spheres() -> None:
+@pytest.mark.parametrize("weight_norm", [False, True])
+def test_wide_networks_start_as_spheres(weight_norm: bool) -> None:
     encoding, points = Encoding(6), torch.rand(1, 400, 3) * 2 - 1
     truth = points[0].norm(dim=1) - 0.6
     errors, cosines = [], []
     for seed in range(4):
         torch.manual_seed(seed)
-        mlp = Mlp(encoding.width, 1, 512, 5)
+        mlp = Mlp(encoding.width, 1, 512, 5, weight_norm=weight_norm)
         initialise_sphere(mlp, 0.6)
         with torch.no_grad():
             encoded = encoding(points)
@@ -450,6 +469,95 @@ def test_untrained_head_is_about_its_sphere(deformed: bool) -> None:
     # One narrow network is a sphere that is stretched by a sixth or so.
     assert float(torch.stack(alike).mean()) > 0.85
     assert float(torch.stack(sides).mean()) > 0.89
+
+
+IDR = HeadFieldConfig(
+    latent=0, feature=256, deformed=False, activation="softplus", weight_norm=True,
+    reference_width=512, reference_depth=8, reference_frequencies=6,
+    renderer_width=512, renderer_depth=4, renderer_frequencies=0, view_frequencies=4,
+    centre=(0.0, 0.0, 0.0), radius=0.6,
+)  # fmt: skip
+"""The networks of IDR: 8 x 512 and 4 x 512, 256 features, no latents, 6 frequencies of the point, 4 of the view."""
+
+
+def test_idrs_networks_have_its_sizes() -> None:
+    head = HeadField(IDR)
+    # Input 3 + 3 * 2 * 6 = 39; seven hidden products; the input once more; 1 + 256 outputs; a gain for each row.
+    distance = (39 * 512 + 512) + 7 * (512 * 512 + 512) + 39 * 512 + (512 * 257 + 257) + (8 * 512 + 257)
+    assert sum(one.numel() for one in head.reference.parameters()) == distance == 2_015_234
+    # Point 3, normal 3, view 3 + 3 * 2 * 4 = 27, feature 256: 289 inputs.
+    colour = (289 * 512 + 512) + 3 * (512 * 512 + 512) + 289 * 512 + (512 * 3 + 3) + (4 * 512 + 3)
+    assert sum(one.numel() for one in head.renderer.parameters()) == colour == 1_088_006
+    assert sum(one.numel() for one in head.parameters()) == distance + colour
+    assert head.reference.skip == 4
+
+
+def test_idrs_networks_start_as_a_sphere_and_have_their_derivatives() -> None:
+    torch.manual_seed(0)
+    head, nothing = HeadField(IDR).double(), torch.zeros(0).double()
+    points = 2 * torch.rand(40, 3, generator=torch.Generator().manual_seed(2)).double() - 1
+    views = nn.functional.normalize(_random(40, 3, seed=3), dim=-1)
+    field = head.bind(nothing, nothing)
+    at, truth = field.surface(points), points.norm(dim=1) - 0.6
+    # One draw of eight layers is off by about |x| sqrt(8 / 512).
+    assert float(torch.corrcoef(torch.stack([at.sdf.detach(), truth]))[0, 1]) > 0.9
+    assert float(nn.functional.cosine_similarity(at.gradient.detach(), points, dim=1).mean()) > 0.9
+    torch.manual_seed(0)
+    plain = HeadField(replace(IDR, weight_norm=False)).double().bind(nothing, nothing)
+    torch.testing.assert_close(at.sdf, plain.sdf(points), rtol=1e-5, atol=1e-6)
+
+    def value() -> Tensor:
+        bound = head.bind(nothing, nothing)
+        at = bound.surface(points)
+        colour = bound.colour(points, at.normals, views, at.feature)
+        return at.sdf.sin().mean() + ((at.gradient.norm(dim=1) - 1) ** 2).mean() + 100 * colour.square().mean()
+
+    assert head.reference.gains is not None
+    assert head.renderer.gains is not None
+    moved = [
+        head.reference.gains[3], head.reference.hidden[3].weight, head.reference.again.weight,
+        head.reference.last.weight, head.renderer.gains[1], head.renderer.hidden[0].weight,
+    ]  # fmt: skip
+    slopes = torch.autograd.grad(value(), moved)
+    for index, (weight, slope) in enumerate(zip(moved, slopes, strict=True)):
+        way = _random(*weight.shape, seed=20 + index)
+        way = way / way.norm() + slope / slope.norm()
+        values = []
+        for step in (1e-6, -1e-6):
+            with torch.no_grad():
+                weight.add_(step * way)
+            values.append(float(value().detach()))
+            with torch.no_grad():
+                weight.sub_(step * way)
+        assert (values[0] - values[1]) / 2e-6 == pytest.approx(float((slope * way).sum()), rel=1e-4), index
+
+
+def test_normalised_weights_do_not_depend_on_the_directions_lengths() -> None:
+    mlp = _mlp(4, kind="normalised")
+    before = mlp(INPUTS, CONDITION)
+    assert mlp.gains is not None
+    with torch.no_grad():
+        mlp.hidden[1].weight.mul_(3)  # the row goes on where the input enters again
+        mlp.again.weight.mul_(3)
+        mlp.last.weight.mul_(0.2)
+        torch.testing.assert_close(mlp(INPUTS, CONDITION), before)
+        mlp.gains[1].mul_(2)
+    assert float((mlp(INPUTS, CONDITION) - before).detach().abs().max()) > 0.01
+    mlp.match_gains()
+    torch.testing.assert_close(mlp.fold(None).last, mlp.last.weight)
+    torch.testing.assert_close(mlp.fold(None).again, mlp.again.weight)
+
+
+def test_finer_colour_leaves_a_normalised_renderer_as_it_was() -> None:
+    torch.manual_seed(0)
+    head, nothing = HeadField(replace(IDR, renderer_width=32, reference_width=32)), torch.zeros(1, 0)
+    finer = head.with_finer_colour(2)
+    points, normals, views = nn.functional.normalize(_random(3, 1, 9, 3), dim=-1).float()
+    feature = _random(1, 9, 256, seed=2).float()
+    torch.testing.assert_close(
+        finer.colour(points, normals, views, feature, nothing), head.colour(points, normals, views, feature, nothing)
+    )
+    assert finer.config.renderer_frequencies == 2
 
 
 # Fields with known answers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -125,6 +126,25 @@ def test_saved_head_comes_back_exactly(tmp_path: Path) -> None:
     assert torch.equal(fitted.latents.z_appearance, latents.z_appearance)
     assert torch.equal(fitted.bounds, BOUNDS)
     _same(fitted.field.bind(fitted.latents.z_shape, fitted.latents.z_appearance), field)
+
+
+def test_a_normalised_head_without_latents_comes_back_exactly(tmp_path: Path) -> None:
+    config = replace(CONFIG, latent=0, deformed=False, weight_norm=True)
+    field, nothing = HeadField(config), torch.zeros(0)
+    save_head(tmp_path / "field.safetensors", field, HeadLatents(nothing, nothing), BOUNDS, [torch.eye(4)])
+    fitted = load_fitted(tmp_path / "field.safetensors")
+    assert fitted.field.config.weight_norm
+    _same(fitted.field.bind(fitted.latents.z_shape, fitted.latents.z_appearance), field.bind(nothing, nothing))
+
+
+def test_a_file_older_than_an_option_is_read_with_its_default(tmp_path: Path) -> None:
+    _save_fitted(tmp_path / "new.safetensors")
+    with safe_open(tmp_path / "new.safetensors", "pt") as file:
+        meta, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    config = json.loads(meta["config"])
+    assert config.pop("weight_norm") is False
+    save_file(tensors, tmp_path / "old.safetensors", meta | {"config": json.dumps(config)})
+    _same(load_head(tmp_path / "old.safetensors")[0], load_head(tmp_path / "new.safetensors")[0])
 
 
 LOADERS = {"prior": Prior.load, "head": load_head}

@@ -36,6 +36,8 @@ class HeadFieldConfig:
     """The displacement's output layer depends linearly on the shape latent, as in a linear face model."""
     activation: Activation = "squareplus"
     """Of every hidden layer; the paper's is SoftPlus, which costs a processor as much as the product before it."""
+    weight_norm: bool = False
+    """Length and direction of each row of a layer's weights are learned apart, in all networks, as in IDR."""
     deformation_width: int = 192
     deformation_depth: int = 5
     deformation_frequencies: int = 5
@@ -93,16 +95,19 @@ class HeadField(nn.Module):
             self.deformation = Mlp(
                 Encoding(c.deformation_frequencies).width, 3 + c.feature, c.deformation_width, c.deformation_depth,
                 c.latent, modulated=c.modulated, steered=3 if c.steered else 0, activation=c.activation,
+                weight_norm=c.weight_norm,
             )  # fmt: skip
             initialise_small(self.deformation)
-            self.reference = Mlp(inner, 1, width, depth, activation=c.activation)
+            self.reference = Mlp(inner, 1, width, depth, activation=c.activation, weight_norm=c.weight_norm)
         else:
             self.reference = Mlp(
-                inner, 1 + c.feature, width, depth, c.latent, modulated=c.modulated, activation=c.activation
-            )
+                inner, 1 + c.feature, width, depth, c.latent, modulated=c.modulated, activation=c.activation,
+                weight_norm=c.weight_norm,
+            )  # fmt: skip
         self.renderer = Mlp(
-            colour, 3, c.renderer_width, c.renderer_depth, c.latent, modulated=c.modulated, activation=c.activation
-        )
+            colour, 3, c.renderer_width, c.renderer_depth, c.latent, modulated=c.modulated, activation=c.activation,
+            weight_norm=c.weight_norm,
+        )  # fmt: skip
         self.register_buffer("centre", torch.tensor(c.centre))
         initialise_small(self.renderer)
         initialise_sphere(self.reference, c.radius)

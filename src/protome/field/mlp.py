@@ -56,6 +56,10 @@ class Mlp(nn.Module):
     The first `steered` outputs may besides have a last layer that depends linearly on the condition: they can then
     be sum_k z_k phi_k(x), which is what a linear face model is.
 
+    With `weight_norm` each row of a layer is W = g v / |v|: its length g, in `gains`, and its direction are learned
+    apart, as in IDR (Salimans and Kingma 2016). Where the input enters again, one row is both its parts together. What
+    a condition acts through is not normalised.
+
     Under autocast only the products between hidden layers use the lower precision: coordinates and outputs keep
     theirs, because bfloat16 resolves a coordinate to a millimetre.
     """
@@ -71,6 +75,7 @@ class Mlp(nn.Module):
         modulated: bool = False,
         steered: int = 0,
         activation: Activation = "squareplus",
+        weight_norm: bool = False,
     ) -> None:
         super().__init__()
         self.activation: Activation = activation
@@ -80,18 +85,53 @@ class Mlp(nn.Module):
         self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(depth - 1))
         self.again = nn.Linear(inputs, width, bias=False)
         self.last = nn.Linear(width, outputs)
+        self.gains: nn.ParameterList | None = None
+        """Lengths of the rows of the first, the hidden and the last layer's weights."""
         self.condition = nn.Linear(condition, 2 * width, bias=False) if condition and not modulated else None
         self.modulation = nn.Linear(condition, 2 * depth * width, bias=False) if condition and modulated else None
         self.steering = nn.Linear(condition, steered * (width + 1), bias=False) if condition and steered else None
+        if weight_norm:
+            self.gains = nn.ParameterList(nn.Parameter(length) for length in self._lengths())
+
+    def _directions(self) -> list[Float[Tensor, "out in"]]:
+        """Return v of all layers in their order, the skip's part joined to the layer where it enters."""
+        linears: list[nn.Linear] = [self.first, *self.hidden, self.last]  # type: ignore[list-item]
+        weights: list[Tensor] = [linear.weight for linear in linears]
+        if self.skip:
+            weights[self.skip] = torch.cat([weights[self.skip], self.again.weight], 1)
+        return weights
+
+    def _lengths(self) -> list[Float[Tensor, "out"]]:
+        return [weight.detach().norm(dim=1) for weight in self._directions()]
+
+    def match_gains(self) -> None:
+        """Set the gains to the lengths of the directions, so that these are the weights; for use after drawing them."""
+        if self.gains is not None:
+            with torch.no_grad():
+                for gain, length in zip(self.gains, self._lengths(), strict=True):
+                    gain.copy_(length)
+
+    def _weights(self) -> tuple[Tensor, list[Tensor], Tensor, Tensor]:
+        """Return the weights of the first, the hidden, the skipping and the last layer, normalised if they are so."""
+        hidden: list[Tensor] = [linear.weight for linear in self.hidden]  # type: ignore[misc]
+        if self.gains is None:
+            return self.first.weight, hidden, self.again.weight, self.last.weight
+        with torch.autocast(self.first.weight.device.type, enabled=False):
+            first, *hidden, last = (
+                row * (gain / row.norm(dim=1))[:, None]
+                for gain, row in zip(self.gains, self._directions(), strict=True)
+            )
+        again = self.again.weight
+        if self.skip:
+            layer = self.skip - 1
+            hidden[layer], again = hidden[layer].split([len(first), again.shape[1]], 1)
+        return first, hidden, again, last
 
     def fold(self, condition: Float[Tensor, "s c"] | None) -> Folded:
         """Return the weights with the conditions in them; repeated queries of the same heads need it only once."""
-        hidden: list[nn.Linear] = list(self.hidden)  # type: ignore[arg-type]
-        first: Tensor = self.first.weight
-        again: Tensor = self.again.weight
-        last: Tensor = self.last.weight
-        weights: list[Tensor] = [linear.weight for linear in hidden]
-        offsets: list[Tensor] = [linear.bias for linear in (self.first, *hidden)]
+        layers: list[nn.Linear] = [self.first, *self.hidden]  # type: ignore[list-item]
+        first, weights, again, last = self._weights()
+        offsets: list[Tensor] = [linear.bias for linear in layers]
         last_offset: Tensor = self.last.bias
         if condition is None:
             return Folded(first, tuple(weights), again, last, tuple(offsets), last_offset)
@@ -184,6 +224,7 @@ def initialise_small(mlp: Mlp, deviation: float = 1e-3) -> None:
     nn.init.normal_(mlp.again.weight, std=0.1 * math.sqrt(2 / mlp.again.in_features))
     nn.init.normal_(mlp.last.weight, std=deviation)
     nn.init.zeros_(mlp.last.bias)
+    mlp.match_gains()
     _initialise_condition(mlp, 1.0, deviation)
 
 
@@ -216,6 +257,7 @@ def initialise_sphere(mlp: Mlp, radius: float) -> None:
         mlp.first.weight[:, 3:] = 0
         mlp.last.weight[0].normal_(math.sqrt(math.pi / width), 1e-4)
     nn.init.zeros_(mlp.last.bias)
+    mlp.match_gains()
     _initialise_condition(mlp, 0.01, 0.0)
     with torch.no_grad():
         # Exactly -radius for ReLU; the measured value also compensates for the smooth rectifier.

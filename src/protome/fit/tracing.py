@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -51,8 +50,11 @@ class HeadTracer:
         self.steps = 0
         self.queries = 0
         """Points asked of the field so far."""
-        tracers: dict[str, Callable[[], Tracer]] = {"parallel": parallel_tracer, "idr": idr_tracer}
-        self.tracer = tracers.get(config.tracer, sphere_tracer)()
+        self.tracer: Tracer = sphere_tracer()
+        if config.tracer == "parallel":
+            self.tracer = parallel_tracer()
+        elif config.tracer == "idr":
+            self.tracer = idr_tracer()
 
     def __call__(self, sdf: SdfFn, rays: Rays) -> Trace:
         """Trace the rays of one step, without gradients."""
