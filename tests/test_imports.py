@@ -45,9 +45,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "scenes",
     ),
     "cli_options": (),
-    "cli_benchmark": ("benchmark", "cli_options"),
+    "cli_outputs": (),
+    "cli_benchmark": ("benchmark", "cli_options", "cli_outputs"),
     "cli": (
-        "cli_benchmark", "cli_options", "encoder", "evaluate", "fit", "gallery", "pipeline", "population", "sider",
+        "cli_benchmark", "cli_options", "cli_outputs", "encoder", "evaluate", "fit", "gallery", "pipeline", "population", "sider",
         "training",
     ),
 }  # fmt: skip

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from heads import Person, draw_person, photograph, some_world
+from protome.cli_outputs import HEAD_FILES
 from protome.errors import InputError
 from protome.evaluate.metrics import surface_distances
 from protome.face import LANDMARK_NAMES
@@ -83,6 +84,7 @@ def test_the_saved_field_is_the_fitted_field(head: Head, out: Path) -> None:
 
 
 def test_result_says_how_the_head_was_made(head: Head, out: Path) -> None:
+    assert {path.name for path in (out / "result").iterdir()} == set(HEAD_FILES)
     facts = json.loads((out / "result" / "result.json").read_text())
     assert facts["command"] == ["protome", "reconstruct", "scene"]
     assert facts["seed"] == 2

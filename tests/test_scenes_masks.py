@@ -319,8 +319,7 @@ def test_masks_that_are_white_everywhere_are_refused_where_that_cannot_be(copy: 
         "person"
     )
     # Where the pictures end within the head, nothing else is to be seen.
-    close = [view.cropped(60, 30, 72, 90) for view in views]
-    located = locate_head(close, None)
+    located = locate_head([views[0].cropped(60, 30, 72, 90)], "mm")
     assert float(located.views[0].mask.min()) == 1.0
 
 

@@ -19,6 +19,7 @@ import protome.sider.pipeline
 from detail import LEAST_MM, Missed, height_along_rays
 from patches import cap, lit, plane, ridge
 from protome.capture.skin import eyes_closed, skin_mask
+from protome.cli_outputs import DETAIL_FILES
 from protome.errors import InputError, ProtomeWarning
 from protome.evaluate.landmarks import NOW_NAMES, MarkedMesh
 from protome.field.field import Field, SurfacePoints, mean_field
@@ -484,11 +485,7 @@ def test_a_portrait_gives_all_files(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         face = recover_detail(tmp_path / "portrait.png", quiet=True)
     save_detail(face, tmp_path / "out", ("protome", "detail"))
     result = json.loads((tmp_path / "out" / "result.json").read_text())
-    pictures = {"photo", "coarse_overlay", "render", "depth", "coarse_normals", "normals", "overlay", "sheet"}
-    written = {path.name for path in (tmp_path / "out").iterdir()}
-    assert written == {f"{name}.png" for name in pictures | {"displacement", "normal"}} | {
-        "detail.ply", "detail.glb", "result.json",
-    }  # fmt: skip
+    assert {path.name for path in (tmp_path / "out").iterdir()} == set(DETAIL_FILES)
     stored = Image.open(tmp_path / "out" / "displacement.png")
     assert stored.mode == "I;16"
     reach = result["maps"]["displacement.png"]["mm_at_65535"]

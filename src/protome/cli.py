@@ -10,6 +10,7 @@ from typing import Annotated, Literal, TextIO
 from tyro.conf import DisallowNone, FlagCreatePairsOff, Positional, arg
 from tyro.extras import SubcommandApp
 
+from protome import cli_outputs
 from protome.cli_benchmark import benchmark_app
 from protome.cli_options import (
     Device,
@@ -72,6 +73,7 @@ def reconstruct(
         quiet: Show no progress; warnings and errors are still shown.
     """
     check_output_folder(out)
+    cli_outputs.check_reconstruct(inputs, out)
     from protome.encoder.scale import MetricScale
     from protome.fit.options import FitOptions
     from protome.pipeline import reconstruct as run
@@ -114,6 +116,7 @@ def detail(
         quiet: Show no progress; warnings and errors are still shown.
     """
     check_output_folder(out)
+    cli_outputs.check_detail(photo, model, out)
     from protome.sider.outputs import save_detail
     from protome.sider.pipeline import recover_detail
 
@@ -143,6 +146,7 @@ def train(
         quiet: Show no progress; warnings and errors are still shown.
     """
     check_output_file(out)
+    cli_outputs.check_train(population, out)
     from protome.training.train import train as run
 
     run(population, out, config=config, steps=steps, device=device, seed=seed, quiet=quiet)
@@ -184,6 +188,7 @@ def train_encoder(
         quiet: Show no progress; warnings and errors are still shown.
     """
     check_output_file(out)
+    cli_outputs.check_model((population, latents, valid, ict, makehuman, targets, prior), out)
     from protome.training.encoder import train_encoder as run
 
     run(
@@ -221,6 +226,7 @@ def busts(
         quiet: Show no progress; warnings and errors are still shown.
     """
     check_output_folder(out)
+    cli_outputs.check_busts(avatars, out)
     from protome.population.sources.busts import cut_busts
 
     cut_busts(avatars, out, quiet=quiet)
@@ -252,6 +258,7 @@ def build(
         quiet: Show no progress; warnings and errors are still shown.
     """
     check_output_folder(out)
+    cli_outputs.check_build((valid, ict, makehuman, targets), out)
     from protome.population.build import build_population
 
     build_population(
@@ -297,6 +304,7 @@ def head_model(
         quiet: Show no progress; warnings and errors are still shown.
     """
     check_output_file(out)
+    cli_outputs.check_model((valid, ict, makehuman, targets), out)
     from protome.population.head_model.build import HeadModelConfig, write_head_model
 
     write_head_model(
@@ -338,6 +346,7 @@ def sample(
         quiet: Show no progress; warnings and errors are still shown.
     """
     check_output_folder(out)
+    cli_outputs.check_sample(prior, range(seed, seed + count), out)
     from protome.gallery import sample_heads
 
     sample_heads(out, count=count, seed=seed, temperature=temperature, prior=prior, resolution=resolution, quiet=quiet)
@@ -368,6 +377,7 @@ def morph(
         resolution: Cells of the meshes along 52 cm, or along 60 cm of fitted heads.
         quiet: Show no progress; warnings and errors are still shown.
     """
+    cli_outputs.check_morph((first, second), prior, steps, out)
     from protome.gallery import morph_heads
 
     morph_heads(
@@ -414,6 +424,7 @@ def evaluate(
         curve: A picture (.png) of the cumulative distances of now.
         quiet: Show no progress; warnings and errors are still shown.
     """
+    cli_outputs.check_evaluate((prediction, truth, landmarks, pred_landmarks), (json, heatmap, curve))
     from protome.evaluate.report import report_evaluation
 
     report_evaluation(

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 from tyro.extras import SubcommandApp
 
+from protome import cli_outputs
 from protome.cli_options import Device, Flag, Folder, Integer, MaybeFile, MaybeInteger, MaybeNames
 from protome.util.files import check_output_folder
 
@@ -65,6 +66,7 @@ def accuracy(
         quiet: Show no progress; warnings and errors are still shown.
     """
     check_output_folder(out)
+    cli_outputs.check_accuracy(scenes, meshes, out)
     from protome.benchmark.page import benchmark_accuracy
 
     benchmark_accuracy(
@@ -99,6 +101,7 @@ def study(
         quiet: Show no progress; warnings and errors are still shown.
     """
     check_output_folder(out)
+    cli_outputs.check_accuracy(scenes, (), out)
     from protome.benchmark.studies import run_study
 
     run_study(name, scenes, out, subjects=subjects, views=views, preset=preset, jobs=jobs, quiet=quiet)

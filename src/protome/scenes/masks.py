@@ -35,7 +35,9 @@ def mask_values(opened: Image.Image, path: Path) -> Float[np.ndarray, "h w"]:
     if is_deep(opened):
         values = np.nan_to_num(np.asarray(opened, np.float64), posinf=0.0, neginf=0.0)
         return stretched(values) if _has_two_levels(values) else grey_levels(opened)
-    stored = np.asarray(opened.convert("RGBA"), np.float64) / 255.0
+    if opened.mode in ("1", "L") and not opened.has_transparency_data:
+        return stretched(np.asarray(opened.convert("L"), np.float32) / 255.0)
+    stored = np.asarray(opened.convert("RGBA"), np.float32) / 255.0
     alpha = stored[..., 3]
     if opened.has_transparency_data and alpha.min() < alpha.max():
         return stretched(alpha)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,40 @@ def check_output_file(path: Path) -> None:
     if path.is_dir():
         raise InputError(f"cannot write the file {path}, because it is a folder: choose another name")
     check_output_folder(path.parent)
+
+
+def check_inputs_stay(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
+    """Make sure that no file to be written is a file to be read, whatever links or spellings lead to it.
+
+    Raises:
+        InputError: one is; the sentence names it.
+    """
+    given = {_identity(path): path for path in inputs if path.is_file()}
+    if not given:
+        return
+    for output in outputs:
+        if output.is_file() and _identity(output) in given:
+            own = given[_identity(output)]
+            known_as = "" if own == output else f" (as {output})"
+            raise InputError(f"the result would replace the input {own}{known_as}: choose another place to write to")
+
+
+def check_other_folder(inputs: Iterable[Path], out: Path) -> None:
+    """Make sure that the folder to write to is none of the folders to read from.
+
+    Raises:
+        InputError: it is one of them.
+    """
+    for folder in inputs:
+        if folder.is_dir() and out.is_dir() and os.path.samefile(folder, out):
+            raise InputError(f"the result would be mixed with the input {folder}: choose another folder to write to")
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Return what two paths of one file have in common (as `os.path.samefile`): hard and symbolic links are followed,
+    and so is the case of letters where the file system ignores it."""
+    facts = path.stat()
+    return facts.st_dev, facts.st_ino
 
 
 def write_atomically(path: Path, writer: Callable[[Path], object]) -> None:

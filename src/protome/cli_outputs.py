@@ -1,0 +1,165 @@
+"""What each command reads and writes, so that none replaces one of its inputs: checked before the work."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+
+from protome.util.files import check_inputs_stay, check_other_folder
+
+HEAD_FILES = ("head.ply", "head.glb", "preview.png", "field.safetensors", "result.json")
+DETAIL_FILES = (
+    "detail.ply", "detail.glb", "displacement.png", "normal.png", "sheet.png", "result.json", "photo.png",
+    "coarse_overlay.png", "render.png", "depth.png", "coarse_normals.png", "normals.png", "overlay.png",
+)  # fmt: skip
+MORPH_FILES = ("head.glb", "head.ply", "field.safetensors", "sheet.png")
+BUST_FILES = ("landmarks.json", "index.json", "bodies.npz")
+ACCURACY_FILES = ("accuracy.png", "accuracy.json", "subjects.jpg", "benchmark.md")
+SCENE_FOLDERS = ("image", "images", "mask", "masks", "sparse", "regions")
+SCENE_FILES = (
+    "cameras.npz", "transforms.json", "full_head.obj", "landmarks.txt", "cameras.bin", "cameras.txt", "images.bin",
+    "images.txt",
+)  # fmt: skip
+MEASURED_SUFFIXES = frozenset((".obj", ".ply", ".glb", ".stl", ".off", ".npy", ".pp", ".txt"))
+MESH_SUFFIXES = frozenset((".ply", ".obj", ".glb"))
+
+
+def check_reconstruct(inputs: Sequence[Path], out: Path) -> None:
+    """Refuse a folder in which photos, or files of a scene, would be replaced.
+
+    Raises:
+        InputError: as `check_inputs_stay`.
+    """
+    given = [file for path in inputs for file in (scene_files(path) if path.is_dir() else [path])]
+    check_inputs_stay(given, (out / name for name in HEAD_FILES))
+
+
+def check_detail(photo: Path, model: str, out: Path) -> None:
+    """Refuse a folder in which the photo or the head model would be replaced.
+
+    Raises:
+        InputError: as `check_inputs_stay`.
+    """
+    own = Path(model.partition(":")[2] or model)
+    given = [photo, *(_below(own) if own.is_dir() else [own])]
+    check_inputs_stay(given, (out / name for name in DETAIL_FILES))
+
+
+def check_train(population: Path, out: Path) -> None:
+    """Refuse a file that is one of the population's, also as what lies beside it.
+
+    Raises:
+        InputError: as `check_inputs_stay`.
+    """
+    written = (out, out.with_name(out.name + ".checkpoint"), out.with_suffix(".latents.safetensors"))
+    check_inputs_stay([population / "manifest.json", *population.glob("*.h5")], written)
+
+
+def check_busts(avatars: Path, out: Path) -> None:
+    """Refuse a folder in which avatars, which busts are named as, would be replaced.
+
+    Raises:
+        InputError: as `check_other_folder` and `check_inputs_stay`.
+    """
+    check_other_folder([avatars], out)
+    given = list(avatars.rglob("*.glb"))
+    check_inputs_stay(given, (out / name for name in (*(path.name for path in given), *BUST_FILES)))
+
+
+def check_build(sources: Iterable[Path | None], out: Path) -> None:
+    """Refuse the folder of one of the sources.
+
+    Raises:
+        InputError: as `check_other_folder`.
+    """
+    check_other_folder([source for source in sources if source is not None], out)
+
+
+def check_model(inputs: Iterable[Path | None], out: Path) -> None:
+    """Refuse a model's file that is one of the files, or lies in one of the folders, that it is learned from.
+
+    Raises:
+        InputError: as `check_inputs_stay`.
+    """
+    given: list[Path] = []
+    for path in inputs:
+        if path is not None:
+            given += _below(path) if path.is_dir() else [path]
+    check_inputs_stay(given, [out])
+
+
+def check_sample(prior: Path | None, numbers: range, out: Path) -> None:
+    """Refuse a folder in which the prior would be replaced.
+
+    Raises:
+        InputError: as `check_inputs_stay`.
+    """
+    written = (out / f"head_{number:03d}{suffix}" for number in numbers for suffix in (".glb", ".ply"))
+    check_inputs_stay([] if prior is None else [prior], chain([out / "sheet.png"], written))
+
+
+def check_morph(heads: Sequence[str], prior: Path | None, steps: int | None, out: Path) -> None:
+    """Refuse a file or folder with which one of the two heads, any part of it, or the prior would be replaced.
+
+    Raises:
+        InputError: as `check_inputs_stay`.
+    """
+    given = [] if prior is None else [prior]
+    for name in heads:
+        path = Path(name)
+        whole = path if path.is_dir() else path.parent if path.name == "field.safetensors" else None
+        given += [path] if whole is None else [whole / part for part in (*HEAD_FILES, "sheet.png")]
+    written = [out]
+    if out.suffix.lower() not in MESH_SUFFIXES:
+        steps_names = [f"step_{number:03d}{suffix}" for number in range(steps or 0) for suffix in (".glb", ".ply")]
+        written = [out / name for name in (MORPH_FILES if steps is None else (*steps_names, "sheet.png"))]
+    check_inputs_stay(given, written)
+
+
+def check_evaluate(inputs: Iterable[Path | None], outputs: Iterable[Path | None]) -> None:
+    """Refuse files that are meshes or landmarks to be measured; of folders, all that may be.
+
+    Raises:
+        InputError: as `check_inputs_stay`.
+    """
+    given: list[Path] = []
+    for path in inputs:
+        if path is not None and path.is_dir():
+            given += [*scene_files(path), *(file for file in _below(path) if file.suffix.lower() in MEASURED_SUFFIXES)]
+        elif path is not None:
+            given.append(path)
+    check_inputs_stay(given, (path for path in outputs if path is not None))
+
+
+def check_accuracy(scenes: Path, meshes: Iterable[str], out: Path) -> None:
+    """Refuse the folder of the scenes or of others' meshes (NAME=DIR).
+
+    Raises:
+        InputError: as `check_other_folder` and `check_inputs_stay`.
+    """
+    folders = [scenes, *(Path(given.partition("=")[2]) for given in meshes if "=" in given)]
+    check_other_folder(folders, out)
+    check_inputs_stay((scenes / "config.toml",), (out / name for name in ACCURACY_FILES))
+
+
+def scene_files(folder: Path) -> list[Path]:
+    """Return the files of a posed scene in any layout: those of its own names and folders, and those it names."""
+    found = [folder / name for name in SCENE_FILES] + [folder.resolve().parent / "config.toml"]
+    for name in SCENE_FOLDERS:
+        found += _below(folder / name)
+    try:
+        frames = json.loads((folder / "transforms.json").read_text(encoding="utf-8"))["frames"]
+        for frame in frames:
+            for key in ("file_path", "mask_path"):
+                if key in frame:
+                    named = folder / str(frame[key]).replace("\\", "/")
+                    found += [named, *(named.with_name(named.name + end) for end in (".png", ".jpg", ".jpeg"))]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # its own reader says what is wrong with it
+    return found
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else iter(())
