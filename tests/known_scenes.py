@@ -20,7 +20,7 @@ def write_known_scenes(folder: Path, person: Person, size: int = 128) -> Path:
     """Write the scene `somebody` with three photos and the view sets 1 and 3, and return the folder."""
     views = photograph(person, (0.0, 50.0, -50.0), size, Similarity.scaling(UNIT_MM)).views
     mesh = Mesh(person.mesh.vertices * UNIT_MM, person.mesh.faces)
-    points = person.prior.landmarks_of(person.prior.field, person.code).double().numpy() * UNIT_MM
+    points = person.prior.landmarks_of(person.prior.field, person.latents).double().numpy() * UNIT_MM
     named = {
         name: int(np.linalg.norm(mesh.vertices - point, axis=1).argmin())
         for name, point in zip(LANDMARK_NAMES, points, strict=True)

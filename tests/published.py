@@ -63,7 +63,12 @@ class Writer:
         return len(self.views) - 1
 
     def compressed(self, data: bytes, mode: str, count: int, stride: int) -> int:
-        packed = {"buffer": 0, "byteOffset": len(self.data), "byteLength": len(data), "byteStride": stride}
+        packed: dict[str, object] = {
+            "buffer": 0,
+            "byteOffset": len(self.data),
+            "byteLength": len(data),
+            "byteStride": stride,
+        }
         packed |= {"count": count, "mode": mode}
         self.data += data + bytes(-len(data) % 4)
         plain = {"buffer": 1, "byteLength": count * stride, "extensions": {"EXT_meshopt_compression": packed}}

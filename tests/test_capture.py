@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from protome.capture.mask import person_mask
 from protome.errors import InputError, ProtomeWarning
 from protome.geometry.transforms import Similarity, rotation_from_vector
 from protome.population.face_landmarks import EYE_CORNERS, FACE_OVAL, build_face_landmarks
-from protome.scene import View
+from protome.scene import Scene, View
 from protome.units import UNIT_MM
 
 RIGHT_IRIS, LEFT_IRIS, NOSE_TIP = 468, 473, 4
@@ -33,7 +34,7 @@ def as_tensor(image: np.ndarray) -> torch.Tensor:
 # The mean head's landmarks
 
 
-def test_packaged_landmarks_lie_in_the_head_frame():
+def test_packaged_landmarks_lie_in_the_head_frame() -> None:
     face = FACE
     assert face.positions.shape == (468, 3)
     assert face.ibug68.shape == (68,)
@@ -51,7 +52,7 @@ def test_packaged_landmarks_lie_in_the_head_frame():
     assert face.ibug68[[36, 54]].tolist() == [33, 291]
 
 
-def test_landmarks_are_built_as_barycentric_means(tmp_path):
+def test_landmarks_are_built_as_barycentric_means(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     bodies = rng.normal(0, 0.05, (3, 40, 3))
     triangles = rng.integers(0, 40, (468, 3))
@@ -83,7 +84,7 @@ def astronaut() -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def found(astronaut) -> dict[str, Detection]:
+def found(astronaut: torch.Tensor) -> dict[str, Detection]:
     """Detections in one go, with denormals flushed to zero as the package sets it; nothing may appear on stderr."""
     photo = skimage.data.astronaut()
     small = np.full((1400, 1400, 3), 128, np.uint8)
@@ -114,32 +115,32 @@ def found(astronaut) -> dict[str, Detection]:
     return dict(zip(images, detections, strict=True))
 
 
-def test_eyes_and_nose_of_a_photo_lie_where_one_sees_them(found):
+def test_eyes_and_nose_of_a_photo_lie_where_one_sees_them(found: dict[str, Detection]) -> None:
     (face,) = found["plain"].faces
     # Read off an enlargement of the photo.
     for landmark, place in ((RIGHT_IRIS, (203.0, 100.8)), (LEFT_IRIS, (246.8, 103.2)), (NOSE_TIP, (223.5, 126.0))):
         assert (face[landmark] - torch.tensor(place)).norm() < 3.0
 
 
-def test_a_photo_on_its_side_gives_the_same_landmarks(found):
+def test_a_photo_on_its_side_gives_the_same_landmarks(found: dict[str, Detection]) -> None:
     (upright,), (turned,) = found["plain"].faces, found["turned"].faces
     x, y = turned.unbind(1)
     assert torch.allclose(torch.stack([512 - y, x], 1), upright, atol=1e-3)
     assert torch.equal(torch.rot90(found["turned"].person_mask, -1), found["plain"].person_mask)
 
 
-def test_a_small_face_is_found_as_exactly_as_a_large_one(found):
+def test_a_small_face_is_found_as_exactly_as_a_large_one(found: dict[str, Detection]) -> None:
     (large,), (small,) = found["plain"].faces, found["small"].faces
     # Every second pixel was kept: its centre moved by half a pixel of the large photo.
     back = (small - torch.tensor([200.0, 900.0])) * 2 - 0.5
     assert (back - large).norm(dim=1).mean() < 1.5
 
 
-def test_a_cat_is_no_face(found):
+def test_a_cat_is_no_face(found: dict[str, Detection]) -> None:
     assert found["cat"].faces == ()
 
 
-def test_no_face_and_several_faces(found):
+def test_no_face_and_several_faces(found: dict[str, Detection]) -> None:
     with pytest.raises(InputError, match=r"^no face found in a\.jpg: give a photo that shows the face"):
         choose_face(found["cat"], "a.jpg")
     first, second = found["two"].faces
@@ -150,7 +151,7 @@ def test_no_face_and_several_faces(found):
         choose_face(found["two"], "two.png", strict=True)
 
 
-def test_missing_mediapipe_is_said(tmp_path, monkeypatch, astronaut):
+def test_missing_mediapipe_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, astronaut: torch.Tensor) -> None:
     (tmp_path / "mediapipe.py").write_text("raise ImportError('no such thing')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(InputError, match=r"pip install --no-deps mediapipe==0\.10\.21") as refused:
@@ -162,7 +163,7 @@ def test_missing_mediapipe_is_said(tmp_path, monkeypatch, astronaut):
 
 
 @pytest.mark.parametrize("middle", [250, 193])  # of the landmarks; from 193 on, the far cheek's lie 22 pixels outside
-def test_a_coarse_outline_moves_to_the_image_edge(middle):
+def test_a_coarse_outline_moves_to_the_image_edge(middle: float) -> None:
     y, x = np.mgrid[:600, :500] + 0.5
     head = ((x - 250) / 110) ** 2 + ((y - 220) / 140) ** 2 < 1
     body = ((x - 250) / 220) ** 2 + ((y - 510) / 180) ** 2 < 1
@@ -188,13 +189,13 @@ def test_a_coarse_outline_moves_to_the_image_edge(middle):
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory):
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     path = tmp_path_factory.mktemp("photos") / "astronaut.png"
     Image.fromarray(skimage.data.astronaut()).save(path)
     return capture_photos([path])
 
 
-def test_a_captured_photo_has_a_camera_in_the_head_frame(scene):
+def test_a_captured_photo_has_a_camera_in_the_head_frame(scene: Scene) -> None:
     (view,) = scene.views
     assert view.name == "astronaut.png"
     assert scene.head_from_world.scale == pytest.approx(1 / UNIT_MM)
@@ -203,11 +204,12 @@ def test_a_captured_photo_has_a_camera_in_the_head_frame(scene):
     assert z > 500
     assert abs(x) < 0.2 * z
     assert abs(y) < 0.2 * z
+    assert view.landmarks is not None
     away = (view.camera.project(FACE.positions) - view.landmarks[:468]).norm(dim=1)
     assert float((FACE.weights * away).sum() / FACE.weights.sum()) < 0.035 * 108  # 108 pixels: the height of her face
 
 
-def test_the_mask_holds_hair_and_suit_but_no_background(scene):
+def test_the_mask_holds_hair_and_suit_but_no_background(scene: Scene) -> None:
     mask = scene.views[0].mask
     assert mask.shape == (512, 512)
     # Looked up in the photo, as (x, y).
@@ -228,7 +230,9 @@ def test_the_mask_holds_hair_and_suit_but_no_background(scene):
         assert all(float(mask[y, x]) < 0.05 for x, y in pixels), place
 
 
-def test_the_head_is_located_in_a_posed_photo(scene, found, monkeypatch):
+def test_the_head_is_located_in_a_posed_photo(
+    scene: Scene, found: dict[str, Detection], monkeypatch: pytest.MonkeyPatch
+) -> None:
     (view,) = scene.views
     # A world in metres, turned and shifted against the head frame in millimetres.
     rotation = rotation_from_vector(torch.tensor([0.6, -1.1, 0.8]))
@@ -238,13 +242,16 @@ def test_the_head_is_located_in_a_posed_photo(scene, found, monkeypatch):
     located = locate_head([View(view.name, view.image, view.mask, camera)], "m")
     in_head = located.head_from_world.apply(world_from_mm.apply(FACE.positions)) * UNIT_MM
     assert (in_head - FACE.positions).norm(dim=1).max() < 0.1
-    assert torch.equal(located.views[0].landmarks, view.landmarks)
+    landmarks = located.views[0].landmarks
+    assert landmarks is not None
+    assert view.landmarks is not None
+    assert torch.equal(landmarks, view.landmarks)
     assert located.views[0].camera is camera
     # A face beside the mask is not the scene's person.
     with pytest.raises(InputError, match="no face found in any of the 1 views"):
         locate_head([View(view.name, view.image, torch.zeros_like(view.mask), camera)], "m")
 
 
-def test_no_photos_are_refused():
+def test_no_photos_are_refused() -> None:
     with pytest.raises(InputError, match=r"^no photos given: give the paths of one or more photos of a person$"):
         capture_photos([])

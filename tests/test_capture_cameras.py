@@ -39,7 +39,7 @@ def angle_between(first: torch.Tensor, second: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("yaw", [-1.0, -0.4, 0.0, 0.7])
-def test_a_known_camera_is_recovered(yaw):
+def test_a_known_camera_is_recovered(yaw: float) -> None:
     truth = camera_at(yaw)
     camera = camera_from_landmarks(landmarks_in(truth), 640, 480, 900.0, FACE)
     assert (camera.centre - truth.centre).norm() < 0.02
@@ -51,14 +51,14 @@ def test_a_known_camera_is_recovered(yaw):
     )
 
 
-def test_noise_moves_the_camera_little():
+def test_noise_moves_the_camera_little() -> None:
     truth = camera_at(0.3)
     camera = camera_from_landmarks(landmarks_in(truth, noise=1.0), 640, 480, 900.0, FACE)
     assert angle_between(camera.T_world_camera[:3, :3], truth.T_world_camera[:3, :3]) < 0.5
     assert (camera.project(FACE.positions) - truth.project(POINTS)).norm(dim=1).mean() < 0.3
 
 
-def test_a_quarter_of_wrong_landmarks_does_not_move_the_camera():
+def test_a_quarter_of_wrong_landmarks_does_not_move_the_camera() -> None:
     truth = camera_at(-0.5)
     pixels = truth.project(POINTS).numpy()
     rng = np.random.default_rng(1)
@@ -69,7 +69,7 @@ def test_a_quarter_of_wrong_landmarks_does_not_move_the_camera():
     assert np.linalg.norm(pose.centre - truth.centre.numpy()) < 1.0
 
 
-def test_skewed_intrinsics_are_respected():
+def test_skewed_intrinsics_are_respected() -> None:
     straight = camera_at(0.2)
     K = torch.tensor([[900.0, 25.0, 300.0], [0.0, 870.0, 250.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
     truth = Camera(K, straight.T_world_camera, 640, 480)
@@ -77,7 +77,7 @@ def test_skewed_intrinsics_are_respected():
     assert np.linalg.norm(pose.centre - truth.centre.numpy()) < 0.01
 
 
-def test_unknown_focal_length_is_assumed_and_never_too_near():
+def test_unknown_focal_length_is_assumed_and_never_too_near() -> None:
     far = camera_from_landmarks(landmarks_in(camera_at(0.1, distance=950.0)), 640, 480, None, FACE)
     assert far.focal == pytest.approx(1.2 * 640)
     assert far.K[:2, 2].tolist() == [320, 240]
@@ -89,7 +89,7 @@ def test_unknown_focal_length_is_assumed_and_never_too_near():
     assert (near.project(FACE.positions) - tight[:468]).norm(dim=1).mean() < 12
 
 
-def test_absurd_landmarks_are_refused():
+def test_absurd_landmarks_are_refused() -> None:
     noise = 200 * torch.rand(478, 2, generator=torch.Generator().manual_seed(0))
     from_behind = landmarks_in(camera_at(np.pi - 0.2))
     for landmarks in (noise, from_behind):
@@ -122,7 +122,7 @@ def placement_error_mm(found_place: Similarity) -> float:
     return float(moved.norm(dim=1).max()) * UNIT_MM
 
 
-def test_the_head_is_found_from_several_views():
+def test_the_head_is_found_from_several_views() -> None:
     cameras = [camera_at(yaw) for yaw in (-0.8, 0.1, 0.6)]
     views = [posed(camera, landmarks_in(camera)) for camera in cameras]
     views.insert(1, posed(camera_at(3.0), None))
@@ -132,7 +132,7 @@ def test_the_head_is_found_from_several_views():
         assert placement.used == (True, False, True, True)
 
 
-def test_wrong_views_and_wrong_landmarks_are_left_out():
+def test_wrong_views_and_wrong_landmarks_are_left_out() -> None:
     cameras = [camera_at(yaw, pitch) for yaw, pitch in ((-0.8, 0.1), (-0.3, 0.3), (0.1, 0.0), (0.6, -0.2), (0.9, 0.2))]
     views = []
     for i, camera in enumerate(cameras):
@@ -145,7 +145,7 @@ def test_wrong_views_and_wrong_landmarks_are_left_out():
     assert placement_error_mm(placement.head_from_world) < 0.5
 
 
-def test_one_view_places_the_head_at_the_mean_size():
+def test_one_view_places_the_head_at_the_mean_size() -> None:
     camera = camera_at(0.4)
     view = posed(camera, landmarks_in(camera), "one.png")
     # Two views from one place show no depth either.
@@ -155,7 +155,7 @@ def test_one_view_places_the_head_at_the_mean_size():
         head_from_landmarks([view], None, FACE)
 
 
-def test_scenes_without_a_plausible_head_are_refused():
+def test_scenes_without_a_plausible_head_are_refused() -> None:
     cameras = [camera_at(yaw) for yaw in (-0.6, 0.0, 0.6)]
     views = [posed(camera, landmarks_in(camera)) for camera in cameras]
     with pytest.raises(InputError, match=r"^no face found in any of the 3 views of the scene: add a view"):

@@ -60,7 +60,9 @@ class Shot:
         return float((POINTS @ self.rotation[2] + self.translation[2]).min())
 
 
-def shot(film_mm: float, face_px: float, yaw: float = 0.0, pitch: float = 0.0, place: tuple[float, float] = (0, 0)):
+def shot(
+    film_mm: float, face_px: float, yaw: float = 0.0, pitch: float = 0.0, place: tuple[float, float] = (0, 0)
+) -> Shot:
     """A photo of 2048 x 1536 pixels; `place` of the face's middle runs from -1 to 1 across the picture."""
     focal = film_mm * math.hypot(WIDTH, HEIGHT) / FILM_DIAGONAL_MM
     K = np.array([[focal, 0.0, WIDTH / 2], [0.0, focal, HEIGHT / 2], [0.0, 0.0, 1.0]])
@@ -199,7 +201,7 @@ def portrait(path: Path, face_px: float, film_mm: int) -> Path:
 @pytest.mark.parametrize(("face_px", "film_mm"), [(100, 85), (270, 300)])
 def test_a_portrait_with_a_long_lens_becomes_a_head(tmp_path: Path, face_px: float, film_mm: int) -> None:
     photo = portrait(tmp_path / "portrait.jpg", face_px, film_mm)
-    head = reconstruct([photo], preset="draft", resolution=64, fitting=FitOptions(budget="2"), quiet=True)
+    head = reconstruct([photo], preset="draft", resolution=64, options=FitOptions(budget="2"), quiet=True)
     camera = head.camera(0)
     focal = film_mm * math.hypot(WIDTH, HEIGHT) / FILM_DIAGONAL_MM
     assert camera.focal == pytest.approx(focal, rel=1e-4)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +24,7 @@ def as_tensor(image: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.array(image)).float() / 255.0
 
 
-def save_jpeg(path: Path, pixels: np.ndarray, orientation: int | None = None, **tags: float) -> Path:
+def save_jpeg(path: Path, pixels: np.ndarray, orientation: int | None = None, **tags: Any) -> Path:
     exif = Image.Exif()
     if orientation is not None:
         exif[ORIENTATION] = orientation
@@ -54,7 +56,7 @@ def quadrants(height: int = 80, width: int = 120) -> np.ndarray:
         (8, lambda a: np.rot90(a, -1)),
     ],
 )
-def test_photos_come_out_upright(tmp_path, orientation, stored):
+def test_photos_come_out_upright(tmp_path: Path, orientation: int, stored: Callable[[np.ndarray], np.ndarray]) -> None:
     path = save_jpeg(tmp_path / "a.jpg", np.ascontiguousarray(stored(quadrants())), orientation)
     photo = load_photo(path)
     assert photo.name == "a.jpg"
@@ -64,16 +66,16 @@ def test_photos_come_out_upright(tmp_path, orientation, stored):
     assert (photo.image[20::40, 30::60] - as_tensor(quadrants())[20::40, 30::60]).abs().max() < 0.03
 
 
-def test_focal_length_from_35mm_equivalent(tmp_path):
+def test_focal_length_from_35mm_equivalent(tmp_path: Path) -> None:
     # On a 3:2 picture the film's 36 x 24 mm frame fits exactly: f = 50 / 36 of the width, also when held upright.
     blank = np.zeros((200, 300, 3), np.uint8)
     assert load_photo(save_jpeg(tmp_path / "a.jpg", blank, film=50)).focal_px == pytest.approx(300 * 50 / 36)
     assert load_photo(save_jpeg(tmp_path / "b.jpg", blank, 6, film=50)).focal_px == pytest.approx(300 * 50 / 36)
 
 
-def test_focal_length_from_the_sensor(tmp_path):
+def test_focal_length_from_the_sensor(tmp_path: Path) -> None:
     blank = np.zeros((200, 300, 3), np.uint8)
-    sensor = {"focal": 5.0, "plane_x": 2540.0, "unit": 2}
+    sensor: dict[str, Any] = {"focal": 5.0, "plane_x": 2540.0, "unit": 2}
     assert load_photo(save_jpeg(tmp_path / "a.jpg", blank, **sensor)).focal_px == pytest.approx(500.0)
     assert load_photo(save_jpeg(tmp_path / "b.jpg", blank, **sensor | {"unit": 3})).focal_px == pytest.approx(1270.0)
     # The recorded size says that the photo was reduced to a half; of other proportions, that it was cropped.
@@ -82,7 +84,7 @@ def test_focal_length_from_the_sensor(tmp_path):
     assert load_photo(save_jpeg(tmp_path / "e.jpg", blank, film=0)).focal_px is None
 
 
-def test_large_photos_are_reduced_with_their_focal_length(tmp_path):
+def test_large_photos_are_reduced_with_their_focal_length(tmp_path: Path) -> None:
     path = save_jpeg(tmp_path / "a.jpg", np.full((1400, 2100, 3), 90, np.uint8), film=36)
     photo = load_photo(path)
     assert photo.image.shape == (1365, LARGEST_SIDE, 3)
@@ -90,7 +92,7 @@ def test_large_photos_are_reduced_with_their_focal_length(tmp_path):
     assert (photo.image - 90 / 255).abs().max() < 0.01
 
 
-def test_grey_palette_and_transparent_files_become_rgb(tmp_path):
+def test_grey_palette_and_transparent_files_become_rgb(tmp_path: Path) -> None:
     grey = np.tile(np.arange(64, dtype=np.uint8) * 4, (64, 1))
     Image.fromarray(grey).save(tmp_path / "grey.png")
     expected = as_tensor(np.repeat(grey[..., None], 3, 2))
@@ -105,7 +107,7 @@ def test_grey_palette_and_transparent_files_become_rgb(tmp_path):
     assert (image[32:] == 1).all()
 
 
-def test_bad_photos_are_refused_in_one_sentence(tmp_path):
+def test_bad_photos_are_refused_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("not an image")
     Image.new("RGB", (200, 63)).save(tmp_path / "small.png")
     whole = save_jpeg(tmp_path / "whole.jpg", skimage.data.astronaut()).read_bytes()

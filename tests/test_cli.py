@@ -5,6 +5,8 @@ After a text was changed on purpose: `pytest tests/test_cli.py --update-golden`,
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import io
 import os
 import subprocess
@@ -19,12 +21,10 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from protome.benchmark.studies import STUDIES
 from protome.cli import main
 from protome.encoder.scale import MetricScale
 from protome.errors import InputError, ProtomeWarning
 from protome.fit.options import FitOptions
-from protome.population.head_model import build as head_model
 from protome.population.head_model.build import HeadModelConfig
 from shots import random_shots, write_transforms
 
@@ -121,165 +121,126 @@ def test_help_loads_nothing_slow() -> None:
 # What the commands hand on
 
 
-class _Head:
-    def __init__(self) -> None:
-        self.saved: list[tuple[Path, tuple[str, ...]]] = []
+PASSED_ON: dict[str, tuple[str, str, dict[str, object]]] = {
+    "reconstruct": (
+        "reconstruct a.png b.png --out {out}",
+        "protome.pipeline:reconstruct",
+        {"inputs": (Path("a.png"), Path("b.png"))},
+    ),
+    "reconstruct with options": (
+        "reconstruct a.png --out {out} --preset draft --device cpu --seed 7 --units m --resolution 96 --views front i3 "
+        "--method deform --budget 60s --refine-cameras --pupils 63.5 --strict --quiet",
+        "protome.pipeline:reconstruct",
+        {
+            "preset": "draft", "device": "cpu", "seed": 7, "units": "m", "resolution": 96, "views": ("front", "i3"),
+            "fitting": FitOptions("deform", "60s", refine_cameras=True, size=MetricScale(pupils_mm=63.5)),
+            "strict": True, "quiet": True,
+        },
+    ),
+    "reconstruct at a distance": (
+        "reconstruct a.png --out {out} --distance 800",
+        "protome.pipeline:reconstruct",
+        {"fitting": FitOptions(size=MetricScale(distance_mm=800.0))},
+    ),
+    "train": (
+        "train --population people --out {out}.safetensors --config tiny --steps 5 --device cuda --seed 3 --quiet",
+        "protome.training.train:train",
+        {"population": Path("people"), "config": "tiny", "steps": 5, "device": "cuda", "seed": 3, "quiet": True},
+    ),
+    "train-encoder": (
+        "train-encoder --population people --latents l --valid v --out {out}.safetensors --ict i --makehuman h "
+        "--targets t --prior p --photos f --each 2 --seed 5 --jobs 3 --quiet",
+        "protome.training.encoder:train_encoder",
+        {
+            "population": Path("people"), "latents": Path("l"), "valid": Path("v"), "ict": Path("i"),
+            "makehuman": Path("h"), "targets": Path("t"), "prior": Path("p"), "photos": Path("f"), "each": 2,
+            "seed": 5, "jobs": 3, "quiet": True,
+        },
+    ),
+    "population head-model": (
+        "population head-model --valid v --ict i --out {out}.npz --makehuman h --targets t --people 9 --identities 4 "
+        "--pictures 2 --seed 5 --quiet",
+        "protome.population.head_model.build:write_head_model",
+        {
+            "valid": Path("v"), "ict": Path("i"), "makehuman": Path("h"), "targets": Path("t"),
+            "config": HeadModelConfig(9, 4, 2, 5), "quiet": True,
+        },
+    ),
+    "benchmark study": (
+        "benchmark study steps --scenes s --out {out} --subjects a b --views 1 3 --preset draft --jobs 2 --quiet",
+        "protome.benchmark.studies:run_study",
+        {
+            "name": "steps", "scenes": Path("s"), "subjects": ("a", "b"), "views": (1, 3), "preset": "draft",
+            "jobs": 2, "quiet": True,
+        },
+    ),
+    "population build": (
+        "population build --valid v --out {out} --ict i --makehuman h --targets t --count 4 --seed 5 --jobs 2 --quiet",
+        "protome.population.build:build_population",
+        {
+            "valid": Path("v"), "ict": Path("i"), "makehuman": Path("h"), "targets": Path("t"),
+            "count": 4, "seed": 5, "jobs": 2, "quiet": True,
+        },
+    ),
+    "prior sample": (
+        "prior sample --out {out} --count 5 --seed 3 --temperature 0.7 --resolution 96 --prior p.safetensors --quiet",
+        "protome.gallery:sample_heads",
+        {
+            "count": 5, "seed": 3, "temperature": 0.7, "resolution": 96, "prior": Path("p.safetensors"), "quiet": True,
+        },
+    ),
+    "prior morph": (
+        "prior morph me 7 --out {out}.glb --shape 0.25 --appearance -0.1 --steps 4 --resolution 96 "
+        "--prior p.safetensors --quiet",
+        "protome.gallery:morph_heads",
+        {
+            "first": "me", "second": "7", "shape": 0.25, "appearance": -0.1, "steps": 4, "resolution": 96,
+            "prior": Path("p.safetensors"), "quiet": True,
+        },
+    ),
+    "evaluate": (
+        "evaluate a.ply b.obj --protocol now --landmarks l.pp --pred-landmarks p.npy --units m --dof rigid --radius 50 "
+        "--json j.json --heatmap h.png --curve c.png --quiet",
+        "protome.evaluate.report:report_evaluation",
+        {
+            "prediction": Path("a.ply"), "truth": Path("b.obj"), "protocol": "now", "landmarks": Path("l.pp"),
+            "pred_landmarks": Path("p.npy"), "units": "m", "dof": "rigid", "radius": 50.0, "out": Path("j.json"),
+            "heatmap": Path("h.png"), "curve": Path("c.png"), "quiet": True,
+        },
+    ),
+}  # fmt: skip
+"""Words of a command line -> the function that does the work, and what it has to be told by them."""
 
-    def save(self, folder: Path, command: tuple[str, ...]) -> None:
-        self.saved.append((folder, command))
 
-
-def test_reconstruct_hands_every_option_on(
-    run: Callable[[list[str]], int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize("case", PASSED_ON)
+def test_what_the_user_says_reaches_the_function_that_works(
+    run: Callable[[list[str]], int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, case: str
 ) -> None:
-    seen: dict[str, object] = {}
-    head = _Head()
+    words, place, expected = PASSED_ON[case]
+    name, function = place.split(":")
+    works = inspect.signature(getattr(importlib.import_module(name), function))
+    out = tmp_path / "new" / "out"
+    calls: list[dict[str, object]] = []
+    saved: list[tuple[Path, tuple[str, ...]]] = []
 
-    def reconstruct(inputs: tuple[Path, ...], **options: object) -> _Head:
-        assert (tmp_path / "out").is_dir()  # made before the long work
-        seen.update(inputs=inputs, **options)
-        return head
+    def save(folder: Path, command: tuple[str, ...]) -> None:
+        saved.append((folder, command))
 
-    _module(monkeypatch, "protome.pipeline", "reconstruct", reconstruct)
-    arguments = ["reconstruct", "a.png", "b.png", "--out", str(tmp_path / "out")]
+    def told(*values: object, **options: object) -> types.SimpleNamespace:
+        calls.append(works.bind(*values, **options).arguments)  # raises TypeError where the real one would
+        # Made before the long work; a morph finds out by itself whether it writes a file or a folder.
+        assert out.parent.is_dir() == ("{out}" in words and case != "prior morph")
+        return types.SimpleNamespace(save=save)
+
+    _module(monkeypatch, name, function, told)
+    arguments = words.format(out=out).split()
     assert run(arguments) == 0
-    defaults = {"preset": "standard", "device": "auto", "seed": 0, "units": None, "resolution": None, "views": None}
-    switches = {"fitting": FitOptions(), "strict": False, "quiet": False}
-    assert seen == {"inputs": (Path("a.png"), Path("b.png")), **defaults, **switches}
-    assert head.saved == [(tmp_path / "out", ("protome", *arguments))]
-
-    chosen = ["--preset", "draft", "--device", "cpu", "--seed", "7", "--units", "m", "--resolution", "96"]
-    options = ["--method", "deform", "--budget", "60s", "--refine-cameras", "--pupils", "63.5"]
-    assert run([*arguments, *chosen, "--views", "front", "img_3", *options, "--strict", "--quiet"]) == 0
-    others = {"preset": "draft", "device": "cpu", "seed": 7, "units": "m", "resolution": 96}
-    others |= {"views": ("front", "img_3"), "fitting": FitOptions("deform", "60s", True, MetricScale(pupils_mm=63.5))}
-    assert seen == {"inputs": (Path("a.png"), Path("b.png")), **others, "strict": True, "quiet": True}
-    assert run([*arguments, "--distance", "800"]) == 0
-    assert seen["fitting"] == FitOptions(size=MetricScale(distance_mm=800.0))
-
-
-def test_train_hands_every_option_on(
-    run: Callable[[list[str]], int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    seen: list[tuple[tuple[object, ...], dict[str, object]]] = []
-    _module(monkeypatch, "protome.training.train", "train", lambda *names, **options: seen.append((names, options)))
-    out = tmp_path / "new" / "prior.safetensors"
-    arguments = ["train", "--population", "people", "--out", str(out)]
-    assert run(arguments) == 0
-    assert run([*arguments, "--config", "tiny", "--steps", "5", "--device", "cuda", "--seed", "3", "--quiet"]) == 0
-    files = (Path("people"), out)
-    assert seen == [
-        (files, {"config": "sira++", "steps": None, "device": "auto", "seed": 0, "quiet": False}),
-        (files, {"config": "tiny", "steps": 5, "device": "cuda", "seed": 3, "quiet": True}),
-    ]
-
-
-def test_population_build_hands_every_option_on(
-    run: Callable[[list[str]], int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    seen: list[tuple[tuple[object, ...], dict[str, object]]] = []
-    name = "protome.population.build"
-    _module(monkeypatch, name, "build_population", lambda *names, **options: seen.append((names, options)))
-    arguments = ["population", "build", "--valid", "v", "--out", str(tmp_path / "people")]
-    assert run(arguments) == 0
-    folders = ["--ict", "i", "--makehuman", "h", "--targets", "t"]
-    assert run([*arguments, *folders, "--count", "4", "--seed", "5", "--jobs", "2", "--quiet"]) == 0
-    nothing = dict.fromkeys(("ict", "makehuman", "targets", "jobs"))
-    given = {"ict": Path("i"), "makehuman": Path("h"), "targets": Path("t"), "jobs": 2}
-    assert (tmp_path / "people").is_dir()  # made before the long work
-    assert seen == [
-        ((tmp_path / "people",), {"valid": Path("v"), **nothing, "count": 1200, "seed": 0, "quiet": False}),
-        ((tmp_path / "people",), {"valid": Path("v"), **given, "count": 4, "seed": 5, "quiet": True}),
-    ]
-
-
-def test_train_encoder_hands_every_option_on(
-    run: Callable[[list[str]], int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    seen: list[tuple[tuple[object, ...], dict[str, object]]] = []
-    name = "protome.training.encoder"
-    _module(monkeypatch, name, "train_encoder", lambda *names, **options: seen.append((names, options)))
-    out = tmp_path / "new" / "encoder.safetensors"
-    arguments = ["train-encoder", "--population", "people", "--latents", "l", "--valid", "v", "--out", str(out)]
-    assert run(arguments) == 0
-    folders = ["--ict", "i", "--makehuman", "h", "--targets", "t", "--prior", "p", "--photos", "f"]
-    assert run([*arguments, *folders, "--each", "2", "--seed", "5", "--jobs", "3", "--quiet"]) == 0
-    files = (Path("people"), out)
-    always = {"latents": Path("l"), "valid": Path("v")}
-    nothing = dict.fromkeys(("ict", "makehuman", "targets", "prior", "photos", "jobs"))
-    given = {"ict": "i", "makehuman": "h", "targets": "t", "prior": "p", "photos": "f"}
-    numbers = {"each": 2, "seed": 5, "jobs": 3, "quiet": True}
-    assert seen == [
-        (files, {**always, **nothing, "each": 6, "seed": 0, "quiet": False}),
-        (files, {**always, **{key: Path(value) for key, value in given.items()}, **numbers}),
-    ]
-
-
-def test_head_model_hands_every_option_on(
-    run: Callable[[list[str]], int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    seen: list[tuple[tuple[object, ...], dict[str, object]]] = []
-    monkeypatch.setattr(head_model, "write_head_model", lambda *names, **options: seen.append((names, options)))
-    out = tmp_path / "new" / "model.npz"
-    arguments = ["population", "head-model", "--valid", "v", "--ict", "i", "--out", str(out)]
-    assert run(arguments) == 0
-    numbers = ["--people", "9", "--identities", "4", "--pictures", "2", "--seed", "5"]
-    assert run([*arguments, "--makehuman", "h", "--targets", "t", *numbers, "--quiet"]) == 0
-    always = {"valid": Path("v"), "ict": Path("i")}
-    given = {"makehuman": Path("h"), "targets": Path("t"), "config": HeadModelConfig(9, 4, 2, 5), "quiet": True}
-    assert seen == [
-        ((out,), {**always, "makehuman": None, "targets": None, "config": HeadModelConfig(), "quiet": False}),
-        ((out,), {**always, **given}),
-    ]
-
-
-def test_study_hands_every_option_on(
-    run: Callable[[list[str]], int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    seen: list[tuple[tuple[object, ...], dict[str, object]]] = []
-    _module(monkeypatch, "protome.benchmark.studies", "run_study", lambda *names, **o: seen.append((names, o)))
-    arguments = ["benchmark", "study", "steps", "--scenes", "s", "--out", str(tmp_path / "out")]
-    assert run(arguments) == 0
-    chosen = ["--subjects", "a", "b", "--views", "1", "8", "--preset", "draft", "--jobs", "2", "--quiet"]
-    assert run([*arguments, *chosen]) == 0
-    names = ("steps", Path("s"), tmp_path / "out")
-    given = {"subjects": ("a", "b"), "views": (1, 8), "preset": "draft", "jobs": 2, "quiet": True}
-    defaults = {"subjects": None, "views": (), "preset": "standard", "jobs": None, "quiet": False}
-    assert seen == [(names, defaults), (names, given)]
-
-
-def test_the_help_of_studies_names_all_of_them() -> None:
-    text = (GOLDEN / "help_benchmark_study.txt").read_text(encoding="utf-8")
-    assert all(name in text for name in STUDIES)
-
-
-def test_prior_sample_hands_every_option_on(
-    run: Callable[[list[str]], int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    seen: list[tuple[tuple[object, ...], dict[str, object]]] = []
-    _module(monkeypatch, "protome.gallery", "sample_heads", lambda *names, **options: seen.append((names, options)))
-    arguments = ["prior", "sample", "--out", str(tmp_path / "out")]
-    assert run(arguments) == 0
-    numbers = ["--count", "5", "--seed", "3", "--temperature", "0.7", "--resolution", "96"]
-    assert run([*arguments, *numbers, "--prior", "p.safetensors", "--quiet"]) == 0
-    given = {"count": 5, "seed": 3, "temperature": 0.7, "prior": Path("p.safetensors"), "resolution": 96, "quiet": True}
-    defaults = {"count": 1, "seed": 0, "temperature": 1.0, "prior": None, "resolution": 200, "quiet": False}
-    assert seen == [((tmp_path / "out",), defaults), ((tmp_path / "out",), given)]
-
-
-def test_prior_morph_hands_every_option_on(
-    run: Callable[[list[str]], int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    seen: list[tuple[tuple[object, ...], dict[str, object]]] = []
-    _module(monkeypatch, "protome.gallery", "morph_heads", lambda *names, **options: seen.append((names, options)))
-    out = tmp_path / "between.glb"
-    arguments = ["prior", "morph", "build/me", "7", "--out", str(out)]
-    assert run(arguments) == 0
-    numbers = ["--shape", "0.25", "--appearance", "-0.1", "--steps", "4", "--resolution", "96"]
-    assert run([*arguments, *numbers, "--prior", "p.safetensors", "--quiet"]) == 0
-    defaults = {"shape": 0.5, "appearance": 0.5, "steps": None, "prior": None, "resolution": 200, "quiet": False}
-    given = {"shape": 0.25, "appearance": -0.1, "steps": 4, "prior": Path("p.safetensors"), "resolution": 96}
-    assert seen == [(("build/me", "7", out), defaults), (("build/me", "7", out), {**given, "quiet": True})]
+    (call,) = calls
+    assert {key: call.get(key) for key in expected} == expected
+    if "{out}" in words:
+        to = [value for value in (*call.values(), *(folder for folder, _ in saved)) if isinstance(value, Path)]
+        assert any(path.with_suffix("") == out for path in to)
+    assert all(command == ("protome", *arguments) for _, command in saved)
 
 
 # How commands end

@@ -16,8 +16,9 @@ from protome.errors import InputError
 from protome.util.files import check_inputs_stay
 
 WORK = (
-    "protome.pipeline", "protome.sider.pipeline", "protome.training.train", "protome.population.sources.busts", "protome.population.build",
-    "protome.gallery", "protome.evaluate.report", "protome.benchmark.page",
+    "protome.pipeline", "protome.sider.pipeline", "protome.training.train", "protome.population.sources.busts",
+    "protome.population.build", "protome.gallery", "protome.evaluate.report", "protome.benchmark.page",
+    "protome.training.encoder", "protome.population.head_model.build", "protome.benchmark.studies",
 )  # fmt: skip
 """What does the commands' work; none of it may begin."""
 

@@ -114,7 +114,12 @@ def test_an_encoder_is_trained_and_a_stopped_run_takes_no_photo_twice(
     assert not out.exists()
     first = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "own.photos").glob("*.npz")}
     assert len(first) == 2
-    monkeypatch.setattr(train, "_photograph", lambda job: (taken.append(job[1]), photograph(job)))
+
+    def noted(job: object) -> object:
+        taken.append(job[1])  # type: ignore[index]
+        return photograph(job)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(train, "_photograph", noted)
     encoder = _trained(root, out)
     assert sorted(taken) == list(range(HEADS))
     assert all((tmp_path / "own.photos" / name).stat().st_mtime_ns == time for name, time in first.items())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-import types
 from pathlib import Path
 
 import matplotlib
@@ -319,25 +318,6 @@ def test_a_folder_of_h3ds_brings_its_own_landmarks(tmp_path: Path) -> None:
         assert facts["start"] == "as given"
         assert facts["rows"][0]["mean"] < 0.01
     assert facts["aligned_with"] == {"face": "face_sphere", "full_head": "face"}
-
-
-def test_every_option_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[tuple[object, ...], dict[str, object]]] = []
-    module = types.ModuleType("protome.evaluate.report")
-    vars(module)["report_evaluation"] = lambda *names, **options: seen.append((names, options))
-    monkeypatch.setitem(sys.modules, "protome.evaluate.report", module)
-    assert run(monkeypatch, "a.ply", "b.obj") == 0
-    words = "--protocol now --landmarks l.pp --pred-landmarks p.npy --units m --dof rigid --radius 50"
-    outputs = "--json j.json --heatmap h.png --curve c.png --quiet"
-    assert run(monkeypatch, "a.ply", "b.obj", *words.split(), *outputs.split()) == 0
-    nothing = ("landmarks", "pred_landmarks", "units", "dof", "radius", "out", "heatmap", "curve")
-    given = {"landmarks": Path("l.pp"), "pred_landmarks": Path("p.npy"), "units": "m", "dof": "rigid", "radius": 50.0}
-    written = {"out": Path("j.json"), "heatmap": Path("h.png"), "curve": Path("c.png")}
-    pair = (Path("a.ply"), Path("b.obj"))
-    assert seen == [
-        (pair, {"protocol": "surface", **dict.fromkeys(nothing), "quiet": False}),
-        (pair, {"protocol": "now", **given, **written, "quiet": True}),
-    ]
 
 
 def test_what_is_not_finite_becomes_null() -> None:

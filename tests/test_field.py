@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -35,9 +36,8 @@ def test_activations_are_their_formulas() -> None:
     }
     for kind in ("softplus", "squareplus"):
         values = torch.tensor(truth[kind], dtype=torch.float64)
-        torch.testing.assert_close(
-            activated(points, kind), values, rtol=0, atol=1e-12 if kind == "squareplus" else 1e-10
-        )
+        tolerance = 1e-12 if kind == "squareplus" else 1e-10
+        torch.testing.assert_close(activated(points, kind), values, rtol=0, atol=tolerance)
         torch.testing.assert_close(with_slope(points, kind)[0], activated(points, kind))
         half = activated(points.bfloat16(), kind)
         assert half.dtype == torch.float32
@@ -95,15 +95,24 @@ def test_encoding_vjp_is_autograds(alpha: float | None) -> None:
 # Networks
 
 
+def _hidden(mlp: Mlp, layer: int) -> nn.Linear:
+    linear = mlp.hidden[layer]
+    assert isinstance(linear, nn.Linear)
+    return linear
+
+
 def _rows(mlp: Mlp) -> tuple[Tensor, list[Tensor], Tensor, Tensor]:
     """The weights of the first, the hidden, the skipping and the last layer, normalised by torch where they are so."""
-    first, hidden, again, last = mlp.first.weight, [one.weight for one in mlp.hidden], mlp.again.weight, mlp.last.weight
+    first, again, last = mlp.first.weight, mlp.again.weight, mlp.last.weight
+    hidden: list[Tensor] = [_hidden(mlp, layer).weight for layer in range(len(mlp.hidden))]
     if mlp.gains is None:
         return first, hidden, again, last
     width, layer = len(first), (len(hidden) + 1) // 2 - 1
     hidden[layer] = torch.cat([hidden[layer], again], 1)
     gains = [gain[:, None] for gain in mlp.gains]
-    first, *hidden, last = map(torch._weight_norm, [first, *hidden, last], gains)
+    first, *hidden, last = (
+        torch._weight_norm(weight, gain) for weight, gain in zip([first, *hidden, last], gains, strict=True)
+    )
     again = hidden[layer][:, width:]
     hidden[layer] = hidden[layer][:, :width]
     return first, hidden, again, last
@@ -129,6 +138,7 @@ def _plain(mlp: Mlp, inputs: Tensor, condition: Tensor | None) -> Tensor:
 
     hidden = activated(0, entering @ weights[0].T + mlp.first.bias)
     for layer, linear in enumerate(mlp.hidden, 1):
+        assert isinstance(linear, nn.Linear)
         if layer == depth // 2:
             joined = torch.cat([hidden, entering], -1)
             weight = torch.cat([hidden_weights[layer - 1], weights[1]], 1)
@@ -145,7 +155,7 @@ def _plain(mlp: Mlp, inputs: Tensor, condition: Tensor | None) -> Tensor:
     return outputs
 
 
-KINDS = {
+KINDS: dict[str, dict[str, Any]] = {
     "plain": {"modulated": False, "steered": 0},
     "modulated": {"modulated": True, "steered": 0},
     "steered": {"modulated": False, "steered": 2},
@@ -162,13 +172,13 @@ def _mlp(depth: int = 4, condition: int = 5, kind: str = "plain") -> Mlp:
         for parameter in mlp.parameters():
             parameter.mul_(1.5)
         if mlp.gains is not None:  # the lengths of the directions do not matter
-            mlp.hidden[0].weight.mul_(0.5)
+            _hidden(mlp, 0).weight.mul_(0.5)
     return mlp
 
 
 INPUTS, CONDITION, COTANGENT = 0.3 * _random(2, 6, 7), _random(2, 5, seed=3), _random(2, 6, 3, seed=4)
 # torch's SoftPlus turns linear where 100 x > 20, off by exp(-20); everything else agrees to rounding.
-CLOSE = {"rtol": 1e-6, "atol": 1e-7}
+CLOSE: dict[str, Any] = {"rtol": 1e-6, "atol": 1e-7}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -233,7 +243,7 @@ def test_parameter_gradients_through_the_vjp_are_autograds_double_backward(kind:
     truth = torch.autograd.grad(_of_slopes(value, slope), list(wanted.values()))
     for name, ours, theirs in zip(wanted, own, truth, strict=True):
         assert float(theirs.abs().max()) > 1e-4, name
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6, msg=name)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -284,8 +294,8 @@ def test_bfloat16_keeps_coordinates_and_outputs_in_full_precision() -> None:
     mlp, inputs = _mlp(2, 0).float(), INPUTS.float()
     with torch.no_grad():
         # What is left bypasses the products between hidden layers.
-        mlp.hidden[0].weight.zero_()
-        mlp.hidden[0].bias.zero_()
+        for parameter in mlp.hidden[0].parameters():
+            parameter.zero_()
     exact = mlp(inputs)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(mlp(inputs), exact)
@@ -309,7 +319,7 @@ def test_bfloat16_is_close_to_full_precision() -> None:
             slope = mlp.vjp(tape, torch.ones_like(tape.value))
             plain = mlp(encoding(points).value, condition)
         assert tape.value.dtype == slope.dtype == plain.dtype == torch.float32
-        gradients = torch.autograd.grad(_of_slopes(tape.value, slope), [mlp.first.weight, mlp.hidden[2].weight])
+        gradients = torch.autograd.grad(_of_slopes(tape.value, slope), [mlp.first.weight, *mlp.hidden[2].parameters()])
         results.append([value.detach() for value in (tape.value, plain, slope, *gradients)])
     # bfloat16 has 8 significant bits: 0.4 % per product, averaged over 128 of them in each of 4 layers.
     for exact, rough in zip(*results, strict=True):
@@ -337,6 +347,7 @@ def _head(deformed: bool = True) -> HeadField:
         if head.deformation is not None:
             head.deformation.last.weight.normal_(std=0.05)
         else:
+            assert head.reference.modulation is not None
             head.reference.modulation.weight.normal_(std=0.3)
         head.renderer.last.weight.normal_(std=0.5)
         head.reference.first.weight.normal_(std=0.3)
@@ -351,6 +362,7 @@ def test_head_is_the_reference_after_the_deformation(alpha: float | None) -> Non
     head = _head()
     head.alpha = alpha
     at = head.query(POINTS, SHAPE)
+    assert head.deformation is not None
     deformed = _plain(head.deformation, Encoding(2)(POINTS).value, SHAPE)
     torch.testing.assert_close(at.displacement, deformed[..., :3], **CLOSE)
     torch.testing.assert_close(at.feature, deformed[..., 3:], **CLOSE)
@@ -450,6 +462,7 @@ def test_a_baked_reference_gives_rough_distances_for_any_latent() -> None:
         head.reference.last.bias.add_(0.1)
     changed = head.baked_reference(bounds, 0.05)
     assert changed is not None
+    assert baked is not None
     assert float(changed.values.mean() - baked.values.mean()) == pytest.approx(0.1, abs=0.01)
     assert _head(deformed=False).baked_reference(bounds, 0.1) is None
 
@@ -537,7 +550,7 @@ def test_normalised_weights_do_not_depend_on_the_directions_lengths() -> None:
     before = mlp(INPUTS, CONDITION)
     assert mlp.gains is not None
     with torch.no_grad():
-        mlp.hidden[1].weight.mul_(3)  # the row goes on where the input enters again
+        _hidden(mlp, 1).weight.mul_(3)  # the row goes on where the input enters again
         mlp.again.weight.mul_(3)
         mlp.last.weight.mul_(0.2)
         torch.testing.assert_close(mlp(INPUTS, CONDITION), before)

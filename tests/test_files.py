@@ -60,8 +60,12 @@ def test_writer_sees_the_suffix_and_its_file_takes_the_place(tmp_path: Path) -> 
 
 
 def test_written_files_have_the_usual_permissions(tmp_path: Path) -> None:
+    def write(temporary: Path) -> None:
+        temporary.write_text("x")
+        temporary.chmod(0o600)
+
     (tmp_path / "usual.txt").touch()
-    write_atomically(tmp_path / "text.txt", lambda temporary: [temporary.write_text("x"), temporary.chmod(0o600)])
+    write_atomically(tmp_path / "text.txt", write)
     assert (tmp_path / "text.txt").stat().st_mode == (tmp_path / "usual.txt").stat().st_mode
 
 

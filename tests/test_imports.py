@@ -48,8 +48,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "cli_outputs": (),
     "cli_benchmark": ("benchmark", "cli_options", "cli_outputs"),
     "cli": (
-        "cli_benchmark", "cli_options", "cli_outputs", "encoder", "evaluate", "fit", "gallery", "pipeline", "population", "sider",
-        "training",
+        "cli_benchmark", "cli_options", "cli_outputs", "encoder", "evaluate", "fit", "gallery", "pipeline",
+        "population", "sider", "training",
     ),
 }  # fmt: skip
 

@@ -41,8 +41,10 @@ def test_files_keep_shape_colours_and_normals(tmp_path: Path, suffix: str) -> No
     np.testing.assert_allclose(back.vertices, mesh.vertices, atol=2e-5)
     np.testing.assert_array_equal(back.faces, mesh.faces)
     assert back.colours is not None
+    assert mesh.colours is not None
     np.testing.assert_allclose(back.colours, mesh.colours, atol=1e-6)
     assert back.normals is not None
+    assert mesh.normals is not None
     np.testing.assert_allclose(back.normals, mesh.normals, atol=1e-6)
 
 
@@ -112,6 +114,7 @@ def test_a_similarity_moves_vertices_and_turns_normals() -> None:
         torch.tensor(0.25, dtype=torch.float64),
     )
     moved = mesh.transformed(b_from_a)
+    assert mesh.normals is not None
     np.testing.assert_allclose(moved.vertices, b_from_a.apply(torch.from_numpy(mesh.vertices)).numpy(), atol=1e-12)
     assert moved.normals is not None
     np.testing.assert_allclose(np.linalg.norm(moved.normals, axis=1), 1.0, atol=1e-12)

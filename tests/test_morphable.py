@@ -55,6 +55,7 @@ def test_stages_add_up_what_changes_a_head() -> None:
 
 def test_a_part_of_a_model_moves_its_points_as_the_whole_does() -> None:
     model = small_model()
+    assert model.dense is not None
     part = model.only(model.dense)
     identity = torch.randn(5)
     whole = model.with_shape(identity).neutral().with_pose(Similarity.identity())
@@ -93,6 +94,7 @@ def test_linear_models_survive_a_file(tmp_path: Path) -> None:
         assert torch.equal(mine.weights, theirs.weights)
         assert torch.equal(mine.deviations, theirs.deviations)
     assert again.chart is not None
+    assert model.chart is not None
     assert torch.equal(again.chart.uv, model.chart.uv)
     assert (again.name, again.expression_names) == (model.name, model.expression_names)
 

@@ -209,7 +209,7 @@ def test_what_is_missing_is_named_with_where_to_ask_for_it(tmp_path: Path) -> No
     ],
 )
 def test_models_of_another_kind_are_refused(tmp_path: Path, changes: dict[str, object], sentence: str) -> None:
-    write(tmp_path, **changes)
+    write(tmp_path, 2, **changes)
     with pytest.raises(InputError, match=sentence):
         load_flame(tmp_path)
 

@@ -242,6 +242,26 @@ def test_units_and_dof_reach_every_image(tmp_path: Path) -> None:
     check(found.rows[-1].spread, spread(0.5, 3.5), 384)
 
 
+def test_one_radius_holds_for_every_image(tmp_path: Path) -> None:
+    predictions, data = write_folders(tmp_path)
+    found = measure_now_folders(predictions, data, radius=55.0, quiet=True)
+    offsets = (np.linalg.norm(given.mesh.vertices - CENTRE, axis=1) for given in (scan(50.0, 52.0, 4), scan()))
+    near, nearer = (int((offset <= 55.0).sum()) for offset in offsets)
+    assert [(image["count"], image["crop_radius_mm"]) for image in found.facts["images"]] == [
+        (near, 55.0), (nearer, 55.0), (nearer, 55.0),
+    ]  # fmt: skip
+    assert 0 < near < 96
+    assert 0 < nearer < 384
+
+
+def test_the_first_seven_picked_points_are_the_landmarks(tmp_path: Path) -> None:
+    head = scan()
+    write_pp(tmp_path / "more.pp", np.concatenate([now_rows(head), [[1.0, 2.0, 3.0]]]))
+    found = read_landmarks(tmp_path / "more.pp", head.mesh)
+    assert tuple(found) == NOW_NAMES
+    np.testing.assert_array_equal(np.stack(list(found.values())), now_rows(head))
+
+
 def test_landmarks_of_a_batch_of_one_are_read(tmp_path: Path) -> None:
     """Networks save 1 x 7 x 3 numbers, and the public evaluation reads them."""
     head = scan()

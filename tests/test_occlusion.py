@@ -71,5 +71,6 @@ def test_frames_are_dark_lines_below_both_eyes_and_across_the_bridge(portrait: t
     one_eye = torch.from_numpy(canvas)
     assert frame_edge(one_eye, landmarks) < FRAMES  # without a bridge these are shadows or paint
     ends = [middle + np.array([side * 0.26 * size, 0]) for middle, side in zip(middles, (1, -1), strict=True)]
-    cv2.line(canvas, *[tuple(int(v) for v in end) for end in ends], (0.08, 0.08, 0.08), line, cv2.LINE_AA)
+    first, second = ([int(v) for v in end] for end in ends)
+    cv2.line(canvas, first, second, (0.08, 0.08, 0.08), line, cv2.LINE_AA)
     assert frame_edge(torch.from_numpy(canvas), landmarks) > 1.3 * FRAMES

@@ -46,6 +46,7 @@ def head(out: Path) -> Head:
     return head
 
 
+@pytest.mark.usefixtures("head")
 def test_the_posed_path_finds_the_head_in_its_world_and_beats_the_mean_head(person: Person, out: Path) -> None:
     written = Mesh.load(out / "result" / "head.ply")
     face = person.face()
@@ -109,7 +110,7 @@ def test_the_preview_shows_something_in_every_tile(head: Head, out: Path) -> Non
 
 
 def test_vertices_say_how_well_the_photos_show_them(head: Head, out: Path) -> None:
-    seen = Mesh.load(out / "result" / "head.ply").seen
+    seen = Mesh.load(out / "result" / "head.ply").visibility
     assert seen is not None
     assert head.mesh.normals is not None
     front, back = head.mesh.normals[:, 2] > 0.9, head.mesh.normals[:, 2] < -0.9

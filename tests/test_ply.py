@@ -77,7 +77,7 @@ def faces(lists: Sequence[Sequence[int]] = TRIANGLES, name: str = "vertex_indice
     return Column(name, "int", lists, count)
 
 
-SEEN_COLUMN = Column("seen", "float", SEEN)
+VISIBILITY_COLUMN = Column("visibility", "float", SEEN)
 NUMBERS = Column("label", "ushort", [7, 300, 2, 65535, 0])
 UV = [Column("s", "float", [0, 1, 1, 0, 0.5]), Column("t", "float", [0, 0, 1, 1, 0.5])]
 ALIKE = Column("neighbours", "int", [[i, -1] for i in range(5)], "uchar")
@@ -88,23 +88,23 @@ CAMERA = [Column("focal", "double", [35.0]), Column("marks", "short", [[1, 2, 3]
 
 LAYOUTS: dict[str, Elements] = {
     "plain": {"vertex": places(), "face": [faces()]},
-    "one more value": {"vertex": [*places(), SEEN_COLUMN], "face": [faces()]},
-    "our own head": {"vertex": [*places("float32"), *colours(), SEEN_COLUMN], "face": [faces(count="uint8")]},
-    "a value before the places": {"vertex": [NUMBERS, *places("double"), SEEN_COLUMN], "face": [faces()]},
-    "lists of one length": {"vertex": [*places(), ALIKE, SEEN_COLUMN], "face": [faces()]},
-    "lists of many lengths": {"vertex": [UNLIKE, *places(), SEEN_COLUMN], "face": [faces()]},
-    "two kinds of lists": {"vertex": [*places(), UNLIKE, ALIKE, SEEN_COLUMN], "face": [faces()]},
-    "texture at the vertices": {"vertex": [*places(), *UV, *colours(), SEEN_COLUMN], "face": [faces()]},
-    "texture at the faces": {"vertex": [*places(), SEEN_COLUMN], "face": [faces(name="vertex_index"), FACE_UV]},
-    "values at the faces": {"vertex": [*places(), SEEN_COLUMN], "face": [FACE_NUMBERS, faces(count="int")]},
-    "another element first": {"camera": CAMERA, "vertex": [*places(), SEEN_COLUMN], "face": [faces()]},
+    "one more value": {"vertex": [*places(), VISIBILITY_COLUMN], "face": [faces()]},
+    "our own head": {"vertex": [*places("float32"), *colours(), VISIBILITY_COLUMN], "face": [faces(count="uint8")]},
+    "a value before the places": {"vertex": [NUMBERS, *places("double"), VISIBILITY_COLUMN], "face": [faces()]},
+    "lists of one length": {"vertex": [*places(), ALIKE, VISIBILITY_COLUMN], "face": [faces()]},
+    "lists of many lengths": {"vertex": [UNLIKE, *places(), VISIBILITY_COLUMN], "face": [faces()]},
+    "two kinds of lists": {"vertex": [*places(), UNLIKE, ALIKE, VISIBILITY_COLUMN], "face": [faces()]},
+    "texture at the vertices": {"vertex": [*places(), *UV, *colours(), VISIBILITY_COLUMN], "face": [faces()]},
+    "texture at the faces": {"vertex": [*places(), VISIBILITY_COLUMN], "face": [faces(name="vertex_index"), FACE_UV]},
+    "values at the faces": {"vertex": [*places(), VISIBILITY_COLUMN], "face": [FACE_NUMBERS, faces(count="int")]},
+    "another element first": {"camera": CAMERA, "vertex": [*places(), VISIBILITY_COLUMN], "face": [faces()]},
     "edges last": {
-        "vertex": [*places(), SEEN_COLUMN],
+        "vertex": [*places(), VISIBILITY_COLUMN],
         "face": [faces()],
         "edge": [Column("vertex1", "int", [0, 1]), Column("vertex2", "int", [1, 2])],
     },
     "seen is a list": {
-        "vertex": [*places(), Column("seen", "float", [[x] for x in SEEN], "uchar")], "face": [faces()],
+        "vertex": [*places(), Column("visibility", "float", [[x] for x in SEEN], "uchar")], "face": [faces()],
     },
 }  # fmt: skip
 
@@ -120,11 +120,11 @@ def test_every_layout_is_read(tmp_path: Path, layout: str, form: str) -> None:
         np.testing.assert_allclose(mesh.colours, COLOURS / 255)  # type: ignore[arg-type]
     else:
         assert mesh.colours is None
-    if any(column.name == "seen" and not column.count for column in elements["vertex"]):
-        assert mesh.seen is not None
-        assert mesh.seen.tolist() == SEEN
+    if any(column.name == "visibility" and not column.count for column in elements["vertex"]):
+        assert mesh.visibility is not None
+        assert mesh.visibility.tolist() == SEEN
     else:
-        assert mesh.seen is None
+        assert mesh.visibility is None
     assert mesh.normals is not None
     np.testing.assert_allclose(np.linalg.norm(mesh.normals, axis=1), 1.0)
     assert mesh.normals[4] @ [0, 0, 1] > 0.5  # the tip of the pyramid looks up
@@ -167,8 +167,8 @@ def head(seed: int = 0) -> Mesh:
 def as_text(mesh: Mesh, path: Path) -> Path:
     """Write our own head.ply as text, as trimesh does it."""
     written = mesh.to_trimesh()
-    assert mesh.seen is not None
-    written.vertex_attributes["seen"] = mesh.seen.astype(np.float32)
+    assert mesh.visibility is not None
+    written.vertex_attributes["visibility"] = mesh.visibility.astype(np.float32)
     path.write_bytes(trimesh.exchange.ply.export_ply(written, encoding="ascii", vertex_normal=True))
     return path
 
@@ -177,7 +177,7 @@ def test_our_own_head_is_the_same_as_text(tmp_path: Path) -> None:
     mesh = head()
     mesh.save(tmp_path / "binary.ply")
     binary, text = Mesh.load(tmp_path / "binary.ply"), Mesh.load(as_text(mesh, tmp_path / "text.ply"))
-    for name in ("vertices", "colours", "normals", "seen"):
+    for name in ("vertices", "colours", "normals", "visibility"):
         np.testing.assert_allclose(getattr(text, name), getattr(binary, name), atol=1e-6, err_msg=name)
     np.testing.assert_array_equal(text.faces, binary.faces)
     # What trimesh reads of the same file.

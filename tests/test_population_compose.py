@@ -221,6 +221,7 @@ def test_skin_is_registered_to_the_template_and_hair_is_not(composer: Composer, 
     np.testing.assert_allclose(composer.template, mean - _origin(mean), atol=1e-12)
     head = composer.original("Asian_F_1_Busi", np.random.default_rng(0))
     body, left, right, wig = head.parts
+    assert body.template is not None
     assert np.array_equal(body.template, composer.template)
     assert wig.template is None
     # Eyes lie in the template as in the face: it is larger and moved, so within some millimetres of their own place.
@@ -230,8 +231,12 @@ def test_skin_is_registered_to_the_template_and_hair_is_not(composer: Composer, 
         assert np.linalg.norm(eye.template.mean(0) - [x, 0, 0.0], axis=0) < 0.02
     # The same for everyone.
     other = composer.person(np.random.default_rng(1))
-    assert np.array_equal(other.parts[0].template, composer.template)
-    assert np.array_equal(other.parts[1].template, left.template)
+    skin, socket = other.parts[0].template, other.parts[1].template
+    assert skin is not None
+    assert socket is not None
+    assert left.template is not None
+    assert np.array_equal(skin, composer.template)
+    assert np.array_equal(socket, left.template)
 
 
 def test_pure_heads_are_the_face_models_mean_and_modes(composer: Composer, masks: HairMasks) -> None:
@@ -324,7 +329,7 @@ def test_shells_of_hair_and_skins_are_worn(valid: ValidHeads) -> None:
         assert (is_blue == (painted & is_blue.any())).all()
         donor = valid.avatar(head.name.removeprefix("new "))
         bare += donor.bald
-        skins += is_blue.any()
+        skins += bool(is_blue.any())
         assert donor.bald or not is_blue.any()
         for part in head.parts[3:]:
             if len(part.vertices) == 4:

@@ -30,6 +30,8 @@ class _Topology(HeadTopology):
 class _Shapes(HeadShapes):
     """People who vary along known fields."""
 
+    known: tuple[np.ndarray, np.ndarray]
+
     def __init__(self, base: np.ndarray, fields: np.ndarray) -> None:
         object.__setattr__(self, "known", (base, fields))
 

@@ -65,7 +65,7 @@ def test_bound_vertices_follow_the_base_mesh(tmp_path: Path) -> None:
     base = ObjMesh.load(_file(tmp_path, "base.obj", OBJ)).vertices
     binding = Binding.load(_file(tmp_path, "cap.mhclo", MHCLO))
     # The scales: 1 / 2 along x, 1 / 0.5 along y, 5 / 5 along z.
-    truth = [[1, 1, 0], [0.25 + 0.05, 0.25 + 0.4, 0.3], [-0.5, 0, 7.5 - 1]]
+    truth = np.array([[1, 1, 0], [0.25 + 0.05, 0.25 + 0.4, 0.3], [-0.5, 0, 7.5 - 1]])
     np.testing.assert_allclose(binding.apply(base), truth, atol=1e-12)
     # A base mesh twice as large takes offsets twice as large.
     np.testing.assert_allclose(binding.apply(2 * base), 2 * np.array(truth), atol=1e-12)

@@ -108,7 +108,7 @@ def test_a_turn_leaves_the_head_and_turns_the_shoulders_back() -> None:
     assert np.linalg.norm(moved - points, axis=1)[shoulders].max() > 0.02
     # The neck is between: every point keeps its distance from the pivot.
     reach = [np.linalg.norm(place - NECK_PIVOT, axis=1) for place in (points, moved)]
-    np.testing.assert_allclose(*reach, atol=1e-12)
+    np.testing.assert_allclose(reach[1], reach[0], atol=1e-12)
     np.testing.assert_allclose(turned(points, Rotation.identity()), points, atol=1e-12)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ from protome.render.surface import hit_points
 from protome.render.trace import Tracer, box_span, parallel_tracer, sphere_tracer
 
 BOUNDS = torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])
-EXACT = {"tolerance": 1e-4, "corrections": 12}
+EXACT: dict[str, Any] = {"tolerance": 1e-4, "corrections": 12}
 TRACERS: dict[str, Callable[[SdfFn], Tracer]] = {
     "parallel": lambda _: parallel_tracer(),
     "sphere": lambda _: sphere_tracer(),
@@ -34,7 +35,7 @@ TRACERS: dict[str, Callable[[SdfFn], Tracer]] = {
 }
 
 
-def sphere_hits(rays: Rays, centre: Tensor, radius: float) -> tuple[Tensor, Tensor]:
+def sphere_hits(rays: Rays, centre: Tensor, radius: float | Tensor) -> tuple[Tensor, Tensor]:
     """Closed form: which rays meet a sphere, and at which distance."""
     offset = rays.origins - centre
     b = (offset * rays.directions).sum(1)
@@ -172,6 +173,7 @@ def _head() -> HeadField:
     )  # fmt: skip
     head = HeadField(config).double()
     with torch.no_grad():
+        assert head.deformation is not None
         head.deformation.last.weight.mul_(8)
     return head
 
@@ -237,9 +239,12 @@ def test_pixel_gradient_in_the_latent_matches_finite_differences() -> None:
 
 def test_pixel_gradient_in_the_weights_matches_finite_differences() -> None:
     pixel, still = Pixel(), torch.zeros(6).double()
-    chosen = {
-        "deformation hidden": pixel.head.deformation.hidden[0].weight,
-        "deformation condition": pixel.head.deformation.condition.weight,  # type: ignore[union-attr]
+    deformation = pixel.head.deformation
+    assert deformation is not None
+    assert deformation.condition is not None
+    chosen: dict[str, Tensor] = {
+        "deformation hidden": next(deformation.hidden[0].parameters()),
+        "deformation condition": deformation.condition.weight,
         "reference first": pixel.head.reference.first.weight,
         "renderer last": pixel.head.renderer.last.weight,
     }

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -30,19 +34,20 @@ def random_view(name: str, seed: int, width: int = 40, height: int = 30) -> View
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Path:
     """A correct scene of three views."""
     write_idr(tmp_path, [random_view(name, i) for i, name in enumerate(("img_0000", "img_0001", "img_0002"))])
     return tmp_path
 
 
-def rewrite_cameras(folder, change):
+def rewrite_cameras(folder: Path, change: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]) -> None:
     with np.load(folder / "cameras.npz") as stored:
         cameras = {key: stored[key] for key in stored.files}
-    np.savez(folder / "cameras.npz", **change(cameras))
+    changed: dict[str, Any] = change(cameras)
+    np.savez(folder / "cameras.npz", **changed)
 
 
-def test_views_survive_the_round_trip(tmp_path):
+def test_views_survive_the_round_trip(tmp_path: Path) -> None:
     views = [random_view(name, i) for i, name in enumerate(("b.png", "a.jpg", "c"))]
     write_idr(tmp_path, views, Similarity.scaling(3.0))
     read = read_idr(tmp_path)
@@ -57,7 +62,7 @@ def test_views_survive_the_round_trip(tmp_path):
         assert after.landmarks is None
 
 
-def test_cameras_are_posed_in_the_world_not_in_the_normalised_frame(tmp_path):
+def test_cameras_are_posed_in_the_world_not_in_the_normalised_frame(tmp_path: Path) -> None:
     view = random_view("a", 0)
     normalised = Similarity(
         rotation_from_vector(torch.tensor([0.1, 0.2, 0.3])), torch.tensor([1.0, 2.0, 3.0]), torch.tensor(7.0)
@@ -86,7 +91,9 @@ numbers = st.floats(-2, 2, allow_nan=False, width=32, allow_subnormal=False)
     st.floats(-20, 20, allow_subnormal=False),
     st.sampled_from([1.0, -1.0, 1e-3, -250.0]),
 )
-def test_every_camera_matrix_decomposes(vector, centre, focal, aspect, skew, factor):
+def test_every_camera_matrix_decomposes(
+    vector: list[float], centre: list[float], focal: float, aspect: float, skew: float, factor: float
+) -> None:
     rotation = rotation_from_vector(torch.tensor(vector, dtype=torch.float64)).numpy()
     K = np.array([[focal, skew, 320.0], [0.0, focal * aspect, 240.0], [0.0, 0.0, 1.0]])
     P = factor * K @ np.concatenate([rotation, -rotation @ np.array(centre)[:, None]], 1)
@@ -96,7 +103,7 @@ def test_every_camera_matrix_decomposes(vector, centre, focal, aspect, skew, fac
     np.testing.assert_allclose(pose[:3, 3], centre, atol=1e-6)
 
 
-def test_named_views_are_read(folder):
+def test_named_views_are_read(folder: Path) -> None:
     views = read_idr(folder, ["img_0002", "img_0000.png"])
     assert [view.name for view in views] == ["img_0000.png", "img_0002.png"]
     assert torch.equal(views[1].image, random_view("", 2).image)
@@ -104,7 +111,7 @@ def test_named_views_are_read(folder):
         read_idr(folder, ["img_7"])
 
 
-def test_a_part_of_a_scene_goes_by_the_numbers_in_names(folder):
+def test_a_part_of_a_scene_goes_by_the_numbers_in_names(folder: Path) -> None:
     everything = read_idr(folder)
     (folder / "image" / "img_0000.png").unlink()
     for view, expected in zip(read_idr(folder), everything[1:], strict=True):
@@ -112,26 +119,26 @@ def test_a_part_of_a_scene_goes_by_the_numbers_in_names(folder):
         assert torch.equal(view.mask, expected.mask)
 
 
-def test_as_many_cameras_as_images_go_by_order(tmp_path):
+def test_as_many_cameras_as_images_go_by_order(tmp_path: Path) -> None:
     write_idr(tmp_path, [random_view(name, i) for i, name in enumerate(("img_3", "img_5"))])
     views = read_idr(tmp_path)
     assert torch.allclose(views[1].camera.centre, random_view("", 1).camera.centre, atol=1e-3)
 
 
-def test_masks_with_other_names_are_matched(folder):
+def test_masks_with_other_names_are_matched(folder: Path) -> None:
     expected = [view.mask for view in read_idr(folder)]
     for path in sorted((folder / "mask").iterdir()):
         path.rename(path.with_name(path.name.replace("img_0", "mask_")))
     assert all(torch.equal(view.mask, mask) for view, mask in zip(read_idr(folder), expected, strict=True))
 
 
-def test_a_folder_is_a_scene_and_a_photo_is_not(folder):
+def test_a_folder_is_a_scene_and_a_photo_is_not(folder: Path) -> None:
     assert is_scene(folder)
     assert not is_scene(folder / "image" / "img_0000.png")
     assert not is_scene(folder / "gone")
 
 
-def test_wrong_scenes_are_refused_in_one_sentence(folder, tmp_path_factory):
+def test_wrong_scenes_are_refused_in_one_sentence(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     def refusal() -> str:
         with pytest.raises(InputError) as refused:
             read_idr(folder)
@@ -172,7 +179,7 @@ def test_wrong_scenes_are_refused_in_one_sentence(folder, tmp_path_factory):
         read_idr(empty)
 
 
-def test_views_that_cannot_be_written_are_refused(tmp_path):
+def test_views_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no views to write"):
         write_idr(tmp_path, [])
     with pytest.raises(InputError, match="two views named a cannot be written"):

@@ -30,7 +30,9 @@ GREY = np.linspace(0, 1, WIDTH) * np.linspace(0.2, 1, HEIGHT)[:, None]
 """From black to white, with more steps than 8 bits tell apart."""
 
 
-def bust(middle: float = 0.5, top: float = 0.15, size: float = 0.5, width: int = WIDTH, height: int = HEIGHT):
+def bust(
+    middle: float = 0.5, top: float = 0.15, size: float = 0.5, width: int = WIDTH, height: int = HEIGHT
+) -> np.ndarray:
     """A head over shoulders that the lower border cuts; all in units of the picture."""
     y, x = (np.mgrid[:height, :width] + 0.5) / np.array([height, width])[:, None, None]
     head = ((x - middle) / (0.35 * size)) ** 2 + ((y - top - size / 2) / (size / 2)) ** 2 < 1

@@ -93,7 +93,7 @@ def doubled() -> DetailField:
     field = DetailField(SMALL, torch.tensor([0.1, 0.0, 0.0])).double()
     with torch.no_grad():
         for parameter in field.parameters():
-            parameter += 0.01 * torch.randn_like(parameter)
+            parameter.add_(0.01 * torch.randn_like(parameter))
     return field
 
 
@@ -177,7 +177,8 @@ def test_a_pixels_derivative_by_the_weights_is_that_of_finite_differences(monkey
         at = field.surface(asked)
         return field.colour(points, at.normals, rays.directions, at.feature).sum()
 
-    for weight in (field.geometry.hidden[0].weight, field.geometry.last.bias, field.renderer.paint.first.weight):
+    geometry = field.geometry
+    for weight in (next(geometry.hidden[0].parameters()), geometry.last.bias, field.renderer.paint.first.weight):
         points, normals, features = met().meet(field, both)
         (found,) = torch.autograd.grad(field.colour(points, normals, rays.directions, features).sum(), weight)
         place = int(found.flatten().abs().argmax())
@@ -416,8 +417,8 @@ def test_skin_is_inside_the_outline_without_eyes_brows_and_lips() -> None:
     right_eye = flat[[33, 133, 159, 145]].mean(0).long().tolist()
     assert not bool(mask[right_eye[1], right_eye[0]])
     # Lips between their borders, the borders themselves, and the brow's upper and lower edge.
-    for spot in (flat[[13, 14]].mean(0), flat[[37, 82]].mean(0), flat[0], flat[17], flat[291], flat[105], flat[52]):
-        x, y = spot.long().tolist()
+    for at in (flat[[13, 14]].mean(0), flat[[37, 82]].mean(0), flat[0], flat[17], flat[291], flat[105], flat[52]):
+        x, y = at.long().tolist()
         assert not bool(mask[y, x])
     assert not bool(mask[0, 0])
 
@@ -441,9 +442,7 @@ def test_closed_eyes_are_told() -> None:
 
 
 def test_what_is_said_about_bad_input(tmp_path: Path) -> None:
-    with pytest.raises(
-        InputError, match=r"^no head model is called flame: give built-in, flame:FILE, ict:DIR or npz:F"
-    ):
+    with pytest.raises(InputError, match=r"^no head model is called flame: give built-in, flame:FILE, ict:DIR or npz"):
         load_model("flame")
     with pytest.raises(InputError, match=r"^no preset is called fine: use one of sider, without-feature"):
         recover_detail(tmp_path / "photo.png", preset="fine")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -314,8 +315,6 @@ def test_subjects_without_pupils_are_warned_about(
         ("camera-noise", {"views": [1]}, "compares nothing with 1 view: give other numbers"),
     ],
 )
-def test_bad_requests_are_refused(
-    scenes: Path, tmp_path: Path, name: str, more: dict[str, list], sentence: str
-) -> None:
+def test_bad_requests_are_refused(scenes: Path, tmp_path: Path, name: str, more: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         run_study(name, scenes, tmp_path, quiet=True, **more)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 import torch
@@ -80,7 +81,11 @@ def test_the_cache_is_the_papers_grid_and_its_threshold_is_a_share_of_the_box() 
     for value, share in ((0.29, 1.0), (0.31, 0.2), (-0.29, 1.0), (-0.31, 0.2)):
         cache.values.fill_(value)
         before = cache.asked
-        cache.remembering(lambda x, value=value: torch.full((len(x),), value))(points)
+
+        def constant(x: Tensor, value: float = value) -> Tensor:
+            return torch.full((len(x),), value)
+
+        cache.remembering(constant)(points)
         assert (cache.asked - before) / 1000 == pytest.approx(share, abs=0.05), value
     # Neighbouring voxels, a 64th of a side apart, remember each their own.
     cache = SdfCache(bounds, torch.Generator().manual_seed(0), again=0.0)
@@ -91,7 +96,8 @@ def test_the_cache_is_the_papers_grid_and_its_threshold_is_a_share_of_the_box() 
 
 def test_half_precision_is_not_used_on_a_processor() -> None:
     rays = Camera.look_at(torch.tensor([0.0, 0.0, 3.0]), torch.zeros(3), 60.0, 48, 48).rays()
-    field, modes = PERSON.prior.bind(PERSON.prior.mean()), set()
+    field = PERSON.prior.bind(PERSON.prior.mean())
+    modes: set[bool] = set()
 
     def watched(points: Tensor) -> Tensor:
         modes.update((torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")))
@@ -133,7 +139,7 @@ def _everywhere(sdf: SdfFn, rays: Rays) -> Trace:
 
 PERSON = draw_person(seed=5, resolution=96, temperature=0.7)
 MODELLED = PERSON.prior.bounds
-TRACERS = {
+TRACERS: dict[str, Any] = {
     "naive": _everywhere,
     **{
         name: HeadTracer(config, MODELLED, torch.Generator().manual_seed(0))
@@ -194,10 +200,11 @@ def found() -> dict[str, _Found]:
     for name, fit in fits.items():
         every, terms = (step_losses(fit, rays, 100.0, torch.Generator().manual_seed(0)) for rays in (batch, alike))
         torch.stack(list(terms.values())).sum().backward()
-        slope = torch.cat([fit.shape.coefficients.grad, fit.appearance.coefficients.grad, fit.placement.shift.grad[0]])
+        moves = (fit.shape.coefficients.grad, fit.appearance.coefficients.grad, fit.placement.shift.grad)
+        slope = torch.cat([move.reshape(-1) for move in moves if move is not None])
         same_hits = float((traces[name].hit == naive.hit).float().mean())
-        values = ({key: float(value.detach()) for key, value in some.items()} for some in (every, terms))
-        found[name] = _Found(same_hits, *values, slope)
+        own, same = ({key: float(value.detach()) for key, value in some.items()} for some in (every, terms))
+        found[name] = _Found(same_hits, own, same, slope)
     return found
 
 

@@ -140,12 +140,12 @@ def test_the_loss_is_the_sum_of_its_terms(tmp_path: Path, sloped: float) -> None
         assert head.deformation is not None
         head.deformation.last.weight.normal_(std=0.1)
         head.reference.first.weight.normal_(std=0.3)
-    latents = [torch.randn(3, 8, dtype=torch.float64, requires_grad=True) for _ in range(2)]
-    wanted = [*latents, *head.parameters()]
-    found = training_loss(head, *latents, exact, config, done=0.5)
-    truth = _naive_loss(head, *latents, exact, config, 0.5)
+    shape, appearance = (torch.randn(3, 8, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    wanted = [shape, appearance, *head.parameters()]
+    found = training_loss(head, shape, appearance, exact, config, done=0.5)
+    truth = _naive_loss(head, shape, appearance, exact, config, 0.5)
     torch.testing.assert_close(found.total, truth, rtol=1e-6, atol=1e-7)
-    on_surface = head.sdf(exact.points, latents[0]).abs().mean() * UNIT_MM
+    on_surface = head.sdf(exact.points, shape).abs().mean() * UNIT_MM
     torch.testing.assert_close(found.surface_mm, on_surface.detach())
     own, theirs = (torch.autograd.grad(loss, wanted, allow_unused=True) for loss in (found.total, truth))
     for ours, their in zip(own, theirs, strict=True):
@@ -153,7 +153,9 @@ def test_the_loss_is_the_sum_of_its_terms(tmp_path: Path, sloped: float) -> None
         if ours is not None:
             torch.testing.assert_close(ours, their, rtol=1e-5, atol=1e-6)
     # The registration fades as the run goes on.
-    assert float(training_loss(head, *latents, exact, config, done=1.0).total.detach()) < float(found.total.detach())
+    assert float(training_loss(head, shape, appearance, exact, config, done=1.0).total.detach()) < float(
+        found.total.detach()
+    )
 
 
 # Runs

@@ -186,14 +186,14 @@ def test_two_processes_with_half_a_batch_each_take_the_step_of_one(tmp_path: Pat
     alone, first, second = (torch.load(tmp_path / f"{name}.pt") for name in ("1_0", "2_0", "2_1"))
     for number, (one, shared, other) in enumerate(zip(alone, first, second, strict=True)):
         # Rounding differs, and Adam makes much of it where a gradient is almost zero.
-        close = {"rtol": 1e-4, "atol": 1e-6} if number == 0 else {"rtol": 0.02, "atol": 2e-3}
+        rtol, atol = (1e-4, 1e-6) if number == 0 else (0.02, 2e-3)
         assert shared[:2] == other[:2]
         assert shared[:2] == pytest.approx(one[:2], rel=1e-5 if number == 0 else 2e-3)
         for ours, same, truth in zip(shared[2], other[2], one[2], strict=True):
             assert torch.equal(ours, same)
-            torch.testing.assert_close(ours, truth, **close)
+            torch.testing.assert_close(ours, truth, rtol=rtol, atol=atol)
         assert torch.equal(shared[3], other[3])
-        torch.testing.assert_close(shared[3], one[3], **close)
+        torch.testing.assert_close(shared[3], one[3], rtol=rtol, atol=atol)
     assert alone[0][0] != alone[2][0]
 
 

@@ -70,6 +70,7 @@ def test_ply_files_keep_the_visibility(tmp_path: Path) -> None:
     mesh.save(tmp_path / "ball.ply")
     kept = Mesh.load(tmp_path / "ball.ply").visibility
     assert kept is not None
+    assert mesh.visibility is not None
     np.testing.assert_allclose(kept, mesh.visibility, atol=1e-6)
     mesh.save(tmp_path / "ball.obj")
     assert Mesh.load(tmp_path / "ball.obj").visibility is None

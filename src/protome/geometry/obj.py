@@ -99,7 +99,7 @@ class ObjMesh:
     @property
     def _whole(self) -> np.ndarray:
         """Which triangles of the fans have all their corners."""
-        return np.asarray((_fans(self.polygons) >= 0).all(1))
+        return np.all(_fans(self.polygons) >= 0, axis=1)
 
     def group(self, name: str) -> ObjMesh:
         """Return the mesh with the polygons of one group only; all vertices stay, so indices keep their meaning.

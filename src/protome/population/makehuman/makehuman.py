@@ -96,6 +96,8 @@ def _fingerprint(files: list[Path], valid: ValidHeads, tables: Path, targets: Pa
     shapes = [] if targets is None else sorted(targets.rglob("*.target*"))
     for path in (*files, *shapes):
         digest.update(f"{path.name} {path.stat().st_size if path.is_file() else None}\n".encode())
+    # A folder without targets is an error, which a cache made without the folder must not hide.
+    digest.update(b"" if targets is None else b"with targets\n")
     mapping = tables / "mediapipe_landmarks.json"
     digest.update(mapping.read_bytes() if mapping.is_file() else b"")
     return f"{_CACHE_FORMAT} {digest.hexdigest()}"
