@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import asdict, fields, is_dataclass, replace
@@ -259,6 +260,12 @@ def test_studies_share_results_and_no_two_cases_share_a_name() -> None:
     benchmark = set(AccuracyPlan(("a",), ("a",), FULL.views, FULL, "standard", ()).cases())
     noise = set(Plan("camera-noise", STUDIES["camera-noise"], ("a",), (3,), "standard").all_cases())
     assert len(noise & benchmark) == 23  # all but exact cameras that are refined by sira++ and h3d-net
+
+
+def test_the_help_names_every_study() -> None:
+    text = (Path(__file__).parent / "golden" / "help_benchmark_study.txt").read_text(encoding="utf-8")
+    named = text[text.index("Studies: ") : text.index("A stopped run")]
+    assert re.findall(r"[a-z][a-z-]+", named.removeprefix("Studies:").replace(" and ", ", ")) == sorted(STUDIES)
 
 
 # Runs
