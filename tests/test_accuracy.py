@@ -171,6 +171,8 @@ def test_the_full_extent_has_every_view_noise_and_method() -> None:
     assert {case.views for case in cases if case.method == "idr"} == {1, 3, 4, 6, 8, 16, 32}
     for name, levels in (("h3d-net", {1, 2, 3}), ("sira++", {1, 2, 3}), (OURS, {0, 1, 2, 3})):
         assert {case.noise for case in cases if case.refine and case.method == name} == levels
+    # Ours is measured as users get it: with two and more photos, cameras are refined.
+    assert {case.views for case in plan.main() if case.refine} == {3, 4, 6, 8, 16, 32}
     assert set(METHODS) == {case.method for case in cases} - {MEAN, "theirs"}
     assert len({case.name for case in cases}) == len(cases)
 

@@ -129,18 +129,18 @@ PASSED_ON: dict[str, tuple[str, str, dict[str, object]]] = {
     ),
     "reconstruct with options": (
         "reconstruct a.png --out {out} --preset draft --device cpu --seed 7 --units m --resolution 96 --views front i3 "
-        "--method deform --budget 60s --refine-cameras --pupils 63.5 --strict --quiet",
+        "--method deform --budget 60s --no-refine-cameras --pupils 63.5 --strict --quiet",
         "protome.pipeline:reconstruct",
         {
             "preset": "draft", "device": "cpu", "seed": 7, "units": "m", "resolution": 96, "views": ("front", "i3"),
-            "fitting": FitOptions("deform", "60s", refine_cameras=True, size=MetricScale(pupils_mm=63.5)),
+            "options": FitOptions("deform", "60s", refine_cameras=False, size=MetricScale(pupils_mm=63.5)),
             "strict": True, "quiet": True,
         },
     ),
     "reconstruct at a distance": (
         "reconstruct a.png --out {out} --distance 800",
         "protome.pipeline:reconstruct",
-        {"fitting": FitOptions(size=MetricScale(distance_mm=800.0))},
+        {"options": FitOptions(size=MetricScale(distance_mm=800.0))},
     ),
     "train": (
         "train --population people --out {out}.safetensors --config tiny --steps 5 --device cuda --seed 3 --quiet",

@@ -127,24 +127,20 @@ def _plain(mlp: Mlp, inputs: Tensor, condition: Tensor | None) -> Tensor:
         weights = [torch.cat(pair, 1) for pair in zip(weights, mlp.condition.weight.chunk(2), strict=True)]
     depth = len(mlp.hidden) + 1
 
-    def activated(layer: int, linear: Tensor) -> Tensor:
-        if mlp.modulation is not None and condition is not None:
-            scales, shifts = mlp.modulation(condition).chunk(2, -1)
-            scale, shift = scales.chunk(depth, -1)[layer], shifts.chunk(depth, -1)[layer]
-            linear = (1 + scale[:, None]) * linear + shift[:, None]
+    def activated(linear: Tensor) -> Tensor:
         if mlp.activation == "softplus":
             return torch.logaddexp(100 * linear, torch.zeros_like(linear)) / 100
         return (linear + torch.hypot(linear, torch.tensor(0.02 * math.log(2)).to(linear))) / 2
 
-    hidden = activated(0, entering @ weights[0].T + mlp.first.bias)
+    hidden = activated(entering @ weights[0].T + mlp.first.bias)
     for layer, linear in enumerate(mlp.hidden, 1):
         assert isinstance(linear, nn.Linear)
         if layer == depth // 2:
             joined = torch.cat([hidden, entering], -1)
             weight = torch.cat([hidden_weights[layer - 1], weights[1]], 1)
-            hidden = activated(layer, nn.functional.linear(joined, weight, linear.bias))
+            hidden = activated(nn.functional.linear(joined, weight, linear.bias))
         else:
-            hidden = activated(layer, nn.functional.linear(hidden, hidden_weights[layer - 1], linear.bias))
+            hidden = activated(nn.functional.linear(hidden, hidden_weights[layer - 1], linear.bias))
     outputs = nn.functional.linear(hidden, last, mlp.last.bias)
     if mlp.steering is not None and condition is not None:
         # W_out(z) = W_0 + sum_k z_k A_k, and the same for its bias, in the first rows.
@@ -156,12 +152,10 @@ def _plain(mlp: Mlp, inputs: Tensor, condition: Tensor | None) -> Tensor:
 
 
 KINDS: dict[str, dict[str, Any]] = {
-    "plain": {"modulated": False, "steered": 0},
-    "modulated": {"modulated": True, "steered": 0},
-    "steered": {"modulated": False, "steered": 2},
-    "both": {"modulated": True, "steered": 3},
-    "softplus": {"modulated": False, "steered": 2, "activation": "softplus"},
-    "normalised": {"modulated": False, "steered": 2, "weight_norm": True},
+    "plain": {"steered": 0},
+    "steered": {"steered": 2},
+    "softplus": {"steered": 2, "activation": "softplus"},
+    "normalised": {"steered": 2, "weight_norm": True},
 }
 
 
@@ -333,7 +327,6 @@ def test_bfloat16_is_close_to_full_precision() -> None:
 def _config(deformed: bool = True) -> HeadFieldConfig:
     return HeadFieldConfig(
         deformed=deformed,
-        modulated=True,
         latent=5, feature=4, deformation_width=16, deformation_depth=3, deformation_frequencies=2, reference_width=24,
         reference_depth=4, reference_frequencies=3, renderer_width=16, renderer_depth=3, renderer_frequencies=2,
         centre=(0.1, -0.2, -0.3), radius=0.5,
@@ -347,8 +340,8 @@ def _head(deformed: bool = True) -> HeadField:
         if head.deformation is not None:
             head.deformation.last.weight.normal_(std=0.05)
         else:
-            assert head.reference.modulation is not None
-            head.reference.modulation.weight.normal_(std=0.3)
+            assert head.reference.condition is not None
+            head.reference.condition.weight.normal_(std=0.3)
         head.renderer.last.weight.normal_(std=0.5)
         head.reference.first.weight.normal_(std=0.3)
     return head

@@ -62,6 +62,16 @@ def test_the_posed_path_finds_the_head_in_its_world_and_beats_the_mean_head(pers
     assert written.colours is not None
 
 
+def test_cameras_are_refined_unless_they_are_said_to_be_exact(head: Head, out: Path) -> None:
+    assert head.fit.cameras is not None
+    exact = FitOptions(budget="2", refine_cameras=False)
+    given = reconstruct([out / "scene"], preset="draft", resolution=48, seed=2, options=exact, quiet=True)
+    assert given.fit.cameras is None
+    one = reconstruct([out / "scene"], views=["000.png"], preset="draft", resolution=48, options=FitOptions(budget="2"),
+                      quiet=True)  # fmt: skip
+    assert one.fit.cameras is None
+
+
 def test_glb_is_in_metres_in_the_head_frame(head: Head, out: Path) -> None:
     metres = Mesh.load(out / "result" / "head.glb")
     np.testing.assert_allclose(np.sort(metres.vertices, axis=0), np.sort(head.mesh.vertices / 1000, axis=0), atol=1e-6)

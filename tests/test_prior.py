@@ -135,7 +135,7 @@ def test_a_normalised_head_without_latents_comes_back_exactly(tmp_path: Path) ->
     save_head(tmp_path / "field.safetensors", head, [torch.eye(4)])
     fitted = load_fitted(tmp_path / "field.safetensors")
     assert fitted.field.config.weight_norm
-    _same(fitted.field.bind(fitted.latents.z_shape, fitted.latents.z_appearance), field.bind(nothing, nothing))
+    _same(fitted.bind(), head.bind())
 
 
 def test_a_file_older_than_an_option_is_read_with_its_default(tmp_path: Path) -> None:
@@ -146,6 +146,18 @@ def test_a_file_older_than_an_option_is_read_with_its_default(tmp_path: Path) ->
     assert config.pop("weight_norm") is False
     save_file(tensors, tmp_path / "old.safetensors", meta | {"config": json.dumps(config)})
     _same(load_head(tmp_path / "old.safetensors")[0], load_head(tmp_path / "new.safetensors")[0])
+
+
+def test_a_file_with_an_option_that_there_was_once_is_read_where_it_was_off(tmp_path: Path) -> None:
+    _save_fitted(tmp_path / "new.safetensors")
+    with safe_open(tmp_path / "new.safetensors", "pt") as file:
+        meta, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    for name, modulated in (("off", False), ("on", True)):
+        config = json.dumps(json.loads(meta["config"]) | {"modulated": modulated})
+        save_file(tensors, tmp_path / f"{name}.safetensors", meta | {"config": config})
+    _same(load_head(tmp_path / "off.safetensors")[0], load_head(tmp_path / "new.safetensors")[0])
+    with pytest.raises(InputError, match="has latents that scale layers, which are read no more"):
+        load_head(tmp_path / "on.safetensors")
 
 
 LOADERS: dict[str, Callable[[Path], object]] = {"prior": Prior.load, "head": load_head}

@@ -92,7 +92,7 @@ def _changed(before: object, after: object, within: str = "") -> set[str]:
 def test_a_change_changes_one_factor(name: str) -> None:
     one_factor = {
         "no-patches": {"patches.weight"}, "no-gains": {"match_exposures"}, "no-colour-phase": {"schedule.colours"},
-        "whole-mask": {"whole_mask"}, "fixed-placement": {"rates.placement"},
+        "alike-pixels": {"weigh_pixels"}, "fixed-placement": {"rates.placement"},
         "coarse-colour": {"renderer_frequencies"}, "one-rate": {"rates.deformation", "rates.renderer"},
         "no-eikonal": {"weights.eikonal"}, "selective-sampling": {"drop_background"},
     }  # fmt: skip
@@ -139,7 +139,7 @@ def test_a_case_is_fitted_as_it_says(
         measure(case, scenes, tmp_path, {})
 
 
-def test_every_pixel_of_a_whole_mask_is_decided(
+def test_every_pixel_counts_where_all_are_drawn_alike(
     scenes: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, brief: None
 ) -> None:
     shares = []
@@ -157,7 +157,7 @@ def test_every_pixel_of_a_whole_mask_is_decided(
     scene = replace(scene, views=tuple(filled(view) for view in scene.views))
     monkeypatch.setattr(accuracy, "locate_head", lambda views, units: scene)
     monkeypatch.setattr("protome.fit.reconstruct.step_losses", stop)
-    for name in ("", "whole-mask"):
+    for name in ("", "alike-pixels"):
         with pytest.raises(InterruptedError):
             measure(Case("somebody", 3, "sira++", change=name), scenes, tmp_path, {})
     assert shares[0] < 0.99

@@ -14,6 +14,7 @@ from protome.field.analytic import sphere
 from protome.field.field import SdfFn
 from protome.field.grid import SdfGrid
 from protome.fit.config import FitConfig
+from protome.fit.latents import LatentBasis
 from protome.fit.rays import pixel_table
 from protome.fit.reconstruct import _Fit, new_fit, step_losses
 from protome.fit.schedule import background_share
@@ -200,6 +201,8 @@ def found() -> dict[str, _Found]:
     for name, fit in fits.items():
         every, terms = (step_losses(fit, rays, 100.0, torch.Generator().manual_seed(0)) for rays in (batch, alike))
         torch.stack(list(terms.values())).sum().backward()
+        assert isinstance(fit.shape, LatentBasis)
+        assert isinstance(fit.appearance, LatentBasis)
         moves = (fit.shape.coefficients.grad, fit.appearance.coefficients.grad, fit.placement.shift.grad)
         slope = torch.cat([move.reshape(-1) for move in moves if move is not None])
         same_hits = float((traces[name].hit == naive.hit).float().mean())

@@ -47,7 +47,7 @@ def reconstruct(
     views: MaybeNames = None,
     method: Annotated[str, arg(metavar="NAME")] = "protome",
     budget: Annotated[str | None, arg(metavar="N|Ns", help_behavior_hint=""), DisallowNone] = None,
-    refine_cameras: Flag = False,
+    refine_cameras: Flag = True,
     pupils: MaybeNumber = None,
     distance: MaybeNumber = None,
     strict: Flag = False,
@@ -64,9 +64,9 @@ def reconstruct(
         resolution: Cells of the mesh along 60 cm; if left out, the preset's.
         units: The unit of length of a scene folder's cameras; if left out, mm where one view alone needs one.
         views: The images of a scene folder to use, or the name of an H3DS view set; if left out, all (of many, 32).
-        method: What to fit: protome; sira++ or sira, as published; or their relatives deform, h3d-net-pm, h3d-net, idr.
+        method: What to fit: protome, or to compare: sira++-paper, sira++, sira, deform, h3d-net-pm, h3d-net, idr.
         budget: Steps of the fit (300) or its seconds (60s), instead of the preset's; seconds give no repeatable head.
-        refine_cameras: Correct each camera's rotation, position and focal length during the fit, as far as is likely.
+        refine_cameras: Take a scene folder's cameras as exact; if left out, protome corrects them from two photos on.
         pupils: The millimetres between the person's pupils, if known: photos alone do not tell how large a head is.
         distance: The millimetres from the camera to the tip of the nose, if known instead; of one photo.
         strict: Stop at a photo with several faces, instead of taking the largest face with a warning.
@@ -87,7 +87,7 @@ def reconstruct(
         units=units,
         resolution=resolution,
         views=views,
-        options=FitOptions(method, budget, refine_cameras, size),
+        options=FitOptions(method, budget, None if refine_cameras else False, size),
         strict=strict,
         quiet=quiet,
     )

@@ -188,7 +188,8 @@ def reconstruct(
         where = choose_device(device)
         prior = chosen.prior().to(where)
     started = time.perf_counter()
-    config = replace(chosen.settings(FIT_PRESETS[preset]), refine_cameras=options.refine_cameras)
+    refine = chosen.refine_cameras(scene) if options.refine_cameras is None else options.refine_cameras
+    config = replace(chosen.settings(FIT_PRESETS[preset]), refine_cameras=refine)
     estimate = chosen.estimate(scene, prior)
     if options.size is not None:
         estimate = options.size.known(estimate, scene, prior)

@@ -66,8 +66,9 @@ CHANGES = {
     "no-gains": Change("no colour gains of each photo", lambda config: replace(config, match_exposures=False)),
     "no-encoder": Change("start at the mean head, no encoder", encoder=False),
     "no-colour-phase": Change("no third phase (colours alone)", _without_colour_phase),
-    "whole-mask": Change(
-        "pixels of the person outside the modelled volume count, too", lambda config: replace(config, whole_mask=True)
+    "alike-pixels": Change(
+        "pixels drawn alike, and those of the person outside the modelled volume count, too",
+        lambda config: replace(config, weigh_pixels=False),
     ),
     "fixed-placement": Change(
         "the head's rotation and translation are not refined", _fixed_placement

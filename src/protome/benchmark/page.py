@@ -33,7 +33,7 @@ from protome.scenes.h3ds import read_h3ds
 from protome.util.files import check_output_folder, write_atomically
 
 OURS = "protome"
-ANCESTORS = ("idr", "idr-one-head", "h3d-net", "h3d-net-pm", "deform", "sira", "sira++")
+ANCESTORS = ("idr", "idr-one-head", "h3d-net", "h3d-net-pm", "deform", "sira", "sira++-paper", "sira++")
 ARCHITECTURE = ("h3d-net-latents", "h3d-net", "h3d-net-pm", "deform", "sira-short")
 """Priors of one budget: what the paper's architecture ablation compares."""
 PAPER = {
@@ -88,7 +88,11 @@ class Plan:
     def main(self) -> list[Case]:
         """Our method and the mean head on all subjects, and others' meshes where they are."""
         still = [Case(subject, 1, MEAN) for subject in self.subjects]
-        own = [Case(subject, views, OURS, preset=self.preset) for views in self.views for subject in self.subjects]
+        # As users get it: with two and more photos, cameras are refined.
+        own = [
+            Case(subject, views, OURS, refine=views > 1, preset=self.preset)
+            for views in self.views for subject in self.subjects
+        ]  # fmt: skip
         theirs = [
             Case(subject, views, name) for name in self.others for views in self.views for subject in self.subjects
         ]
@@ -237,8 +241,9 @@ def _others_parts(plan: Plan, results: Results) -> list[str]:
     if plan.ablated_views:
         parts += [
             "## Methods",
-            f"On {', '.join(plan.ablated)}; `idr` and `idr-one-head` have no prior, the others up to `sira++` are the "
-            "paper's; `protome` is `sira++` whose posed photos must agree about patches of the surface.",
+            f"On {', '.join(plan.ablated)}; `idr` and `idr-one-head` have no prior. `sira++-paper` is the text of "
+            "SIRA++ to the letter, in as many steps; `protome` is `sira++` whose posed photos must agree about patches "
+            "of the surface, and whose cameras are refined with two and more of them.",
             _methods_table(plan, results),
         ]
     if plan.noise():

@@ -16,6 +16,7 @@ from protome.evaluate.metrics import compare
 from protome.face import NOSE_TIP
 from protome.field.field import Field
 from protome.fit.config import FIT_PRESETS, FitConfig
+from protome.fit.methods import BACKGROUND_DROP
 from protome.fit.reconstruct import fit_head
 from protome.fit.tracing import TracingConfig
 from protome.geometry.camera import Camera
@@ -30,8 +31,6 @@ from protome.util.device import choose_device
 from protome.util.files import check_output_file, write_atomically
 from protome.util.progress import progress
 
-SELECTIVE = 0.12
-"""Share of the background's rays that SIRA++ leaves out from each mark on."""
 AZIMUTHS = {1: (8.0,), 2: (-25.0, 25.0), 3: (4.0, 45.0, -45.0)}
 
 
@@ -57,12 +56,12 @@ def ways(config: FitConfig) -> dict[str, FitConfig]:
     cached, guided = replace(plain, cache=True), replace(plain, tracer="grid")
     return {
         "equal samples (paper, neither)": replace(config, tracing=plain),
-        "selective sampling": replace(config, tracing=plain, drop_background=SELECTIVE),
+        "selective sampling": replace(config, tracing=plain, drop_background=BACKGROUND_DROP),
         "SDF cache": replace(config, tracing=cached),
-        "both": replace(config, tracing=cached, drop_background=SELECTIVE),
+        "both": replace(config, tracing=cached, drop_background=BACKGROUND_DROP),
         "sphere tracing": replace(config, tracing=replace(plain, tracer="sphere")),
         "guided by a grid": replace(config, tracing=guided),
-        "guided, selective": replace(config, tracing=guided, drop_background=SELECTIVE),
+        "guided, selective": replace(config, tracing=guided, drop_background=BACKGROUND_DROP),
         "guided, baked reference": replace(config, tracing=TracingConfig()),
     }
 

@@ -69,7 +69,7 @@ STUDIES = {
             Entry("cameras refined", Case("", 0, OURS, refine=True), least_views=2),
             _changed("no-colour-phase"),
             _changed("fixed-placement"),
-            _changed("whole-mask"),
+            _changed("alike-pixels"),
             _changed("coarse-colour"),
             _changed("one-rate"),
             _changed("no-eikonal"),

@@ -30,8 +30,6 @@ class HeadFieldConfig:
     """Length of the geometry feature that the renderer gets."""
     deformed: bool = True
     """False leaves the deformation out: the shape latent enters the signed distance itself, as in H3D-Net."""
-    modulated: bool = False
-    """Latents scale and offset every hidden layer; False: they only offset the two layers where the input enters."""
     steered: bool = True
     """The displacement's output layer depends linearly on the shape latent, as in a linear face model."""
     activation: Activation = "squareplus"
@@ -94,18 +92,18 @@ class HeadField(nn.Module):
         if c.deformed:
             self.deformation = Mlp(
                 Encoding(c.deformation_frequencies).width, 3 + c.feature, c.deformation_width, c.deformation_depth,
-                c.latent, modulated=c.modulated, steered=3 if c.steered else 0, activation=c.activation,
+                c.latent, steered=3 if c.steered else 0, activation=c.activation,
                 weight_norm=c.weight_norm,
             )  # fmt: skip
             initialise_small(self.deformation)
             self.reference = Mlp(inner, 1, width, depth, activation=c.activation, weight_norm=c.weight_norm)
         else:
             self.reference = Mlp(
-                inner, 1 + c.feature, width, depth, c.latent, modulated=c.modulated, activation=c.activation,
+                inner, 1 + c.feature, width, depth, c.latent, activation=c.activation,
                 weight_norm=c.weight_norm,
             )  # fmt: skip
         self.renderer = Mlp(
-            colour, 3, c.renderer_width, c.renderer_depth, c.latent, modulated=c.modulated, activation=c.activation,
+            colour, 3, c.renderer_width, c.renderer_depth, c.latent, activation=c.activation,
             weight_norm=c.weight_norm,
         )  # fmt: skip
         self.register_buffer("centre", torch.tensor(c.centre))

@@ -16,9 +16,9 @@ from protome.field.activation import Activation, activated, with_slope
 class Folded:
     """All weights of a network after the conditions of s scenes went into them, with s in front where one did."""
 
-    first: Float[Tensor, "... width i"]
-    hidden: tuple[Float[Tensor, "... width width"], ...]
-    again: Float[Tensor, "... width i"]
+    first: Float[Tensor, "width i"]
+    hidden: tuple[Float[Tensor, "width width"], ...]
+    again: Float[Tensor, "width i"]
     last: Float[Tensor, "... out width"]
     offsets: tuple[Tensor, ...]
     """Of each hidden layer: (width,), or (s, 1, width) where a condition is in it."""
@@ -50,11 +50,9 @@ def _affine(inputs: Tensor, weight: Tensor, offset: Tensor) -> Tensor:
 class Mlp(nn.Module):
     """depth hidden layers of equal width; the input enters again, beside the hidden values, at half depth.
 
-    A condition (a latent) acts in one of two ways, both computed once for all points that share it. Plain, it
-    enters where the input does, as an offset of those two layers. `modulated`, it scales and offsets every hidden
-    layer, h = s((1 + scale(z)) (W h + b) + offset(z)), which is folded into weights of each scene's own.
-    The first `steered` outputs may besides have a last layer that depends linearly on the condition: they can then
-    be sum_k z_k phi_k(x), which is what a linear face model is.
+    A condition (a latent) enters where the input does, as an offset of those two layers, computed once for all points
+    that share it. The first `steered` outputs may besides have a last layer that depends linearly on the condition:
+    they can then be sum_k z_k phi_k(x), which is what a linear face model is.
 
     With `weight_norm` each row of a layer is W = g v / |v|: its length g, in `gains`, and its direction are learned
     apart, as in IDR (Salimans and Kingma 2016). Where the input enters again, one row is both its parts together. What
@@ -72,7 +70,6 @@ class Mlp(nn.Module):
         depth: int,
         condition: int = 0,
         *,
-        modulated: bool = False,
         steered: int = 0,
         activation: Activation = "squareplus",
         weight_norm: bool = False,
@@ -87,8 +84,7 @@ class Mlp(nn.Module):
         self.last = nn.Linear(width, outputs)
         self.gains: nn.ParameterList | None = None
         """Lengths of the rows of the first, the hidden and the last layer's weights."""
-        self.condition = nn.Linear(condition, 2 * width, bias=False) if condition and not modulated else None
-        self.modulation = nn.Linear(condition, 2 * depth * width, bias=False) if condition and modulated else None
+        self.condition = nn.Linear(condition, 2 * width, bias=False) if condition else None
         self.steering = nn.Linear(condition, steered * (width + 1), bias=False) if condition and steered else None
         if weight_norm:
             self.gains = nn.ParameterList(nn.Parameter(length) for length in self._lengths())
@@ -140,23 +136,13 @@ class Mlp(nn.Module):
                 entries = self.condition(condition)[:, None].chunk(2, -1)
                 for layer, entry in zip(dict.fromkeys((0, self.skip)), entries, strict=False):
                     offsets[layer] = offsets[layer] + entry
-            if self.modulation is not None:
-                scales, shifts = self.modulation(condition).unflatten(-1, (2, len(offsets), -1)).unbind(1)
-                rows = [1 + scale for scale in scales.unbind(1)]
-                first, again = rows[0][..., None] * first, rows[self.skip][..., None] * again
-                weights = [row[..., None] * weight for row, weight in zip(rows[1:], weights, strict=True)]
-                offsets = [
-                    (row * offset + shift)[:, None]
-                    for row, offset, shift in zip(rows, offsets, shifts.unbind(1), strict=True)
-                ]
             if self.steering is not None:
                 steer = self.steering(condition).unflatten(-1, (self.steered, -1))
                 rest = last.new_zeros(len(steer), len(last) - self.steered, steer.shape[-1])
                 steer = torch.cat([steer, rest], 1)
                 last, last_offset = last + steer[..., :-1], (last_offset + steer[..., -1])[:, None]
-        if len(condition) == 1:  # one scene needs no batch of weights
-            first, again, last = (one[0] if one.ndim == 3 else one for one in (first, again, last))
-            weights = [one[0] if one.ndim == 3 else one for one in weights]
+        if len(condition) == 1:  # one scene's weights multiply like anybody's
+            last = last[0] if last.ndim == 3 else last
             *offsets, last_offset = (one[0, 0] if one.ndim == 3 else one for one in (*offsets, last_offset))
         return Folded(first, tuple(weights), again, last, tuple(offsets), last_offset)
 
@@ -229,16 +215,10 @@ def initialise_small(mlp: Mlp, deviation: float = 1e-3) -> None:
 
 
 def _initialise_condition(mlp: Mlp, offset: float, steer: float) -> None:
-    """Draw the condition layers; a plain condition of length 1 then offsets its two layers by about `offset`.
-
-    A modulation acts on all layers, whose effects accumulate: its weights, and more so its scales, start smaller.
-    """
-    for linear, deviation in ((mlp.condition, offset), (mlp.modulation, 0.3 * offset), (mlp.steering, steer)):
+    """Draw what a condition acts through; one of length 1 then offsets its two layers by about `offset`."""
+    for linear, deviation in ((mlp.condition, offset), (mlp.steering, steer)):
         if linear is not None:
             nn.init.normal_(linear.weight, std=deviation / math.sqrt(linear.in_features))
-    if mlp.modulation is not None:
-        with torch.no_grad():
-            mlp.modulation.weight[: len(mlp.modulation.weight) // 2] *= 0.3
 
 
 def initialise_sphere(mlp: Mlp, radius: float) -> None:

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from protome.errors import InputError
 
+COLOUR_STEP = 8
+"""How many steps of the renderer alone take about as long as one that moves everything."""
+
 
 @dataclass(frozen=True)
 class Budget:

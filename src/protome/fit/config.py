@@ -62,6 +62,9 @@ class Weights:
 
     mask: float = 100.0
     eikonal: float = 0.1
+    eikonal_at_once: bool = False
+    """Whether gradients count from the first step on, as printed; False: once the networks move, because latents alone
+    do not spoil the prior's distances."""
     latents: float = 1e-2
     """Of the mean squared latent in standard deviations (ours: one view leaves most of them open)."""
     estimated: ByViews = field(default_factory=lambda: {1: 0.1, 2: 0.02})
@@ -95,10 +98,14 @@ class FitConfig:
     renderer_frequencies: int | None = 8
     """Frequencies of the reference point that the adapted renderer sees; None: as many as the prior's, which are
     fewer."""
-    whole_mask: bool = False
-    """Whether pixels of the person count whose rays leave the modelled volume: a bust ends somewhere, people do not."""
+    weigh_pixels: bool = True
+    """Whether faces and people are drawn more often than background, and pixels of people whose rays leave the modelled
+    volume decide nothing; False: all pixels are drawn alike and all count, as in IDR and SIRA++."""
     drop_background: float = 0.0
     """Share of the background's rays that is left out from each of four marks on (SIRA++, selective sampling)."""
+    free_latents: float | None = None
+    """Deviation of the Gaussian about zero from which latents start that then move freely, as in SIRA++; None: they
+    start at the mean head, and move in standard deviations along the principal axes of the training heads'."""
     refine_cameras: bool = False
     """Whether each view's rotation, position and focal length move too."""
     match_exposures: bool = True

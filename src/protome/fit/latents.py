@@ -1,4 +1,4 @@
-"""The latents that a fit moves."""
+"""The latents that a fit moves: along the training heads' principal axes, or freely."""
 
 from __future__ import annotations
 
@@ -28,3 +28,19 @@ class LatentBasis(nn.Module):
     def penalty(self) -> Float[Tensor, ""]:
         """Return the mean square in standard deviations."""
         return self.coefficients.square().mean()
+
+
+class FreeLatent(nn.Module):
+    """A latent that moves freely from near zero, about which the prior's training holds latents (SIRA++, 3.3)."""
+
+    def __init__(self, length: int, deviation: float, generator: torch.Generator) -> None:
+        super().__init__()
+        self.value = nn.Parameter(deviation * torch.randn(length, generator=generator))
+
+    def latent(self) -> Float[Tensor, "c"]:
+        """Return the latent."""
+        return self.value
+
+    def penalty(self) -> Float[Tensor, ""]:
+        """Return the mean square."""
+        return self.value.square().mean()

@@ -16,10 +16,10 @@ from protome.field.grid import SdfGrid
 from protome.field.head import HeadField
 from protome.fit.appearance import MOST_PIXELS, fit_colours
 from protome.fit.cameras import CameraCorrections
-from protome.fit.clock import Budget, Clock
+from protome.fit.clock import COLOUR_STEP, Budget, Clock
 from protome.fit.config import FitConfig, Patches, by_views
 from protome.fit.exposure import Exposure
-from protome.fit.latents import LatentBasis
+from protome.fit.latents import FreeLatent, LatentBasis
 from protome.fit.photo_consistency import PhotoStack, Viewpoints, compare_patches
 from protome.fit.placement import Placement
 from protome.fit.rays import PixelTable, pixel_table
@@ -27,7 +27,7 @@ from protome.fit.schedule import background_share, mask_sharpness, rate_factor
 from protome.fit.tracing import HeadTracer, TracingConfig
 from protome.geometry.camera import Camera, Rays
 from protome.geometry.transforms import Similarity
-from protome.prior.prior import FittedHead, HeadLatents, Prior, save_head
+from protome.prior.prior import FittedHead, HeadLatents, LatentStatistics, Prior, save_head
 from protome.render.surface import hit_points
 from protome.scene import Scene
 from protome.units import UNIT_MM
@@ -37,8 +37,6 @@ _FAR = 16.0
 """Sharpness times distance from which on a passed background ray is left out: its loss is below e^-16."""
 _BESIDE = 40.0 / UNIT_MM
 """How far sideways, forwards and backwards a fitted head may leave the volume in which the prior learned."""
-COLOUR_STEP = 8
-"""How many steps of the renderer alone take about as long as one that moves everything."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +70,8 @@ class _Fit:
     """Everything a step reads and moves."""
 
     head: HeadField
-    shape: LatentBasis
-    appearance: LatentBasis
+    shape: LatentBasis | FreeLatent
+    appearance: LatentBasis | FreeLatent
     placement: Placement
     cameras: CameraCorrections | None
     exposure: Exposure | None
@@ -118,7 +116,8 @@ def step_losses(fit: _Fit, batch: PixelTable, sharpness: float, generator: torch
     usable = ~trace.started_inside
     p_rgb = trace.hit & (batch.mask > 0.5) & usable
     points = hit_points(now.surface, rays[p_rgb], trace.depth[p_rgb])
-    more = [_eikonal_points(fit, points.detach(), generator)] if fit.networks_move else []
+    eikonal = fit.networks_move or weights.eikonal_at_once
+    more = [_eikonal_points(fit, points.detach(), generator)] if eikonal else []
     everywhere = now.surface(torch.cat([points, *more]))
     at, around = everywhere[: len(points)], everywhere[len(points) :]
     colours = now.colour(points, at.normals, rays.directions[p_rgb], at.feature)
@@ -130,8 +129,9 @@ def step_losses(fit: _Fit, batch: PixelTable, sharpness: float, generator: torch
     terms = {
         "colour": losses.photometric(colours, batch.colour[p_rgb], count),
         "mask": weights.mask * losses.silhouette(lowest, batch.mask[p_mask] > 0.5, sharpness, count),
-        "latent": fit.latent_weight * (fit.shape.penalty() + fit.appearance.penalty()),
     }
+    if fit.latent_weight:
+        terms["latent"] = fit.latent_weight * (fit.shape.penalty() + fit.appearance.penalty())
     if fit.photos is not None:
         few = slice(config.patches.count)
         compared = compare_patches(
@@ -142,7 +142,7 @@ def step_losses(fit: _Fit, batch: PixelTable, sharpness: float, generator: torch
     for name, corrections in (("cameras", fit.cameras), ("exposure", fit.exposure)):
         if corrections is not None:
             terms[name] = weights.corrections * corrections.penalty()
-    if fit.networks_move:
+    if eikonal:
         terms["eikonal"] = weights.eikonal * losses.eikonal(around.gradient)
     return terms
 
@@ -167,10 +167,12 @@ def new_fit(
     device = prior.bounds.device
     head = prior.field.with_finer_colour(config.renderer_frequencies).requires_grad_(False)
     views = len(scene.views)
+    start = (prior.shape, prior.appearance) if estimate is None else (estimate.shape, estimate.appearance)
+    shape, appearance = _latents(start, config.free_latents, torch.Generator().manual_seed(seed))
     return _Fit(
         head,
-        LatentBasis(prior.shape if estimate is None else estimate.shape).to(device),
-        LatentBasis(prior.appearance if estimate is None else estimate.appearance).to(device),
+        shape.to(device),
+        appearance.to(device),
         _placement(scene, head).to(device),
         CameraCorrections(scene.views).to(device) if config.refine_cameras else None,
         Exposure(views).to(device) if config.match_exposures and views > 1 else None,
@@ -182,6 +184,14 @@ def new_fit(
         config.weights.latents if estimate is None else by_views(config.weights.estimated, views),
         _baked(prior, config.tracing),
     )
+
+
+def _latents(
+    start: tuple[LatentStatistics, LatentStatistics], free: float | None, generator: torch.Generator
+) -> list[LatentBasis] | list[FreeLatent]:
+    if free is None:
+        return [LatentBasis(own) for own in start]
+    return [FreeLatent(len(own.mean), free, generator) for own in start]
 
 
 def _photos(scene: Scene, prior: Prior, patches: Patches) -> PhotoStack | None:
@@ -261,9 +271,7 @@ def fit_head(
         scene = estimate.placed(scene)
     seen = scene.in_head_frame()
     fit = new_fit(seen, prior, config, seed=seed, estimate=estimate)
-    table = pixel_table(seen, prior.bounds.cpu(), config.size).to(device)
-    if config.whole_mask:
-        table = replace(table, decided=torch.ones_like(table.decided))
+    table = pixel_table(seen, prior.bounds.cpu(), config.size, weighed=config.weigh_pixels).to(device)
     curves: dict[str, list[float]] = {}
     plan = _Plan.of(config, len(scene.views), budget or Budget())
     with progress("fitting", 1.0, quiet=quiet) as step:

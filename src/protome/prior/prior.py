@@ -198,6 +198,8 @@ def read_tensors(path: Path, kind: str, made_by: str) -> tuple[dict[str, str], d
 def _read(path: Path, kind: str, made_by: str) -> tuple[HeadField, dict[str, Tensor]]:
     meta, tensors = read_tensors(path, kind, made_by)
     config = json.loads(meta["config"])
+    if config.pop("modulated", False):  # in files of earlier versions, where it is false but for trials
+        raise InputError(f"{path} has latents that scale layers, which are read no more: make it anew with {made_by}")
     with seeded(0):  # the weights that are drawn here give way to the file's
         field = HeadField(HeadFieldConfig(**config | {"centre": tuple(config["centre"])}))
     inner = [key for key in tensors if key.startswith("field.")]
