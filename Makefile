@@ -1,6 +1,7 @@
 # make demo    a full 3D head from a public-domain portrait
 # make test    the test suite
 # make lint    style and types
+# make docs    the API reference, in build/api, and the picture of the layers
 # make clean   removes everything that the other targets made
 #
 # Each sets up .venv first. Another interpreter: make demo PYTHON=python3.12
@@ -9,9 +10,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+# What pyproject.toml lists, but for MediaPipe, whose own requirements ask for an old numpy and for a gigabyte more, and
+# for the OpenCV that those bring.
+LISTED := import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+	extra = project["optional-dependencies"]; left = ("mediapipe", "opencv"); \
+	print(*[name for name in project["dependencies"] + extra["dev"] + extra["docs"] if not name.startswith(left)], sep="\n")
 SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m protome.portrait build/astronaut.png
@@ -25,6 +31,10 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+docs: $(INSTALLED)
+	$(BIN)/python docs/layers.py
+	$(BIN)/python docs/api.py
 
 clean:
 	rm -rf .venv build dist src/protome.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -40,9 +50,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 		echo "$(PYTHON) cannot make virtual environments: install its venv module" \
 		"(on Debian and Ubuntu the package python3-venv) and run make again."; exit 1; }
 # setuptools comes first and builds without isolation, so that it is pinned like everything else. MediaPipe comes
-# without its own requirements: they ask for an old numpy and much else; what it needs is listed in pyproject.toml.
-# So does h3ds, the evaluator that tests compare with: it asks for a second OpenCV and for a downloader.
+# without its own requirements; those that it uses to find faces are named here. So does h3ds, the evaluator that tests
+# compare with: it asks for another OpenCV and for a downloader.
 	$(PIP) setuptools
-	$(PIP) --no-warn-conflicts --no-build-isolation --editable '.[dev]'
+	@$(BIN)/python -c '$(LISTED)' > .venv/requirements.txt
+	$(PIP) --requirement .venv/requirements.txt opencv-python-headless absl-py attrs flatbuffers 'protobuf>=4.25.3,<5'
+	$(PIP) --no-deps --no-build-isolation --editable .
 	$(PIP) --no-deps mediapipe h3ds
 	@touch $@

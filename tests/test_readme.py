@@ -1,8 +1,9 @@
-"""Every command and example in the README works: each block of code says in a comment above it how it is tested.
+"""Commands and examples in the README and in docs/ work: a block of code says in a comment above it how it is tested.
 
 `run`: executed in an empty folder. `parse`: the command line takes it, with the work itself replaced. `benchmark`:
-executed without its data, which it must miss by name. `make TARGET`: these are the commands that the target runs. A
-block without a comment may hold only `make` and targets.
+executed without its data, which it must miss by name. `make TARGET`: these are the commands that the target runs.
+`install`: what pip is asked for is this folder, or the release that the package was tested with. In the pages below, a
+block without a comment may hold only `make` and targets; other pages of docs/ may have blocks that are not tested.
 """
 
 from __future__ import annotations
@@ -24,10 +25,20 @@ ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"(?:<!-- test: (?P<test>[^>]+?) -->\n)?```(?P<language>\w*)\n(?P<code>.*?)```", re.DOTALL)
 
 
+WHOLE = ("README.md", "CONTRIBUTING.md", "docs/installation.md", "docs/usage.md", "docs/accuracy.md")
+"""The pages of which every block is tested."""
+USAGE = ROOT / "docs" / "usage.md"
+"""The page with the table of results."""
+SCREEN = 60
+"""Lines of the README that still fit one screen."""
+
+
 @dataclass(frozen=True)
 class Block:
-    """One fenced block of the README."""
+    """One fenced block of a page."""
 
+    page: str
+    """Its path below the repository."""
     test: str
     language: str
     code: str
@@ -39,10 +50,15 @@ class Block:
 
 
 def blocks() -> list[Block]:
-    """Return all fenced blocks of the README in order."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    found = [Block(part["test"] or "", part["language"], part["code"]) for part in BLOCK.finditer(text)]
-    assert 2 * len(found) == text.count("```")
+    """Return the fenced blocks of all pages in order; of pages that are not tested as a whole, those with a comment."""
+    found: list[Block] = []
+    for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        page = path.relative_to(ROOT).as_posix()
+        text = path.read_text(encoding="utf-8")
+        own = [Block(page, part["test"] or "", part["language"], part["code"]) for part in BLOCK.finditer(text)]
+        assert 2 * len(own) == text.count("```"), page
+        assert text.count("<!-- test:") == sum(bool(block.test) for block in own), page
+        found += [block for block in own if block.test or page in WHOLE]
     return found
 
 
@@ -50,6 +66,7 @@ BLOCKS = blocks()
 TO_RUN = [block for block in BLOCKS if block.test == "run"]
 TO_PARSE = [command for block in BLOCKS if block.test == "parse" for command in block.commands]
 BENCHMARKS = [command for block in BLOCKS if block.test == "benchmark" for command in block.commands]
+TO_INSTALL = [command for block in BLOCKS if block.test == "install" for command in block.commands]
 TO_MAKE = [block for block in BLOCKS if block.test.startswith("make ")]
 
 
@@ -70,10 +87,34 @@ def test_every_block_is_tested() -> None:
         if not block.test:
             assert all(re.fullmatch(r"make \w+", command) for command in block.commands), block.code
         else:
-            assert block.test in ("run", "parse", "benchmark") or block.test.startswith("make "), block.test
+            known = ("run", "parse", "benchmark", "install")
+            assert block.test in known or block.test.startswith("make "), block.test
     assert TO_RUN
     assert TO_PARSE
+    assert "pip install ." in TO_INSTALL
     assert {block.test for block in TO_MAKE} == {"make demo", "make test"}
+
+
+def test_the_readme_fits_one_screen() -> None:
+    assert (ROOT / "README.md").read_text(encoding="utf-8").count("\n") <= SCREEN
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/usage.md", "docs/architecture.md"])
+def test_links_lead_to_files(page: str) -> None:
+    path = ROOT / page
+    links = re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8"))
+    local = [link for link in links if "://" not in link]
+    assert local
+    assert [link for link in local if not (path.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("command", TO_INSTALL)
+def test_what_is_installed_is_this_folder_or_a_known_release(command: str) -> None:
+    words = shlex.split(command)
+    assert words[:2] == ["pip", "install"]
+    (what,) = [word for word in words[2:] if not word.startswith("--")]
+    # The second is the last release of OpenCV that takes the numpy of MediaPipe.
+    assert what in (".", "opencv-python-headless==4.11.0.86")
 
 
 def test_the_targets_exist() -> None:
@@ -117,8 +158,8 @@ def test_benchmarks_take_their_options_and_name_the_data_they_miss(command: str,
 
 
 def files_in_table() -> set[str]:
-    """Return the file names in the README's table of results."""
-    return set(re.findall(r"^\| `([\w.]+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
+    """Return the file names in the table of results."""
+    return set(re.findall(r"^\| `([\w.]+)` \|", USAGE.read_text(encoding="utf-8"), re.MULTILINE))
 
 
 @pytest.mark.parametrize("command", TO_PARSE)

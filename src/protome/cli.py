@@ -27,6 +27,7 @@ from protome.cli_options import (
     Number,
 )
 from protome.errors import InputError, ProtomeWarning
+from protome.libraries import what_to_install
 from protome.util.files import check_output_file, check_output_folder
 
 # The modules that do the work import torch, which takes seconds: each command imports its own when it runs,
@@ -463,7 +464,8 @@ def _show_warning(
 def main() -> int:
     """Run the command line in `sys.argv` and return its exit code: 0 done, 2 bad input, 130 stopped by the user.
 
-    Usage errors leave through `SystemExit` with code 2, help with code 0.
+    A library that cannot be loaded counts as bad input. Usage errors leave through `SystemExit` with code 2, help
+    with code 0.
     """
     with warnings.catch_warnings():
         if not sys.warnoptions:  # the warnings of libraries are for developers, who ask for them with -W
@@ -478,6 +480,12 @@ def main() -> int:
             )
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
+            return 2
+        except ImportError as error:
+            sentence = what_to_install(error)
+            if sentence is None:
+                raise
+            print(f"error: {sentence}", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
             print("stopped before the end", file=sys.stderr)

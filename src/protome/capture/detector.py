@@ -5,7 +5,7 @@ speed, and its libraries write to stderr. This file therefore imports neither to
 
 IN holds `image_0`, `image_1`, ... (h, w, 3) uint8 RGB and `with_masks` (bool). OUT holds, for each image, `faces_i`
 (k, 478, 2) float32 in pixels (pixel centres at +0.5), the largest face first, and `mask_i` (h, w) uint8 (255 = person).
-Exit code 3: MediaPipe cannot be imported.
+Exit code 3: MediaPipe cannot be imported, or it is a version without `solutions`; the last line on stderr says why.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ import numpy as np
 
 try:
     import mediapipe
+
+    if not hasattr(mediapipe, "solutions"):
+        raise ImportError(f"version {getattr(mediapipe, '__version__', 'unknown')} has no `solutions`")
 except Exception as error:  # a broken installation fails in many ways, not only with ImportError
     print(f"{type(error).__name__}: {error}", file=sys.stderr)
     sys.exit(3)

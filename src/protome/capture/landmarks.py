@@ -21,7 +21,13 @@ from torch import Tensor
 from protome.errors import InputError, ProtomeWarning
 
 MEDIAPIPE_MISSING = 3
-"""Exit code with which `detector.py` says that MediaPipe cannot be imported."""
+"""Exit code with which `detector.py` says that MediaPipe cannot be imported or has no `solutions`."""
+MEDIAPIPE_VERSION = "0.10.21"
+"""The newest version that has `solutions` and brings its models; `pyproject.toml` asks for it."""
+INSTALL_MEDIAPIPE = (
+    f"pip install --no-deps mediapipe=={MEDIAPIPE_VERSION} absl-py attrs flatbuffers 'protobuf>=4.25.3,<5'"
+)
+"""Installs it with what it needs to find faces, and changes nothing else."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ def detect(images: Sequence[Float[Tensor, "_ _ 3"]], with_masks: bool = True) ->
     """Find all faces, and the person's mask, in images (RGB in [0, 1]) with MediaPipe, in a process of its own.
 
     Raises:
-        InputError: MediaPipe is not installed.
+        InputError: MediaPipe is not installed, or not the version that brings its models.
         RuntimeError: its process failed for another reason.
     """
     if not images:
@@ -86,8 +92,8 @@ def detect(images: Sequence[Float[Tensor, "_ _ 3"]], with_masks: bool = True) ->
         if child.returncode == MEDIAPIPE_MISSING:
             reason = child.stderr.strip().splitlines()[-1:] or ["no reason given"]
             raise InputError(
-                f"faces are found with MediaPipe, which cannot be imported here ({reason[0]}): "
-                "run `pip install --no-deps mediapipe==0.10.21`"
+                f"faces are found with MediaPipe {MEDIAPIPE_VERSION}, which cannot be used here ({reason[0]}): "
+                f"run `{INSTALL_MEDIAPIPE}`"
             )
         if child.returncode or not target.is_file():
             raise RuntimeError(f"the face detector stopped with code {child.returncode}:\n{child.stderr[-2000:]}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,10 +17,11 @@ from rich.table import Table
 from protome.errors import InputError, ProtomeWarning
 from protome.evaluate.figures import check_curve, check_heatmap, save_curve, save_heatmap
 from protome.evaluate.h3ds import evaluate_h3ds, read_scene
-from protome.evaluate.landmarks import MarkedMesh
+from protome.evaluate.landmarks import MM_PER, Landmarks, MarkedMesh, read_landmarks
 from protome.evaluate.metrics import FACE_RADIUS_MM, Spread, compare, surface_distances
 from protome.evaluate.now import Curve, evaluate_images, evaluate_now, list_images
 from protome.geometry.align import Dof, align_landmarks
+from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity
 from protome.util.files import check_output_file, write_atomically
 
@@ -76,23 +77,19 @@ def report_evaluation(
     """
     _check_options(protocol, dof, radius)
     _check_outputs(protocol, out, heatmap, curve)
-    for path in (prediction, truth):
-        if not path.exists():
-            raise InputError(f"{path} does not exist: give a mesh file, or a folder where the protocol has one")
     if heatmap is not None and prediction.is_dir():
         raise InputError("a heat map shows one scan: give a mesh and its scan instead of two folders")
-    if protocol == "now" and prediction.is_dir():
-        if landmarks is not None or pred_landmarks is not None:
-            raise InputError("the folders of NoW hold their own landmarks: leave --landmarks and --pred-landmarks out")
-        found = measure_now_folders(prediction, truth, units=units, dof=dof, radius=radius, quiet=quiet)
-    else:
-        predicted = MarkedMesh.load(prediction, pred_landmarks, units)
-        if protocol == "surface":
-            found = measure_surface(predicted, read_truth(truth, landmarks), dof=dof or "rigid", radius=radius)
-        elif protocol == "h3ds":
-            found = measure_h3ds(predicted, truth, landmarks)
-        else:
-            found = measure_now(predicted, MarkedMesh.load(truth, landmarks), dof=dof, radius=radius)
+    found = evaluate(
+        prediction,
+        truth,
+        protocol=protocol,
+        landmarks=landmarks,
+        pred_landmarks=pred_landmarks,
+        units=units,
+        dof=dof,
+        radius=radius,
+        quiet=quiet,
+    )
     Console(width=TABLE_WIDTH).print(_table(found.rows))
     if out is not None:
         files = {"prediction": str(prediction), "truth": str(truth)}
@@ -106,9 +103,75 @@ def report_evaluation(
         save_curve(curve, {prediction.stem: found.curve})
 
 
-def read_truth(path: Path, landmarks: Path | None) -> MarkedMesh:
-    """Read a scan with its landmarks: a mesh file, or a folder of H3DS."""
-    return read_scene(path, landmarks).head if path.is_dir() else MarkedMesh.load(path, landmarks)
+def evaluate(
+    prediction: str | Path | Mesh,
+    truth: str | Path | Mesh,
+    *,
+    protocol: Protocol = "surface",
+    landmarks: str | Path | Landmarks | None = None,
+    pred_landmarks: str | Path | Landmarks | None = None,
+    units: str | None = None,
+    dof: Dof | None = None,
+    radius: float | None = None,
+    quiet: bool = True,
+) -> Measured:
+    """Measure how far a predicted head is from a scan, and return the distances in millimetres.
+
+    `evaluate(head.mesh_world, "scan.obj", landmarks="scan.txt", pred_landmarks=head.landmarks)` measures a
+    reconstruction.
+
+    Args:
+        prediction: A mesh file or a mesh; for `now` also a folder of predictions in NoW's layout.
+        truth: The scan, likewise; for `surface` and `h3ds` also a folder of H3DS, for `now` the folder of its data.
+        protocol: `surface` (rigid alignment, point to surface), or `h3ds` or `now`, as those benchmarks measure.
+        landmarks: The scan's landmarks by name: a file in the scan's unit, or points in millimetres. A folder of H3DS
+            holds its own.
+        pred_landmarks: The prediction's landmarks, likewise; without them it is taken to lie near the scan.
+        units: The prediction's unit of length: mm, cm or m. If left out, m for a GLB file and mm otherwise. The
+            scan is in mm, or in m as a GLB file.
+        dof: What the alignment may change, `rigid` or `similarity`; if left out, the protocol's own.
+        radius: Of the face in millimetres; if left out, the protocol's own.
+        quiet: Show no progress over the images of a folder.
+
+    Raises:
+        InputError: the input is not what the protocol needs.
+    """
+    _check_options(protocol, dof, radius)
+    head, scan = (Path(given) if isinstance(given, str) else given for given in (prediction, truth))
+    for path in (head, scan):
+        if isinstance(path, Path) and not path.exists():
+            raise InputError(f"{path} does not exist: give a mesh file, or a folder where the protocol has one")
+    if protocol == "now" and isinstance(head, Path) and head.is_dir():
+        if landmarks is not None or pred_landmarks is not None:
+            raise InputError("the folders of NoW hold their own landmarks: leave --landmarks and --pred-landmarks out")
+        if isinstance(scan, Mesh):
+            raise InputError(f"the predictions in {head} are measured with the folder of the NoW data: give its path")
+        return measure_now_folders(head, scan, units=units, dof=dof, radius=radius, quiet=quiet)
+    predicted = _marked(head, pred_landmarks, units, Path("the prediction"))
+    if protocol == "h3ds":
+        if isinstance(scan, Mesh) or isinstance(landmarks, dict):
+            raise InputError("the protocol h3ds reads the scan and its landmarks from files: give their paths")
+        return measure_h3ds(predicted, scan, None if landmarks is None else Path(landmarks))
+    if protocol == "surface" and isinstance(scan, Path) and scan.is_dir() and not isinstance(landmarks, dict):
+        true = read_scene(scan, None if landmarks is None else Path(landmarks)).head
+    else:
+        true = _marked(scan, landmarks, None, Path("the scan"))
+    if protocol == "surface":
+        return measure_surface(predicted, true, dof=dof or "rigid", radius=radius)
+    return measure_now(predicted, true, dof=dof, radius=radius)
+
+
+def _marked(given: Path | Mesh, landmarks: str | Path | Landmarks | None, units: str | None, name: Path) -> MarkedMesh:
+    """Return a mesh, or the mesh of a file, in millimetres with its landmarks; `name` is what sentences call a mesh."""
+    points = landmarks if isinstance(landmarks, dict) else {}
+    file = None if landmarks is None or isinstance(landmarks, dict) else Path(landmarks)
+    if isinstance(given, Path):
+        head = MarkedMesh.load(given, file, units)
+    else:
+        factor = MM_PER[units or "mm"]
+        found = {} if file is None else read_landmarks(file, given)
+        head = MarkedMesh(given.scaled(factor), {key: factor * point for key, point in found.items()}, name)
+    return replace(head, landmarks=points) if points else head
 
 
 def start_pose(prediction: MarkedMesh, truth: MarkedMesh, dof: Dof) -> Similarity | None:

@@ -21,7 +21,9 @@ def box(centre: Sequence[float], half: Sequence[float]) -> SdfFn:
 
     def sdf(points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
         beyond = (points - points.new_tensor(centre)).abs() - points.new_tensor(half)
-        return beyond.clamp(min=0).norm(dim=-1) + beyond.amax(-1).clamp(max=0)
+        deepest = beyond.amax(-1)
+        # Not clamp(max=0): on the surface its gradient is 1 up to torch 2.13 and 0 from 2.14 on.
+        return beyond.clamp(min=0).norm(dim=-1) + torch.where(deepest > 0, 0.0, deepest)
 
     return sdf
 
