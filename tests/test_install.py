@@ -16,7 +16,7 @@ import pytest
 
 import protome
 from protome.capture.landmarks import MEDIAPIPE_VERSION
-from protome.libraries import what_to_install
+from protome.util.libraries import what_to_install
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "protome"

@@ -27,8 +27,8 @@ from protome.cli_options import (
     Number,
 )
 from protome.errors import InputError, ProtomeWarning
-from protome.libraries import what_to_install
 from protome.util.files import check_output_file, check_output_folder
+from protome.util.libraries import what_to_install
 
 # The modules that do the work import torch, which takes seconds: each command imports its own when it runs,
 # so that help and usage errors come at once.
