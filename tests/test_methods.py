@@ -99,7 +99,7 @@ def test_idrs_published_networks_can_be_built() -> None:
     assert len(distance.hidden) == 7
     assert [layer.weight.shape for layer in (colour.first, colour.last)] == [(512, 3 + 3 + 27 + 256), (3, 512)]
     assert distance.gains is not None
-    assert method("idr").prior().field.config.reference_width == 192
+    assert method("idr").prior().field.config.reference_width == 128
 
 
 def test_sira_plus_plus_by_the_letter_takes_cameras_place_and_exposure_as_given() -> None:

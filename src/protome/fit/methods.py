@@ -66,7 +66,7 @@ def _ablation(name: str) -> Path:
     return Path(str(resources.files("protome") / "assets" / "ablations" / f"{name}.safetensors"))
 
 
-def untrained_prior(seed: int = 0, *, width: int = 192) -> Prior:
+def untrained_prior(seed: int = 0, *, width: int = 128) -> Prior:
     """Return a prior that knows nothing: a sphere of the size of a head, whose latents have no effect.
 
     It has IDR's networks: 8 layers for the distance and 4 for the colour, weight normalisation, six frequencies of the
@@ -101,6 +101,8 @@ def _unlatent(config: FitConfig) -> FitConfig:
 
 
 def _by_idr(config: FitConfig) -> FitConfig:
+    """Return settings with IDR's tracer, which asks a hundred points a ray, and without a phase of colours."""
+    config = replace(config, schedule=replace(config.schedule, colours=0))
     return replace(_unlatent(config), tracing=TracingConfig("idr", baked_mm=0), renderer_frequencies=None)
 
 
@@ -153,9 +155,9 @@ def _printed(config: FitConfig) -> FitConfig:
 METHODS = {
     "idr": Method("no prior: a sphere becomes the head, traced as in IDR", untrained_prior, _by_idr),
     "idr-one-head": Method(
-        "no prior but a first guess: one mean head becomes the head, traced as in IDR",
+        "no prior but a first guess: one mean head becomes the head",
         lambda: _without_latents(Prior.load(_ablation("h3d-net"))),
-        _by_idr,
+        _unlatent,
     ),
     "h3d-net-latents": Method(
         "a prior of shapes alone in one network, which keeps its weights: latents alone move the shape",
