@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
+from collections.abc import Callable
 
 import hypothesis
 import pytest
@@ -37,6 +39,24 @@ def pytest_report_header() -> str:
 def _seeded() -> None:
     """Start every test from the same random state."""
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], int]:
+    """Return a function that runs the command line in this process and returns its exit code."""
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    from protome.cli import main
+
+    def call(arguments: list[str]) -> int:
+        monkeypatch.setattr(sys, "argv", ["protome", *arguments])
+        try:
+            return main()
+        except SystemExit as leaving:
+            return leaving.code if isinstance(leaving.code, int) else 1  # as the interpreter does
+
+    return call
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -5,8 +5,6 @@ After a text was changed on purpose: `pytest tests/test_cli.py --update-golden`,
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import io
 import os
 import subprocess
@@ -21,11 +19,7 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from protome.cli import main
-from protome.encoder.scale import MetricScale
 from protome.errors import InputError, ProtomeWarning
-from protome.fit.options import FitOptions
-from protome.population.head_model.build import HeadModelConfig
 from shots import random_shots, write_transforms
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -43,22 +37,6 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
         assert text == path.read_text(encoding="utf-8")
 
     return compare
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], int]:
-    """Return a function that runs the command line in this process and returns its exit code."""
-    monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setenv("NO_COLOR", "1")
-
-    def call(arguments: list[str]) -> int:
-        monkeypatch.setattr(sys, "argv", ["protome", *arguments])
-        try:
-            return main()
-        except SystemExit as leaving:
-            return leaving.code if isinstance(leaving.code, int) else 1  # as the interpreter does
-
-    return call
 
 
 def _module(monkeypatch: pytest.MonkeyPatch, name: str, function: str, replacement: Callable[..., object]) -> None:
@@ -119,128 +97,6 @@ def test_help_loads_nothing_slow() -> None:
 
 
 # What the commands hand on
-
-
-PASSED_ON: dict[str, tuple[str, str, dict[str, object]]] = {
-    "reconstruct": (
-        "reconstruct a.png b.png --out {out}",
-        "protome.pipeline:reconstruct",
-        {"inputs": (Path("a.png"), Path("b.png"))},
-    ),
-    "reconstruct with options": (
-        "reconstruct a.png --out {out} --preset draft --device cpu --seed 7 --units m --resolution 96 --views front i3 "
-        "--method deform --budget 60s --no-refine-cameras --pupils 63.5 --strict --quiet",
-        "protome.pipeline:reconstruct",
-        {
-            "preset": "draft", "device": "cpu", "seed": 7, "units": "m", "resolution": 96, "views": ("front", "i3"),
-            "options": FitOptions("deform", "60s", refine_cameras=False, size=MetricScale(pupils_mm=63.5)),
-            "strict": True, "quiet": True,
-        },
-    ),
-    "reconstruct at a distance": (
-        "reconstruct a.png --out {out} --distance 800",
-        "protome.pipeline:reconstruct",
-        {"options": FitOptions(size=MetricScale(distance_mm=800.0))},
-    ),
-    "train": (
-        "train --population people --out {out}.safetensors --config tiny --steps 5 --device cuda --seed 3 --quiet",
-        "protome.training.train:train",
-        {"population": Path("people"), "config": "tiny", "steps": 5, "device": "cuda", "seed": 3, "quiet": True},
-    ),
-    "train-encoder": (
-        "train-encoder --population people --latents l --valid v --out {out}.safetensors --ict i --makehuman h "
-        "--targets t --prior p --photos f --each 2 --seed 5 --jobs 3 --quiet",
-        "protome.training.encoder:train_encoder",
-        {
-            "population": Path("people"), "latents": Path("l"), "valid": Path("v"), "ict": Path("i"),
-            "makehuman": Path("h"), "targets": Path("t"), "prior": Path("p"), "photos": Path("f"), "each": 2,
-            "seed": 5, "jobs": 3, "quiet": True,
-        },
-    ),
-    "population head-model": (
-        "population head-model --valid v --ict i --out {out}.npz --makehuman h --targets t --people 9 --identities 4 "
-        "--pictures 2 --seed 5 --quiet",
-        "protome.population.head_model.build:write_head_model",
-        {
-            "valid": Path("v"), "ict": Path("i"), "makehuman": Path("h"), "targets": Path("t"),
-            "config": HeadModelConfig(9, 4, 2, 5), "quiet": True,
-        },
-    ),
-    "benchmark study": (
-        "benchmark study steps --scenes s --out {out} --subjects a b --views 1 3 --preset draft --jobs 2 --quiet",
-        "protome.benchmark.studies:run_study",
-        {
-            "name": "steps", "scenes": Path("s"), "subjects": ("a", "b"), "views": (1, 3), "preset": "draft",
-            "jobs": 2, "quiet": True,
-        },
-    ),
-    "population build": (
-        "population build --valid v --out {out} --ict i --makehuman h --targets t --count 4 --seed 5 --jobs 2 --quiet",
-        "protome.population.build:build_population",
-        {
-            "valid": Path("v"), "ict": Path("i"), "makehuman": Path("h"), "targets": Path("t"),
-            "count": 4, "seed": 5, "jobs": 2, "quiet": True,
-        },
-    ),
-    "prior sample": (
-        "prior sample --out {out} --count 5 --seed 3 --temperature 0.7 --resolution 96 --prior p.safetensors --quiet",
-        "protome.gallery:sample_heads",
-        {
-            "count": 5, "seed": 3, "temperature": 0.7, "resolution": 96, "prior": Path("p.safetensors"), "quiet": True,
-        },
-    ),
-    "prior morph": (
-        "prior morph me 7 --out {out}.glb --shape 0.25 --appearance -0.1 --steps 4 --resolution 96 "
-        "--prior p.safetensors --quiet",
-        "protome.gallery:morph_heads",
-        {
-            "first": "me", "second": "7", "shape": 0.25, "appearance": -0.1, "steps": 4, "resolution": 96,
-            "prior": Path("p.safetensors"), "quiet": True,
-        },
-    ),
-    "evaluate": (
-        "evaluate a.ply b.obj --protocol now --landmarks l.pp --pred-landmarks p.npy --units m --dof rigid --radius 50 "
-        "--json j.json --heatmap h.png --curve c.png --quiet",
-        "protome.evaluate.report:report_evaluation",
-        {
-            "prediction": Path("a.ply"), "truth": Path("b.obj"), "protocol": "now", "landmarks": Path("l.pp"),
-            "pred_landmarks": Path("p.npy"), "units": "m", "dof": "rigid", "radius": 50.0, "out": Path("j.json"),
-            "heatmap": Path("h.png"), "curve": Path("c.png"), "quiet": True,
-        },
-    ),
-}  # fmt: skip
-"""Words of a command line -> the function that does the work, and what it has to be told by them."""
-
-
-@pytest.mark.parametrize("case", PASSED_ON)
-def test_what_the_user_says_reaches_the_function_that_works(
-    run: Callable[[list[str]], int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, case: str
-) -> None:
-    words, place, expected = PASSED_ON[case]
-    name, function = place.split(":")
-    works = inspect.signature(getattr(importlib.import_module(name), function))
-    out = tmp_path / "new" / "out"
-    calls: list[dict[str, object]] = []
-    saved: list[tuple[Path, tuple[str, ...]]] = []
-
-    def save(folder: Path, command: tuple[str, ...]) -> None:
-        saved.append((folder, command))
-
-    def told(*values: object, **options: object) -> types.SimpleNamespace:
-        calls.append(works.bind(*values, **options).arguments)  # raises TypeError where the real one would
-        # Made before the long work; a morph finds out by itself whether it writes a file or a folder.
-        assert out.parent.is_dir() == ("{out}" in words and case != "prior morph")
-        return types.SimpleNamespace(save=save)
-
-    _module(monkeypatch, name, function, told)
-    arguments = words.format(out=out).split()
-    assert run(arguments) == 0
-    (call,) = calls
-    assert {key: call.get(key) for key in expected} == expected
-    if "{out}" in words:
-        to = [value for value in (*call.values(), *(folder for folder, _ in saved)) if isinstance(value, Path)]
-        assert any(path.with_suffix("") == out for path in to)
-    assert all(command == ("protome", *arguments) for _, command in saved)
 
 
 # How commands end

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from networks import CLOSE, hidden_layer, plain
 from protome.field.activation import Activation, activated, with_slope
 from protome.field.analytic import box, field_of, smooth_union, sphere
 from protome.field.encoding import Encoding, progressive_weights
 from protome.field.field import surface_by_autograd
-from protome.field.head import HeadField, HeadFieldConfig
 from protome.field.mlp import Mlp, initialise_small, initialise_sphere
 
 POINT = [0.3, -0.7, 0.2]
@@ -95,62 +94,6 @@ def test_encoding_vjp_is_autograds(alpha: float | None) -> None:
 # Networks
 
 
-def _hidden(mlp: Mlp, layer: int) -> nn.Linear:
-    linear = mlp.hidden[layer]
-    assert isinstance(linear, nn.Linear)
-    return linear
-
-
-def _rows(mlp: Mlp) -> tuple[Tensor, list[Tensor], Tensor, Tensor]:
-    """The weights of the first, the hidden, the skipping and the last layer, normalised by torch where they are so."""
-    first, again, last = mlp.first.weight, mlp.again.weight, mlp.last.weight
-    hidden: list[Tensor] = [_hidden(mlp, layer).weight for layer in range(len(mlp.hidden))]
-    if mlp.gains is None:
-        return first, hidden, again, last
-    width, layer = len(first), (len(hidden) + 1) // 2 - 1
-    hidden[layer] = torch.cat([hidden[layer], again], 1)
-    gains = [gain[:, None] for gain in mlp.gains]
-    first, *hidden, last = (
-        torch._weight_norm(weight, gain) for weight, gain in zip([first, *hidden, last], gains, strict=True)
-    )
-    again = hidden[layer][:, width:]
-    hidden[layer] = hidden[layer][:, :width]
-    return first, hidden, again, last
-
-
-def _plain(mlp: Mlp, inputs: Tensor, condition: Tensor | None) -> Tensor:
-    """The same network without folding: a plain condition is concatenated with the inputs."""
-    first, hidden_weights, again, last = _rows(mlp)
-    entering, weights = inputs, [first, again]
-    if mlp.condition is not None and condition is not None:
-        entering = torch.cat([inputs, condition[:, None].expand(-1, inputs.shape[1], -1)], -1)
-        weights = [torch.cat(pair, 1) for pair in zip(weights, mlp.condition.weight.chunk(2), strict=True)]
-    depth = len(mlp.hidden) + 1
-
-    def activated(linear: Tensor) -> Tensor:
-        if mlp.activation == "softplus":
-            return torch.logaddexp(100 * linear, torch.zeros_like(linear)) / 100
-        return (linear + torch.hypot(linear, torch.tensor(0.02 * math.log(2)).to(linear))) / 2
-
-    hidden = activated(entering @ weights[0].T + mlp.first.bias)
-    for layer, linear in enumerate(mlp.hidden, 1):
-        assert isinstance(linear, nn.Linear)
-        if layer == depth // 2:
-            joined = torch.cat([hidden, entering], -1)
-            weight = torch.cat([hidden_weights[layer - 1], weights[1]], 1)
-            hidden = activated(nn.functional.linear(joined, weight, linear.bias))
-        else:
-            hidden = activated(nn.functional.linear(hidden, hidden_weights[layer - 1], linear.bias))
-    outputs = nn.functional.linear(hidden, last, mlp.last.bias)
-    if mlp.steering is not None and condition is not None:
-        # W_out(z) = W_0 + sum_k z_k A_k, and the same for its bias, in the first rows.
-        parts = mlp.steering.weight.T.unflatten(1, (mlp.steered, -1))
-        more = torch.einsum("sk,kow,snw->sno", condition, parts[..., :-1], hidden)
-        more = more + torch.einsum("sk,ko->so", condition, parts[..., -1])[:, None]
-        outputs = torch.cat([outputs[..., : mlp.steered] + more, outputs[..., mlp.steered :]], -1)
-    return outputs
-
-
 KINDS: dict[str, dict[str, Any]] = {
     "plain": {"steered": 0},
     "steered": {"steered": 2},
@@ -166,27 +109,25 @@ def _mlp(depth: int = 4, condition: int = 5, kind: str = "plain") -> Mlp:
         for parameter in mlp.parameters():
             parameter.mul_(1.5)
         if mlp.gains is not None:  # the lengths of the directions do not matter
-            _hidden(mlp, 0).weight.mul_(0.5)
+            hidden_layer(mlp, 0).weight.mul_(0.5)
     return mlp
 
 
 INPUTS, CONDITION, COTANGENT = 0.3 * _random(2, 6, 7), _random(2, 5, seed=3), _random(2, 6, 3, seed=4)
-# torch's SoftPlus turns linear where 100 x > 20, off by exp(-20); everything else agrees to rounding.
-CLOSE: dict[str, Any] = {"rtol": 1e-6, "atol": 1e-7}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("depth", [2, 3, 4, 5])
 def test_a_folded_condition_is_the_unfolded_condition(depth: int, kind: str) -> None:
     mlp = _mlp(depth, kind=kind)
-    truth = _plain(mlp, INPUTS, CONDITION)
+    truth = plain(mlp, INPUTS, CONDITION)
     torch.testing.assert_close(mlp(INPUTS, CONDITION), truth, **CLOSE)
     # Each scene has its own condition, and it matters.
-    assert float((_plain(mlp, INPUTS, CONDITION.flip(0)) - truth).detach().abs().max()) > 0.01
+    assert float((plain(mlp, INPUTS, CONDITION.flip(0)) - truth).detach().abs().max()) > 0.01
     # Zero is no condition.
-    torch.testing.assert_close(mlp(INPUTS, 0 * CONDITION), _plain(_without(mlp), INPUTS, None), **CLOSE)
+    torch.testing.assert_close(mlp(INPUTS, 0 * CONDITION), plain(_without(mlp), INPUTS, None), **CLOSE)
     without = _mlp(depth, 0, kind)
-    torch.testing.assert_close(without(INPUTS), _plain(without, INPUTS, None), **CLOSE)
+    torch.testing.assert_close(without(INPUTS), plain(without, INPUTS, None), **CLOSE)
 
 
 def _without(mlp: Mlp) -> Mlp:
@@ -214,7 +155,7 @@ def test_forward_with_tape_and_vjp_are_forward_and_autograd(depth: int, kind: st
     inputs = INPUTS.clone().requires_grad_(True)
     tape = mlp.forward_with_tape(inputs, CONDITION)
     assert torch.equal(tape.value, mlp(inputs, CONDITION))
-    (truth,) = torch.autograd.grad(_plain(mlp, inputs, CONDITION), inputs, COTANGENT)
+    (truth,) = torch.autograd.grad(plain(mlp, inputs, CONDITION), inputs, COTANGENT)
     torch.testing.assert_close(mlp.vjp(tape, COTANGENT), truth, **CLOSE)
 
 
@@ -232,7 +173,7 @@ def test_parameter_gradients_through_the_vjp_are_autograds_double_backward(kind:
     own = torch.autograd.grad(
         _of_slopes(tape.value, mlp.vjp(tape, COTANGENT)), list(wanted.values()), allow_unused=True
     )
-    value = _plain(mlp, inputs, condition)
+    value = plain(mlp, inputs, condition)
     (slope,) = torch.autograd.grad(value, inputs, COTANGENT, create_graph=True)
     truth = torch.autograd.grad(_of_slopes(value, slope), list(wanted.values()))
     for name, ours, theirs in zip(wanted, own, truth, strict=True):
@@ -321,229 +262,12 @@ def test_bfloat16_is_close_to_full_precision() -> None:
         assert not torch.equal(rough, exact)
 
 
-# The head
-
-
-def _config(deformed: bool = True) -> HeadFieldConfig:
-    return HeadFieldConfig(
-        deformed=deformed,
-        latent=5, feature=4, deformation_width=16, deformation_depth=3, deformation_frequencies=2, reference_width=24,
-        reference_depth=4, reference_frequencies=3, renderer_width=16, renderer_depth=3, renderer_frequencies=2,
-        centre=(0.1, -0.2, -0.3), radius=0.5,
-    )  # fmt: skip
-
-
-def _head(deformed: bool = True) -> HeadField:
-    torch.manual_seed(4)
-    head = HeadField(_config(deformed)).double()
-    with torch.no_grad():  # away from the start, where deformation and colours are flat
-        if head.deformation is not None:
-            head.deformation.last.weight.normal_(std=0.05)
-        else:
-            assert head.reference.condition is not None
-            head.reference.condition.weight.normal_(std=0.3)
-        head.renderer.last.weight.normal_(std=0.5)
-        head.reference.first.weight.normal_(std=0.3)
-    return head
-
-
-POINTS, SHAPE, APPEARANCE = 0.5 * _random(2, 20, 3), _random(2, 5, seed=5), _random(2, 5, seed=6)
-
-
-@pytest.mark.parametrize("alpha", [None, 1.5])
-def test_head_is_the_reference_after_the_deformation(alpha: float | None) -> None:
-    head = _head()
-    head.alpha = alpha
-    at = head.query(POINTS, SHAPE)
-    assert head.deformation is not None
-    deformed = _plain(head.deformation, Encoding(2)(POINTS).value, SHAPE)
-    torch.testing.assert_close(at.displacement, deformed[..., :3], **CLOSE)
-    torch.testing.assert_close(at.feature, deformed[..., 3:], **CLOSE)
-    torch.testing.assert_close(at.reference, POINTS + at.displacement)
-    centred = POINTS + deformed[..., :3] - torch.tensor([0.1, -0.2, -0.3], dtype=torch.float32).double()
-    truth = _plain(head.reference, Encoding(3, alpha)(centred).value, None)[..., 0]
-    torch.testing.assert_close(at.sdf, truth, **CLOSE)
-    torch.testing.assert_close(head.sdf(POINTS, SHAPE), at.sdf)
-    assert float(at.displacement.detach().abs().max()) > 0.01
-
-
-@pytest.mark.parametrize("deformed", [True, False])
-@pytest.mark.parametrize("alpha", [None, 1.5])
-def test_head_gradient_is_autograds(alpha: float | None, deformed: bool) -> None:
-    head, points = _head(deformed), POINTS.clone().requires_grad_(True)
-    head.alpha = alpha
-    (truth,) = torch.autograd.grad(head.sdf(points, SHAPE).sum(), points)
-    torch.testing.assert_close(head.query(POINTS, SHAPE).gradient, truth, **CLOSE)
-
-
-@pytest.mark.parametrize("deformed", [True, False])
-def test_values_without_gradient_are_the_same_values(deformed: bool) -> None:
-    head = _head(deformed)
-    with_gradient, without = head.query(POINTS, SHAPE), head.values(POINTS, SHAPE)
-    for key in ("sdf", "displacement", "reference", "feature"):
-        torch.testing.assert_close(getattr(without, key), getattr(with_gradient, key))
-    torch.testing.assert_close(head.displacement(POINTS, SHAPE), without.displacement)
-
-
-def test_without_a_deformation_the_latent_enters_the_distance() -> None:
-    head, centre = _head(deformed=False), torch.tensor([0.1, -0.2, -0.3], dtype=torch.float32).double()
-    assert head.deformation is None
-    assert head.shape_network is head.reference
-    at = head.query(POINTS, SHAPE)
-    truth = _plain(head.reference, Encoding(3)(POINTS - centre).value, SHAPE)
-    torch.testing.assert_close(at.sdf, truth[..., 0], **CLOSE)
-    torch.testing.assert_close(at.feature, truth[..., 1:], **CLOSE)
-    assert torch.equal(at.reference, POINTS)
-    assert float(at.displacement.abs().max()) == 0
-    assert float((head.sdf(POINTS, SHAPE.flip(0)) - at.sdf).detach().abs().max()) > 0.01
-
-
-def test_colour_is_the_renderer_at_the_reference_point() -> None:
-    head, at = _head(), _head().query(POINTS, SHAPE)
-    normals, views = (nn.functional.normalize(_random(2, 20, 3, seed=seed), dim=-1) for seed in (7, 8))
-    centre = torch.tensor([0.1, -0.2, -0.3], dtype=torch.float32).double()
-    inputs = [Encoding(2)(at.reference - centre).value, normals, Encoding(2)(views).value, at.feature]
-    truth = torch.sigmoid(_plain(head.renderer, torch.cat(inputs, -1), APPEARANCE))
-    colour = head.colour(at.reference, normals, views, at.feature, APPEARANCE)
-    torch.testing.assert_close(colour, truth, **CLOSE)
-    assert float(colour.detach().std()) > 0.05
-
-
-def test_bound_field_agrees_with_batched_calls() -> None:
-    head, at = _head(), _head().query(POINTS, SHAPE)
-    views = nn.functional.normalize(_random(2, 20, 3, seed=8), dim=-1)
-    normals = nn.functional.normalize(at.gradient, dim=-1)
-    colours = head.colour(at.reference, normals, views, at.feature, APPEARANCE)
-    for scene in range(2):
-        z = SHAPE[scene].clone().requires_grad_(True)
-        field = head.bind(z, APPEARANCE[scene])
-        found = field.surface(POINTS[scene])
-        torch.testing.assert_close(field.sdf(POINTS[scene]), at.sdf[scene])
-        torch.testing.assert_close(found.sdf, at.sdf[scene])
-        torch.testing.assert_close(found.gradient, at.gradient[scene])
-        torch.testing.assert_close(found.normals, normals[scene])
-        colour = field.colour(POINTS[scene], found.normals, views[scene], found.feature)
-        torch.testing.assert_close(colour, colours[scene])
-        assert float(torch.autograd.grad(colour.sum(), z)[0].abs().max()) > 0
-
-
-def test_a_baked_reference_gives_rough_distances_for_any_latent() -> None:
-    torch.manual_seed(4)
-    head, bounds = HeadField(HeadFieldConfig()).double(), torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]]).double()
-    assert head.deformation is not None
-    with torch.no_grad():
-        head.deformation.last.weight.normal_(std=0.02)
-    latents = _random(2, head.config.latent, seed=6)
-    field = head.bind(latents[0], latents[0])
-    assert field.search is field.sdf
-    errors = {}
-    for step in (0.1, 0.05):
-        baked = head.baked_reference(bounds, step)
-        assert baked is not None
-        other = head.bind(latents[1], latents[1], baked)
-        assert other.search is other.rough
-        points = 2 * torch.rand(30_000, 3, generator=torch.Generator().manual_seed(5)).double() - 1
-        with torch.no_grad():
-            exact, rough = other.sdf(points), other.search(points)
-        near = exact.abs() < step
-        assert near.sum() > 20
-        assert head.baked_reference(bounds, step) is baked
-        errors[step] = float((exact - rough)[near].abs().max())
-    # What is interpolated linearly is off by the square of the step.
-    assert errors[0.05] < 0.5 * errors[0.1] < 0.5 * 0.1 * 0.5
-    with torch.no_grad():
-        head.reference.last.bias.add_(0.1)
-    changed = head.baked_reference(bounds, 0.05)
-    assert changed is not None
-    assert baked is not None
-    assert float(changed.values.mean() - baked.values.mean()) == pytest.approx(0.1, abs=0.01)
-    assert _head(deformed=False).baked_reference(bounds, 0.1) is None
-
-
-@pytest.mark.parametrize("deformed", [True, False])
-def test_untrained_head_is_about_its_sphere(deformed: bool) -> None:
-    config, alike, sides = HeadFieldConfig(deformed=deformed), [], []
-    for seed in range(32):
-        torch.manual_seed(seed)
-        points, latent = torch.rand(1, 500, 3) * 2 - 1, torch.randn(1, config.latent) / config.latent**0.5
-        with torch.no_grad():
-            at = HeadField(config).query(points, latent)
-        assert float(at.displacement.abs().max()) < 0.05
-        truth = (at.reference - torch.tensor(config.centre)).norm(dim=-1) - config.radius
-        alike.append(torch.corrcoef(torch.stack([at.sdf[0], truth[0]]))[0, 1])
-        sides.append(((at.sdf > 0) == (truth > 0)).double().mean())
-    # One narrow network is a sphere that is stretched by a sixth or so.
-    assert float(torch.stack(alike).mean()) > 0.85
-    assert float(torch.stack(sides).mean()) > 0.89
-
-
-IDR = HeadFieldConfig(
-    latent=0, feature=256, deformed=False, activation="softplus", weight_norm=True,
-    reference_width=512, reference_depth=8, reference_frequencies=6,
-    renderer_width=512, renderer_depth=4, renderer_frequencies=0, view_frequencies=4,
-    centre=(0.0, 0.0, 0.0), radius=0.6,
-)  # fmt: skip
-"""The networks of IDR: 8 x 512 and 4 x 512, 256 features, no latents, 6 frequencies of the point, 4 of the view."""
-
-
-def test_idrs_networks_have_its_sizes() -> None:
-    head = HeadField(IDR)
-    # Input 3 + 3 * 2 * 6 = 39; seven hidden products; the input once more; 1 + 256 outputs; a gain for each row.
-    distance = (39 * 512 + 512) + 7 * (512 * 512 + 512) + 39 * 512 + (512 * 257 + 257) + (8 * 512 + 257)
-    assert sum(one.numel() for one in head.reference.parameters()) == distance == 2_015_234
-    # Point 3, normal 3, view 3 + 3 * 2 * 4 = 27, feature 256: 289 inputs.
-    colour = (289 * 512 + 512) + 3 * (512 * 512 + 512) + 289 * 512 + (512 * 3 + 3) + (4 * 512 + 3)
-    assert sum(one.numel() for one in head.renderer.parameters()) == colour == 1_088_006
-    assert sum(one.numel() for one in head.parameters()) == distance + colour
-    assert head.reference.skip == 4
-
-
-def test_idrs_networks_start_as_a_sphere_and_have_their_derivatives() -> None:
-    torch.manual_seed(0)
-    head, nothing = HeadField(IDR).double(), torch.zeros(0).double()
-    points = 2 * torch.rand(40, 3, generator=torch.Generator().manual_seed(2)).double() - 1
-    views = nn.functional.normalize(_random(40, 3, seed=3), dim=-1)
-    field = head.bind(nothing, nothing)
-    at, truth = field.surface(points), points.norm(dim=1) - 0.6
-    # One draw of eight layers is off by about |x| sqrt(8 / 512).
-    assert float(torch.corrcoef(torch.stack([at.sdf.detach(), truth]))[0, 1]) > 0.9
-    assert float(nn.functional.cosine_similarity(at.gradient.detach(), points, dim=1).mean()) > 0.9
-    torch.manual_seed(0)
-    plain = HeadField(replace(IDR, weight_norm=False)).double().bind(nothing, nothing)
-    torch.testing.assert_close(at.sdf, plain.sdf(points), rtol=1e-5, atol=1e-6)
-
-    def value() -> Tensor:
-        bound = head.bind(nothing, nothing)
-        at = bound.surface(points)
-        colour = bound.colour(points, at.normals, views, at.feature)
-        return at.sdf.sin().mean() + ((at.gradient.norm(dim=1) - 1) ** 2).mean() + 100 * colour.square().mean()
-
-    assert head.reference.gains is not None
-    assert head.renderer.gains is not None
-    moved = [
-        head.reference.gains[3], head.reference.hidden[3].weight, head.reference.again.weight,
-        head.reference.last.weight, head.renderer.gains[1], head.renderer.hidden[0].weight,
-    ]  # fmt: skip
-    slopes = torch.autograd.grad(value(), moved)
-    for index, (weight, slope) in enumerate(zip(moved, slopes, strict=True)):
-        way = _random(*weight.shape, seed=20 + index)
-        way = way / way.norm() + slope / slope.norm()
-        values = []
-        for step in (1e-6, -1e-6):
-            with torch.no_grad():
-                weight.add_(step * way)
-            values.append(float(value().detach()))
-            with torch.no_grad():
-                weight.sub_(step * way)
-        assert (values[0] - values[1]) / 2e-6 == pytest.approx(float((slope * way).sum()), rel=1e-4), index
-
-
 def test_normalised_weights_do_not_depend_on_the_directions_lengths() -> None:
     mlp = _mlp(4, kind="normalised")
     before = mlp(INPUTS, CONDITION)
     assert mlp.gains is not None
     with torch.no_grad():
-        _hidden(mlp, 1).weight.mul_(3)  # the row goes on where the input enters again
+        hidden_layer(mlp, 1).weight.mul_(3)  # the row goes on where the input enters again
         mlp.again.weight.mul_(3)
         mlp.last.weight.mul_(0.2)
         torch.testing.assert_close(mlp(INPUTS, CONDITION), before)
@@ -552,18 +276,6 @@ def test_normalised_weights_do_not_depend_on_the_directions_lengths() -> None:
     mlp.match_gains()
     torch.testing.assert_close(mlp.fold(None).last, mlp.last.weight)
     torch.testing.assert_close(mlp.fold(None).again, mlp.again.weight)
-
-
-def test_finer_colour_leaves_a_normalised_renderer_as_it_was() -> None:
-    torch.manual_seed(0)
-    head, nothing = HeadField(replace(IDR, renderer_width=32, reference_width=32)), torch.zeros(1, 0)
-    finer = head.with_finer_colour(2)
-    points, normals, views = nn.functional.normalize(_random(3, 1, 9, 3), dim=-1).float()
-    feature = _random(1, 9, 256, seed=2).float()
-    torch.testing.assert_close(
-        finer.colour(points, normals, views, feature, nothing), head.colour(points, normals, views, feature, nothing)
-    )
-    assert finer.config.renderer_frequencies == 2
 
 
 # Fields with known answers
