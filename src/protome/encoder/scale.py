@@ -67,10 +67,9 @@ class MetricScale:
         device = prior.bounds.device
         latents = HeadLatents(estimate.shape.mean.to(device), estimate.appearance.mean.to(device))
         nose = prior.landmarks_of(prior.field, latents)[NOSE_TIP].double().cpu()
-        seen = scene.to(torch.float64).in_head_frame()
+        views = scene.to(torch.float64).in_head_frame().views
         cameras = [
-            view.camera.transformed(correction)
-            for view, correction in zip(seen.views, estimate.corrections, strict=True)
+            view.camera.transformed(correction) for view, correction in zip(views, estimate.corrections, strict=True)
         ]
         factors = [self._distance_factor(view, camera, nose) for view, camera in zip(scene.views, cameras, strict=True)]
         known = [factor for factor in factors if factor is not None]
