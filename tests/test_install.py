@@ -71,7 +71,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--python",
         commands / "python",
     ]
-    output_of([*pip, "install", "--no-deps", "--no-index", "--no-compile", wheel], folder)
+    output_of([*pip, "install", "--ignore-installed", "--no-deps", "--no-index", wheel], folder)
     return commands
 
 
