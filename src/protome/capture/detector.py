@@ -33,6 +33,8 @@ CROP_FACTORS = (2.0, 2.3, 2.6, 3.0)
 """Crop sides in units of the face's size; the landmarks of all crops are averaged, which halves their jitter."""
 MOST_SPREAD = 0.03
 """Largest mean disagreement of those crops, in units of the face's size, on a real face."""
+UPRIGHT_SPREAD = 0.015
+"""Disagreement up to which a face is certainly upright: faces that lie on their side reach 0.025."""
 SURE = 0.75
 """Score that a face detector must give a face seen large in its own crop."""
 TILE_SIDE = 512
@@ -123,8 +125,8 @@ def mesh_in(models: Models, image: np.ndarray, square: np.ndarray, factor: float
     return corner + faces[nearest] * side
 
 
-def confirmed(models: Models, image: np.ndarray, square: np.ndarray) -> np.ndarray | None:
-    """Return the landmarks of the face near a candidate square, or None where nothing speaks for a real face.
+def confirmed(models: Models, image: np.ndarray, square: np.ndarray) -> tuple[np.ndarray, float] | None:
+    """Return the landmarks of the face near a candidate square and their spread over crops; None if it is no face.
 
     The crops that the landmarks are averaged over also tell faces from chance patterns: on a face they agree to 1 % of
     its size (2.5 % in profile or on its side), elsewhere they differ several times more or show nothing.
@@ -138,29 +140,31 @@ def confirmed(models: Models, image: np.ndarray, square: np.ndarray) -> np.ndarr
     features = [mesh for factor in CROP_FACTORS if (mesh := mesh_in(models, image, centred, factor)) is not None]
     if len(features) < len(CROP_FACTORS):
         return None
-    face, spread = np.mean(features, axis=0), np.std(features, axis=0)
-    if np.linalg.norm(spread, axis=1).mean() > MOST_SPREAD * centred[2]:
+    face = np.mean(features, axis=0)
+    spread = float(np.linalg.norm(np.std(features, axis=0), axis=1).mean() / centred[2])
+    if spread > MOST_SPREAD:
         return None
     side = 3.5 * centred[2]
     corner = centred[:2] - side / 2
     crop = window(image, corner[0], corner[1], side, side, (MESH_SIDE, MESH_SIDE))
     sure = squares(models.sure_detectors, crop) * side / MESH_SIDE + [*corner, 0.0]
-    return face if any(overlap(box, centred) > 0.3 for box in sure) else None
+    return (face, spread) if any(overlap(box, centred) > 0.3 for box in sure) else None
 
 
-def faces_in(models: Models, image: np.ndarray) -> np.ndarray:
-    """Return all faces (k, 478, 2) of an image in pixels, the largest first."""
-    faces: list[np.ndarray] = []
+def faces_in(models: Models, image: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return all faces (k, 478, 2) of an image in pixels, the largest first, and the spread of the largest."""
+    faces: list[tuple[np.ndarray, float]] = []
     # Both detectors miss faces below about a tenth of the image: look again through ever smaller windows.
     for parts in (1, 2, 4):
         for square in candidates(models, image, parts):
-            face = confirmed(models, image, square)
-            if face is not None and all(overlap(square_of(face), square_of(other)) < 0.3 for other in faces):
-                faces.append(face)
+            found = confirmed(models, image, square)
+            if found and all(overlap(square_of(found[0]), square_of(other)) < 0.3 for other, _ in faces):
+                faces.append(found)
         if faces:
             break
-    faces.sort(key=lambda face: -square_of(face)[2])
-    return np.array(faces, dtype=np.float32).reshape(-1, LANDMARKS, 2)
+    faces.sort(key=lambda found: -square_of(found[0])[2])
+    landmarks = np.array([face for face, _ in faces], dtype=np.float32).reshape(-1, LANDMARKS, 2)
+    return landmarks, faces[0][1] if faces else np.inf
 
 
 def overlap(first: np.ndarray, second: np.ndarray) -> float:
@@ -214,14 +218,15 @@ def quarter_turns(face: np.ndarray) -> int:
 def look_at(models: Models, image: np.ndarray, with_mask: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return faces and person mask of one photo, which may lie on its side."""
     height, width = image.shape[:2]
-    for quarter in (0, 1, 3, 2):
-        upright = np.ascontiguousarray(np.rot90(image, quarter))
-        faces = faces_in(models, upright)
-        # A lying face is sometimes found, but poorly: the pass that sees it upright is the one to keep.
-        if len(faces) and quarter_turns(faces[0]) == 0:
-            break
-    else:
-        quarter, upright, faces = 0, image, np.empty((0, LANDMARKS, 2), np.float32)
+    quarter, upright, faces, least = 0, image, np.empty((0, LANDMARKS, 2), np.float32), np.inf
+    for turned in (0, 1, 3, 2):
+        candidate = np.ascontiguousarray(np.rot90(image, turned))
+        found, spread = faces_in(models, candidate)
+        # A face on its side is sometimes found, but with landmarks that vary: the upright pass has the least spread.
+        if len(found) and quarter_turns(found[0]) == 0 and spread < least:
+            quarter, upright, faces, least = turned, candidate, found, spread
+            if spread < UPRIGHT_SPREAD:
+                break
     person = person_in(models, upright, faces) if with_mask else np.zeros(upright.shape[:2], np.float32)
     x, y = faces[..., 0], faces[..., 1]
     # np.rot90 turns counter-clockwise: after one turn the image's x runs along the photo's y.
