@@ -103,7 +103,7 @@ def test_result_says_how_the_head_was_made(head: Head, out: Path) -> None:
     assert set(facts["seconds"]) == {"capture", "prior", "fit", "mesh"}
     assert len(facts["cameras"]) == 3
     assert len(facts["curves"]["colour"]) == len(head.fit.curves["colour"])
-    assert facts["versions"]["torch"] == torch.__version__
+    assert facts["versions"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
     rotation = np.array(facts["cameras"][0]["T_head_camera"])[:3, :3]
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-5)
 
