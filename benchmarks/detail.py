@@ -80,17 +80,17 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Missed:
+class HeightErrors:
     """Median errors of the height over the coarse face, mm, without what is wider than `WIDE_MM`."""
 
     all: float
     folds: float
 
     @staticmethod
-    def of(person: Wrinkled, seen: Bool[np.ndarray, "v"], height: Float[np.ndarray, "n"]) -> Missed:
-        """Compare heights with the added ones at the seen vertices of the truth."""
-        points, added = person.truth.vertices[seen], person.height[seen]
-        # All that is seen says what is wide, one vertex in eight (about one per square millimetre); what counts, one
+    def of(person: Wrinkled, visible: Bool[np.ndarray, "v"], height: Float[np.ndarray, "n"]) -> HeightErrors:
+        """Compare heights with the added ones at the visible vertices of the truth."""
+        points, added = person.truth.vertices[visible], person.height[visible]
+        # All that is visible says what is wide, one vertex in eight (about one per square millimetre); what counts, one
         # in five.
         around, counts = points[::8], np.flatnonzero(np.abs(added) > LEAST_MM)[::5]
         reach, near = cKDTree(around).query(points[counts], 1500, distance_upper_bound=2 * WIDE_MM)
@@ -101,7 +101,7 @@ class Missed:
             return values[counts] - (nearby * weight).sum(1) / weight.sum(1)
 
         error, folded = np.abs(fine(height - added)), np.abs(fine(added)) > FOLD_MM
-        return Missed(float(np.median(error)), float(np.median(error[folded])))
+        return HeightErrors(float(np.median(error)), float(np.median(error[folded])))
 
 
 def height_along_rays(face: DetailedFace, view: View, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n"]:
@@ -133,16 +133,16 @@ def landmarks_of(person: Wrinkled, view: View, model: MorphableModel, seed: int,
     return View(view.name, view.image, view.mask, view.camera, pixels)
 
 
-def seen_skin(person: Wrinkled, view: View) -> Bool[np.ndarray, "v"]:
+def visible_skin(person: Wrinkled, view: View) -> Bool[np.ndarray, "v"]:
     """Return which vertices of the truth are on the face's skin and in the photo."""
     hits = cast(person.truth, view.camera)
-    seen = np.zeros(len(person.truth.vertices), bool)
-    seen[person.truth.faces[hits.faces.numpy()].reshape(-1)] = True
+    visible = np.zeros(len(person.truth.vertices), bool)
+    visible[person.truth.faces[hits.faces.numpy()].reshape(-1)] = True
     eyes = cKDTree(person.landmarks[36:48]).query(person.base.vertices)[0] < 6
     mouth = cKDTree(person.landmarks[60:68]).query(person.base.vertices)[0] < 4
     brows = cKDTree(person.landmarks[17:27]).query(person.base.vertices)[0] < 5
     inside = np.linalg.norm(person.base.vertices - person.landmarks[30], axis=1) < 85
-    return seen & inside & ~eyes & ~mouth & ~brows
+    return visible & inside & ~eyes & ~mouth & ~brows
 
 
 def coarse_of(model: MorphableModel, person: Wrinkled, view: View, fitted: bool) -> CoarseFace:
@@ -167,8 +167,8 @@ class Found:
     kind: str
     """Whether the coarse face was known or fitted."""
     preset: str
-    before: Missed
-    after: Missed
+    before: HeightErrors
+    after: HeightErrors
     seconds: dict[str, float]
 
     @property
@@ -189,7 +189,7 @@ def measure_person(job: tuple[Options, int]) -> list[Found]:
     model = load_builtin()
     person = wrinkled(model, number)
     plain = photograph(person, number)
-    skin = seen_skin(person, plain)
+    skin = visible_skin(person, plain)
     found = []
     for kind in ["known"] * options.known + ["fitted"] * options.fitted:
         view = landmarks_of(person, plain, model, number, kind == "fitted")
@@ -197,7 +197,7 @@ def measure_person(job: tuple[Options, int]) -> list[Found]:
         for preset in options.presets:
             face = add_detail(view, coarse, DETAIL_PRESETS[preset], seed=options.seed, quiet=True)
             height = height_along_rays(face, plain, person.truth.vertices[skin])
-            before, after = Missed.of(person, skin, np.zeros_like(height)), Missed.of(person, skin, height)
+            before, after = HeightErrors.of(person, skin, np.zeros_like(height)), HeightErrors.of(person, skin, height)
             found.append(Found(number, kind, preset, before, after, face.seconds))
             _write(options.out / f"person{number}_{kind}_{preset}.png", Pictures.of(face).sheet())
     return found

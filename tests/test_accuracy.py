@@ -25,7 +25,7 @@ from protome.benchmark.accuracy import (
     score,
     subjects_in,
 )
-from protome.benchmark.page import ANCESTORS, FULL, OURS, QUICK, Plan, benchmark_accuracy, cell, page
+from protome.benchmark.page import BASELINES, FULL, OURS, QUICK, Plan, benchmark_accuracy, cell, page
 from protome.errors import InputError
 from protome.evaluate.h3ds import read_scene
 from protome.face import LANDMARK_NAMES
@@ -99,9 +99,9 @@ def test_a_case_is_reconstructed_measured_and_kept(
     monkeypatch.setattr(accuracy, "SAMPLES", 3000)
     case = Case("somebody", 3, "sira++")
     found = measure(case, scenes, tmp_path, {})
-    still = measure(Case("somebody", 1, MEAN), scenes, tmp_path, {})
+    baseline = measure(Case("somebody", 1, MEAN), scenes, tmp_path, {})
     # A few steps only: but three photos' worth of place and size are there, and the head is where it was.
-    assert found.head_mm < 1.1 * still.head_mm
+    assert found.head_mm < 1.1 * baseline.head_mm
     mesh = Mesh.load(tmp_path / f"{case.name}.ply")
     assert score(mesh, read_scene(scenes / "somebody"), None, 0.0).head_mm == pytest.approx(found.head_mm, rel=0.1)
     (tmp_path / "theirs").mkdir()
@@ -129,7 +129,7 @@ def test_the_page_has_means_and_their_ratios_to_the_mean_head() -> None:
     assert "| protome, camera's distance known | 1.40 / 4.00 (0.70 / 0.50) |  |" in text
     assert "the quick extent" in text
     refined = [f"{name}, cameras refined" for name in ("h3d-net", "sira++", "protome")]
-    for name in (*ANCESTORS, *refined, "0.5°, 2 mm", "targets"):
+    for name in (*BASELINES, *refined, "0.5°, 2 mm", "targets"):
         assert f"| {name} |" in text or f"| {name}" in text
 
 

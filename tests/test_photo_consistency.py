@@ -51,14 +51,14 @@ def _on_plane(count: int) -> Tensor:
 
 def _stack(scene: Scene) -> tuple[PhotoStack, Viewpoints]:
     photos = PhotoStack.of(scene.in_head_frame(), BOUNDS, 512)
-    return photos, photos.seen_from(photos.rays, photos.K)
+    return photos, photos.viewpoints(photos.rays, photos.K)
 
 
 def _loss(scene: Scene, points: Tensor, normals: Tensor) -> Tensor:
     photos, cameras = _stack(scene)
     first = torch.zeros(len(points), dtype=torch.long)
     found = compare_patches(photos, cameras, first, points, normals, torch.Generator().manual_seed(0))
-    return losses.consistency(found.correlation, found.asked, len(points))
+    return losses.consistency(found.correlation, found.valid, len(points))
 
 
 def test_cameras_project_and_send_rays_as_cameras_do() -> None:
@@ -126,18 +126,18 @@ def test_only_photos_that_can_say_something_are_asked() -> None:
     first, generator = torch.zeros(30, dtype=torch.long), torch.Generator().manual_seed(0)
     for other, expected in ((0.04, False), (0.35, True), (1.2, False)):
         photos, cameras = _stack(_scene(_photo(0.0), _photo(other)))
-        assert bool(compare_patches(photos, cameras, first, points, normals, generator).asked.all()) == expected
-    # From behind, no photo is asked; and one that ends before the patch is not, either.
+        assert bool(compare_patches(photos, cameras, first, points, normals, generator).valid.all()) == expected
+    # From behind, no photo is valid; and one that ends before the patch is not, either.
     photos, cameras = _stack(_scene(_photo(0.0), _photo(0.35)))
-    assert not compare_patches(photos, cameras, first, points, -normals, generator).asked.any()
+    assert not compare_patches(photos, cameras, first, points, -normals, generator).valid.any()
     beside = points + torch.tensor([1.35, 0.0, -0.135])
-    assert not compare_patches(photos, cameras, first, beside, normals, generator).asked.any()
+    assert not compare_patches(photos, cameras, first, beside, normals, generator).valid.any()
 
 
 def test_the_worse_half_of_the_photos_may_be_hidden() -> None:
     correlation = torch.tensor([[0.9, -0.5, 0.7, 0.1], [0.4, 0.0, 0.0, 0.0], [0.2, 0.6, 0.3, 0.0], [0.0] * 4])
-    asked = torch.tensor([[1, 1, 1, 1], [1, 0, 0, 0], [1, 1, 1, 0], [0, 0, 0, 0]], dtype=torch.bool)
-    found = losses.consistency(correlation, asked, 8)
+    valid = torch.tensor([[1, 1, 1, 1], [1, 0, 0, 0], [1, 1, 1, 0], [0, 0, 0, 0]], dtype=torch.bool)
+    found = losses.consistency(correlation, valid, 8)
     assert float(found) == pytest.approx(((0.1 + 0.3) / 2 + 0.6 + (0.4 + 0.7) / 2 + 0) / 8)
 
 
@@ -166,7 +166,7 @@ def test_a_plane_finds_its_place_by_patches_alone() -> None:
         points = torch.cat([across, (offset - across @ normal[:2])[:, None] / normal[2]], 1)
         found = compare_patches(photos, cameras, first, points, normal.expand(60, 3), generator)
         optimiser.zero_grad()
-        losses.consistency(found.correlation, found.asked, 60).backward()
+        losses.consistency(found.correlation, found.valid, 60).backward()
         optimiser.step()
     assert float(offset.detach().abs()) < 0.004
     assert float(lean.detach().abs().max()) < 0.02
