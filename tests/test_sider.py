@@ -106,7 +106,7 @@ def test_the_gradient_is_that_of_the_distance() -> None:
     torch.testing.assert_close(at.sdf, field.sdf(points))
 
 
-def test_a_mean_of_fields_has_the_mean_of_all_they_say() -> None:
+def test_a_mean_of_fields_has_the_mean_of_all_outputs() -> None:
     first, second = doubled(), doubled()
     torch.nn.init.normal_(second.geometry.last.weight, std=0.05)
     torch.nn.init.normal_(second.renderer.paint.last.weight)
@@ -124,7 +124,7 @@ def test_a_mean_of_fields_has_the_mean_of_all_they_say() -> None:
 
 
 @pytest.mark.parametrize("preset", DETAIL_PRESETS)
-def test_presets_cut_what_they_say(preset: str) -> None:
+def test_presets_remove_the_inputs_that_they_name(preset: str) -> None:
     config = DETAIL_PRESETS[preset].networks
     field = DetailField(config, torch.zeros(3))
     points, normals, views = torch.randn(3, 8, 3).unbind(0)
@@ -138,7 +138,7 @@ def test_presets_cut_what_they_say(preset: str) -> None:
     }[preset]  # fmt: skip
 
 
-def test_one_law_of_shading_holds_for_all_places() -> None:
+def test_shading_is_one_function_for_all_points() -> None:
     field = doubled()
     torch.nn.init.normal_(field.renderer.paint.last.weight)
     assert field.renderer.shade is not None
@@ -173,7 +173,7 @@ def test_a_pixels_derivative_by_the_weights_is_that_of_finite_differences(monkey
     asked = rays.at(new_hits().depth)
 
     def pixel(points: torch.Tensor) -> torch.Tensor:
-        # Normals and features are those where the field was asked, wherever the surface moves.
+        # Normals and features are those at the evaluated points, wherever the surface moves.
         at = field.surface(asked)
         return field.colour(points, at.normals, rays.directions, at.feature).sum()
 
@@ -206,7 +206,7 @@ QUICK = DetailConfig(
 )  # fmt: skip
 
 
-def test_shading_shows_what_the_coarse_shell_lacks() -> None:
+def test_shading_recovers_detail_beyond_the_coarse_shell() -> None:
     assert FINE.normals is not None
     height = ridge(FINE.normals, 0.004)
     truth = Mesh(FINE.vertices + height[:, None] * FINE.normals, FINE.faces)
@@ -393,9 +393,8 @@ def test_what_is_wider_than_a_centimetre_does_not_count() -> None:
     groove = -0.8 * np.exp(-((x / 2) ** 2) - (y / 15) ** 4)
     person = SimpleNamespace(truth=flat, height=groove)
     seen = np.ones(len(groove), bool)
-    coarse, half, tilted = (
-        HeightErrors.of(person, seen, height) for height in (0 * x, groove / 2, groove + 0.05 * x + 2)
-    )  # type: ignore[arg-type]
+    heights = (0 * x, groove / 2, groove + 0.05 * x + 2)
+    coarse, half, tilted = (HeightErrors.of(person, seen, height) for height in heights)  # type: ignore[arg-type]
     assert coarse.folds > coarse.all > 0.1
     assert half.all == pytest.approx(coarse.all / 2)
     assert half.folds == pytest.approx(coarse.folds / 2)
@@ -425,7 +424,7 @@ def test_skin_is_inside_the_outline_without_eyes_brows_and_lips() -> None:
     assert not bool(mask[0, 0])
 
 
-def test_small_faces_get_fewer_waves_and_stay_closer_to_the_model() -> None:
+def test_small_faces_get_fewer_frequencies_and_stay_closer_to_the_model() -> None:
     config = DETAIL_PRESETS["sider"]
     assert protome.sider.pipeline.suited_config(config, 256) == config
     small = protome.sider.pipeline.suited_config(config, 128)
@@ -434,7 +433,7 @@ def test_small_faces_get_fewer_waves_and_stay_closer_to_the_model() -> None:
     assert protome.sider.pipeline.suited_config(config, 8).networks.frequencies == config.networks.coarse_frequencies
 
 
-def test_closed_eyes_are_told() -> None:
+def test_closed_eyes_are_detected() -> None:
     points = torch.zeros(478, 2)
     points[33, 0], points[133, 0], points[263, 0], points[362, 0] = 0.0, 30.0, 90.0, 60.0
     points[159, 1], points[145, 1], points[386, 1], points[374, 1] = -5.0, 4.0, -1.0, 1.0
@@ -443,7 +442,7 @@ def test_closed_eyes_are_told() -> None:
     assert eyes_closed(points)
 
 
-def test_what_is_said_about_bad_input(tmp_path: Path) -> None:
+def test_bad_input_is_explained(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^no head model is called flame: give built-in, flame:FILE, ict:DIR or npz"):
         load_model("flame")
     with pytest.raises(InputError, match=r"^no preset is called fine: use one of sider, without-feature"):
@@ -457,7 +456,9 @@ def test_a_turned_face_is_warned_about() -> None:
     points = torch.zeros(478, 2)
     points[33, 0], points[133, 0], points[159, 1] = 0.0, 10.0, 5.0
     view = View("x", torch.ones(64, 64, 3), torch.ones(64, 64), camera, points)
-    with pytest.warns(ProtomeWarning, match=r"^the face in x\.png is turned away by 63 degrees: the far cheek"):
+    with pytest.warns(
+        ProtomeWarning, match=r"^the face in x\.png is turned away by 63 degrees: the detail of the far cheek"
+    ):
         protome.sider.pipeline.warn_about_face("x.png", view, points)
 
 

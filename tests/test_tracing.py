@@ -47,7 +47,7 @@ def test_a_grid_is_exact_for_a_plane_and_close_for_a_sphere_near_its_surface() -
     assert float(ball.at(torch.tensor([3.0, 0.0, 0.0]))) == pytest.approx(float(ball.at(torch.tensor([1.0, 0.0, 0.0]))))
 
 
-def test_the_cache_gives_what_it_saw_far_from_the_surface_and_asks_near_it() -> None:
+def test_the_cache_is_used_far_from_the_surface_and_the_field_near_it() -> None:
     points = _points(4000)
     cache = SdfCache(BOUNDS, torch.Generator().manual_seed(0), size=16, refresh=0.0)
     first = cache.wrap(BALL)
@@ -64,7 +64,7 @@ def test_the_cache_gives_what_it_saw_far_from_the_surface_and_asks_near_it() -> 
     assert bool((~fresh[far]).all())
 
 
-def test_the_cache_asks_again_with_its_probability() -> None:
+def test_the_cache_is_refreshed_with_its_probability() -> None:
     points = 0.02 * _points(20_000) + 0.9  # one voxel, far outside
     cache = SdfCache(BOUNDS, torch.Generator().manual_seed(1), size=8, refresh=0.2)
     cache.wrap(BALL)(points[:1])
@@ -114,14 +114,14 @@ def test_half_precision_is_not_used_on_a_processor() -> None:
         assert torch.equal(getattr(traces[0], key), getattr(traces[1], key)), key
 
 
-def test_background_is_dropped_at_the_papers_marks() -> None:
+def test_background_is_dropped_at_the_papers_milestones() -> None:
     # 12 % every 250 of the first 1000 of 2000 epochs.
     shares = [background_share(epoch / 2000, 0.12) for epoch in (0, 249, 250, 500, 750, 1000, 1999)]
     assert shares == pytest.approx([1, 1, 0.88, 0.88**2, 0.88**3, 0.88**4, 0.88**4])
     assert background_share(0.9, 0.0) == 1.0
 
 
-def test_dropped_pixels_are_background_alone() -> None:
+def test_dropped_pixels_are_all_background() -> None:
     person = draw_person(seed=5, resolution=64, temperature=0.6)
     scene = photograph(person, (0.0,), 64, some_world()).in_head_frame()
     table = pixel_table(scene, person.prior.bounds, 64)
@@ -212,7 +212,7 @@ def found() -> dict[str, _Found]:
 
 
 @pytest.mark.parametrize("name", ["sphere", "idr", "parallel", "grid", "baked", "cached"])
-def test_spared_work_changes_neither_losses_nor_gradients(name: str, found: dict[str, _Found]) -> None:
+def test_accelerations_change_neither_losses_nor_gradients(name: str, found: dict[str, _Found]) -> None:
     naive, own = found["naive"], found[name]
     assert own.same_hits > 0.995
     assert own.every == pytest.approx(naive.every, rel=0.01, abs=1e-4)
@@ -224,7 +224,7 @@ def test_spared_work_changes_neither_losses_nor_gradients(name: str, found: dict
     assert float(own.slope.norm() / naive.slope.norm()) == pytest.approx(1, abs=0.15 if name == "baked" else 0.1)
 
 
-def test_a_guided_fit_asks_the_field_less_and_renews_its_grid() -> None:
+def test_a_grid_saves_queries_and_is_renewed() -> None:
     rays = Camera.look_at(torch.tensor([0.0, 0.0, 3.0]), torch.zeros(3), 60.0, 64, 64).rays()
     asked = {}
     for name in ("sphere", "grid"):

@@ -110,7 +110,8 @@ STUDIES = {
     ),
     "size": Study(
         "The known length that fixes the metric scale: none, the distance from the camera to the tip of the nose (one "
-        "photo), or the distance between the pupils (people with open eyes). With several photos, cameras are not given.",
+        "photo), or the distance between the pupils (people with open eyes). With several photos, cameras are not "
+        "given.",
         (1, 3),
         (
             Entry("not known", Case("", 0, OURS), most_views=1),
