@@ -25,7 +25,7 @@ class Exposure(nn.Module):
         """Return the gains."""
         return torch.exp(DEVIATION * (self.log_gain - self.log_gain.mean(0)))
 
-    def apply(self, colours: Float[Tensor, "n 3"], view: Int[Tensor, "n"]) -> Float[Tensor, "n 3"]:
+    def expose(self, colours: Float[Tensor, "n 3"], view: Int[Tensor, "n"]) -> Float[Tensor, "n 3"]:
         """Return the head's colours multiplied by the gains of the photos that show them."""
         return colours * self.gains()[view]
 

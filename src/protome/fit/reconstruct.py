@@ -122,7 +122,7 @@ def step_losses(fit: _Fit, batch: PixelTable, sharpness: float, generator: torch
     at, around = everywhere[: len(points)], everywhere[len(points) :]
     colours = now.colour(points, at.normals, rays.directions[p_rgb], at.feature)
     if fit.exposure is not None:
-        colours = fit.exposure.apply(colours, batch.view[p_rgb])
+        colours = fit.exposure.expose(colours, batch.view[p_rgb])
     explained = (batch.mask < 0.5) & (sharpness * trace.lowest > _FAR)
     p_mask = ~p_rgb & batch.decided & usable & ~explained
     lowest = now.sdf(rays[p_mask].at(trace.depth[p_mask]))
