@@ -111,8 +111,8 @@ def photographed(mesh: Mesh, views: int, size: int) -> Scene:
         mask = torch.zeros(size * size)
         mask[cast(mesh, camera).pixel] = 1
         found.append(View(f"{number:03d}.png", torch.from_numpy(colour).float(), mask.reshape(size, size), camera))
-    still = Similarity.identity()
-    return Scene(tuple(found), Similarity(still.rotation, torch.tensor([0.015, -0.01, 0.01]), still.scale))
+    identity = Similarity.identity()
+    return Scene(tuple(found), Similarity(identity.rotation, torch.tensor([0.015, -0.01, 0.01]), identity.scale))
 
 
 def measure(case: Case, person: Mesh, folder: Path, device: str) -> Cost:

@@ -228,7 +228,7 @@ def test_pickles_that_would_run_something_are_refused(tmp_path: Path) -> None:
     target = tmp_path / "made"
     path = tmp_path / "trap.pkl"
     path.write_bytes(pickle.dumps({"v_template": Trap(str(target))}, 2))
-    with pytest.raises(InputError, match=r"cannot be read safely \(it asks for (posix|nt)\.mkdir\)"):
+    with pytest.raises(InputError, match=r"cannot be read safely \(it needs (posix|nt)\.mkdir\)"):
         read_pickle(path, "another file")
     assert not target.exists()
     inside = io.BytesIO()

@@ -74,8 +74,8 @@ class Head:
     def render(self, camera: Camera) -> Rendering:
         """Render the head with a camera posed in the head frame in millimetres; depths are in millimetres."""
         head = self.fit.head
-        seen = render(head.bind(), camera.transformed(Similarity.scaling(1 / UNIT_MM)), head.bounds)
-        return Rendering(seen.colour, seen.normal, seen.depth * UNIT_MM, seen.mask)
+        image = render(head.bind(), camera.transformed(Similarity.scaling(1 / UNIT_MM)), head.bounds)
+        return Rendering(image.colour, image.normal, image.depth * UNIT_MM, image.mask)
 
     def save(self, folder: str | Path, command: Sequence[str] = ()) -> None:
         """Write head.ply, head.glb, preview.png, field.safetensors and result.json into a folder.

@@ -125,8 +125,8 @@ def _photographed(person: Field, bounds: Float[Tensor, "2 3"], azimuths: tuple[f
         target = torch.tensor([0.0, -0.15, -0.3])
         away = 4.5 * torch.stack([torch.sin(angle), torch.tensor(0.05), torch.cos(angle)])
         camera = Camera.look_at(target + away, target, 2.6 * size, size, size)
-        seen = render(person, camera.to(bounds.device), bounds)
-        views.append(View(f"{number:03d}.png", seen.colour.cpu(), seen.mask.float().cpu(), camera))
+        image = render(person, camera.to(bounds.device), bounds)
+        views.append(View(f"{number:03d}.png", image.colour.cpu(), image.mask.float().cpu(), camera))
     # The fit starts from a pose with a detector's error, a few millimetres.
     off = Similarity.identity()
     return Scene(tuple(views), Similarity(off.rotation, torch.tensor([0.015, -0.01, 0.01]), off.scale))

@@ -92,8 +92,8 @@ class LandmarkFit:
     def head(self, photo: int = 0) -> PosedHead:
         """Return the person's head in the head frame, with the expression of one photo."""
         expressive = self.model.with_shape(self.identity).with_expression(self.expressions[photo])
-        still = Similarity.identity(self.identity.dtype)
-        return expressive.with_pose(still, None if self.turns is None else self.turns[photo])
+        identity = Similarity.identity(self.identity.dtype)
+        return expressive.with_pose(identity, None if self.turns is None else self.turns[photo])
 
 
 def fit_landmarks(

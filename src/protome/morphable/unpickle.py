@@ -82,7 +82,7 @@ for _module in ("scipy.sparse.csc", "scipy.sparse._csc"):
 class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _HARMLESS:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+            raise pickle.UnpicklingError(f"it needs {module}.{name}")
         return _HARMLESS[module, name]
 
 

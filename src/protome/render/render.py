@@ -1,4 +1,4 @@
-"""Images of a field seen by a camera."""
+"""Images of a field from a camera."""
 
 from __future__ import annotations
 

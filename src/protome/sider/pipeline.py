@@ -138,11 +138,11 @@ def recover_detail(
     coarse = CoarseFace.of(loaded, posed.mesh(), posed.landmarks(found.cameras[0].centre).double().numpy())
     seconds = {"coarse mesh": time.perf_counter() - started}
     detailed = add_detail(view, coarse, DETAIL_PRESETS[preset], device=where, seed=seed, quiet=quiet)
-    asked: dict[str, str | int | float] = {
+    settings: dict[str, str | int | float] = {
         "photo": view.name, "model": model, "preset": preset, "seed": seed, "device": str(where),
         "landmark_error_px": found.error_px[0],
     }  # fmt: skip
-    return replace(detailed, seconds=seconds | detailed.seconds, settings=asked)
+    return replace(detailed, seconds=seconds | detailed.seconds, settings=settings)
 
 
 def add_detail(
