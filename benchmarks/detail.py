@@ -1,13 +1,13 @@
-"""Measure what shading adds to a coarse face: known wrinkles recovered, ablations, and a real scan by NoW's protocol.
+"""Measure the detail recovered from shading: known wrinkles, ablations, and a real scan by NoW's protocol.
 
     python benchmarks/detail.py --out DIR --scan head.glb --landmarks landmarks.json
 
 People of the packaged model get folds, lines and pores that it lacks (benchmarks/wrinkles.py) and are photographed.
-"known": the coarse face is the true one. "fitted": it comes from landmarks that are off as a detector's are. What is
-compared is the height over the coarse face with the height that was added to the true one, at the place that the same
-ray of the photo meets: a fitted face stands millimetres nearer or farther than the true one. Errors are medians,
-without what is wider than a centimetre, where the added height is more than a tenth of a millimetre; "folds", where it
-is more than a quarter. Ratios are to the coarse face, which has no height.
+"known": the coarse face is the true one. "fitted": it is fitted to landmarks with a detector's errors. The recovered
+height over the coarse face is compared with the height that was added to the true one, at the hits of the same ray of
+the photo: a fitted face is millimetres nearer or farther than the true one. Errors are medians after removal of
+components wider than a centimetre, where the added height is more than a tenth of a millimetre; "folds", where it is
+more than a quarter. Ratios are to the coarse face, which has no height.
 """
 
 from __future__ import annotations
@@ -49,23 +49,23 @@ from real_scan import cameras_around, load_scan
 from wrinkles import Wrinkled, photograph, wrinkled
 
 WIDE_MM = 10.0
-"""Errors wider than this are the coarse face's and do not count."""
+"""Errors wider than this are attributed to the coarse face and do not count."""
 LEAST_MM = 0.1
 """Added geometry lower than this does not count."""
 FOLD_MM = 0.25
-"""What stands out farther is a fold or a line; what does not, mostly pores."""
+"""Higher geometry is a fold or a line; lower is mostly pores."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to measure."""
+    """Options of the measurement."""
 
     out: Path
     """Folder for pictures and numbers."""
     people: int = 3
-    """How many random people."""
+    """Number of random people."""
     presets: tuple[str, ...] = tuple(DETAIL_PRESETS)
-    """What to compare."""
+    """Presets to compare."""
     known: bool = True
     """Whether the true coarse faces are given."""
     fitted: bool = True
@@ -80,18 +80,18 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Missed:
-    """Median errors of the height over the coarse face, mm, without what is wider than `WIDE_MM`."""
+class HeightErrors:
+    """Median errors of the height over the coarse face, mm, without components wider than `WIDE_MM`."""
 
     all: float
     folds: float
 
     @staticmethod
-    def of(person: Wrinkled, seen: Bool[np.ndarray, "v"], height: Float[np.ndarray, "n"]) -> Missed:
-        """Compare heights with the added ones at the seen vertices of the truth."""
-        points, added = person.truth.vertices[seen], person.height[seen]
-        # All that is seen says what is wide, one vertex in eight (about one per square millimetre); what counts, one
-        # in five.
+    def of(person: Wrinkled, visible: Bool[np.ndarray, "v"], height: Float[np.ndarray, "n"]) -> HeightErrors:
+        """Compare heights with the added ones at the visible vertices of the truth."""
+        points, added = person.truth.vertices[visible], person.height[visible]
+        # The wide component is estimated from one visible vertex in eight (about one per square millimetre), the error
+        # is measured at one in five.
         around, counts = points[::8], np.flatnonzero(np.abs(added) > LEAST_MM)[::5]
         reach, near = cKDTree(around).query(points[counts], 1500, distance_upper_bound=2 * WIDE_MM)
         weight = np.where(np.isfinite(reach), np.exp(-((reach / WIDE_MM) ** 2)), 0.0)
@@ -101,11 +101,11 @@ class Missed:
             return values[counts] - (nearby * weight).sum(1) / weight.sum(1)
 
         error, folded = np.abs(fine(height - added)), np.abs(fine(added)) > FOLD_MM
-        return Missed(float(np.median(error)), float(np.median(error[folded])))
+        return HeightErrors(float(np.median(error)), float(np.median(error[folded])))
 
 
 def height_along_rays(face: DetailedFace, view: View, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n"]:
-    """Return how far the detailed face stands off the coarse one where the photo's rays to some points meet that."""
+    """Return the height of the detailed face over the coarse one where the photo's rays to some points hit that."""
     base = face.displaced.base
     mesh = Trimesh(base.vertices, base.faces, process=False)
     eye = view.camera.centre.double().numpy()
@@ -120,12 +120,12 @@ def height_along_rays(face: DetailedFace, view: View, points: Float[np.ndarray, 
 
 
 def landmarks_of(person: Wrinkled, view: View, model: MorphableModel, seed: int, noisy: bool) -> View:
-    """Return the view with MediaPipe's landmarks where they are, or where a detector might find them."""
+    """Return the view with MediaPipe's landmarks at their true positions, or with a detector's noise."""
     assert model.dense is not None
     points = model.dense.on(model.with_shape(person.identity).vertices, model.faces)
     if noisy:
         generator = torch.Generator().manual_seed(seed)
-        # Neighbours' errors are alike: a third of the stated deviation is each landmark's own.
+        # Neighbours' errors are correlated: a third of the stated deviation is each landmark's own.
         points = points + torch.randn(points.shape, generator=generator) * model.dense.deviations[:, None] / 3
     pixels = torch.zeros(478, 2)
     pixels[:468] = view.camera.project(points)
@@ -133,16 +133,16 @@ def landmarks_of(person: Wrinkled, view: View, model: MorphableModel, seed: int,
     return View(view.name, view.image, view.mask, view.camera, pixels)
 
 
-def seen_skin(person: Wrinkled, view: View) -> Bool[np.ndarray, "v"]:
+def visible_skin(person: Wrinkled, view: View) -> Bool[np.ndarray, "v"]:
     """Return which vertices of the truth are on the face's skin and in the photo."""
     hits = cast(person.truth, view.camera)
-    seen = np.zeros(len(person.truth.vertices), bool)
-    seen[person.truth.faces[hits.faces.numpy()].reshape(-1)] = True
+    visible = np.zeros(len(person.truth.vertices), bool)
+    visible[person.truth.faces[hits.faces.numpy()].reshape(-1)] = True
     eyes = cKDTree(person.landmarks[36:48]).query(person.base.vertices)[0] < 6
     mouth = cKDTree(person.landmarks[60:68]).query(person.base.vertices)[0] < 4
     brows = cKDTree(person.landmarks[17:27]).query(person.base.vertices)[0] < 5
     inside = np.linalg.norm(person.base.vertices - person.landmarks[30], axis=1) < 85
-    return seen & inside & ~eyes & ~mouth & ~brows
+    return visible & inside & ~eyes & ~mouth & ~brows
 
 
 def coarse_of(model: MorphableModel, person: Wrinkled, view: View, fitted: bool) -> CoarseFace:
@@ -160,15 +160,15 @@ def coarse_of(model: MorphableModel, person: Wrinkled, view: View, fitted: bool)
 
 
 @dataclass(frozen=True)
-class Found:
-    """What one preset recovered of one person."""
+class DetailErrors:
+    """The errors of one preset for one person."""
 
     person: int
     kind: str
     """Whether the coarse face was known or fitted."""
     preset: str
-    before: Missed
-    after: Missed
+    before: HeightErrors
+    after: HeightErrors
     seconds: dict[str, float]
 
     @property
@@ -183,13 +183,13 @@ class Found:
         return named + everything + f"{self.before.folds:>10.3f}{self.after.folds:>8.3f}{self.ratios[1]:>7.2f}"
 
 
-def measure_person(job: tuple[Options, int]) -> list[Found]:
-    """Recover the wrinkles of one person from the known coarse face and from a fitted one; write a sheet of each."""
+def measure_person(job: tuple[Options, int]) -> list[DetailErrors]:
+    """Recover one person's wrinkles from the known coarse face and from a fitted one; write a sheet of each."""
     options, number = job
     model = load_builtin()
     person = wrinkled(model, number)
     plain = photograph(person, number)
-    skin = seen_skin(person, plain)
+    skin = visible_skin(person, plain)
     found = []
     for kind in ["known"] * options.known + ["fitted"] * options.fitted:
         view = landmarks_of(person, plain, model, number, kind == "fitted")
@@ -197,8 +197,8 @@ def measure_person(job: tuple[Options, int]) -> list[Found]:
         for preset in options.presets:
             face = add_detail(view, coarse, DETAIL_PRESETS[preset], seed=options.seed, quiet=True)
             height = height_along_rays(face, plain, person.truth.vertices[skin])
-            before, after = Missed.of(person, skin, np.zeros_like(height)), Missed.of(person, skin, height)
-            found.append(Found(number, kind, preset, before, after, face.seconds))
+            before, after = HeightErrors.of(person, skin, np.zeros_like(height)), HeightErrors.of(person, skin, height)
+            found.append(DetailErrors(number, kind, preset, before, after, face.seconds))
             _write(options.out / f"person{number}_{kind}_{preset}.png", Pictures.of(face).sheet())
     return found
 
@@ -208,7 +208,7 @@ def measure_people(options: Options) -> None:
     title = f"{'person':<8}{'coarse face':<12}{'preset':<17}"
     print(title + f"{'coarse':>8}{'detail':>8}{'ratio':>7}{'folds':>10}{'detail':>8}{'ratio':>7}")
     people = range(options.seed, options.seed + options.people)
-    results: list[Found] = []
+    results: list[DetailErrors] = []
     with workers(options.jobs) as pool, progress("people", options.people) as step:
         for found in pool.map(measure_person, [(options, number) for number in people]):
             results += found

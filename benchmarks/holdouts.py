@@ -1,10 +1,10 @@
-"""Measure what the prior can say of heads that it has never seen: latents alone, fitted to samples in space.
+"""Measure how closely the prior represents held-out heads: latents fitted to samples in space, weights frozen.
 
     python benchmarks/holdouts.py --population DIR --out DIR --scan head.glb --landmarks landmarks.json
 
-Weights stay frozen, so the error that remains is the prior's own, with no photo in between. Each head is measured
-beside the prior's mean head; both are aligned rigidly with the truth, face and head each on its own, and distances run
-from the truth's points to the surface. Hair does not count as face. A run that was stopped goes on where it was.
+The residual is the prior's own error, independent of photos. The baseline of each head is the prior's mean head; both
+are aligned rigidly to the truth, face and head each on its own, and distances run from the truth's points to the
+surface. Hair does not count as face. A stopped run continues.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ TARGETS = {
     "holdout_ict": {"face_ratio": 0.30},
     "real_scan": {"face_mm": 0.80},
 }
-"""What the means should stay below; a ratio is that of the means."""
+"""Upper limits of the means; a ratio is that of the means."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to measure."""
+    """Options of the measurement."""
 
     out: Path
     """Folder for a JSON file per head and the summary."""
@@ -50,13 +50,13 @@ class Options:
     prior: Path | None = None
     """The prior; if left out, the one that ships with the package."""
     heads: int | None = None
-    """At most so many heads of each split; if left out, all."""
+    """Largest number of heads of each split; if left out, all."""
     scan: Path | None = None
     """A textured scan in metres to measure too."""
     landmarks: Path | None = None
     """JSON with the scan's landmarks."""
     midpoints: int = 0
-    """So many pairs of random people whose shapes halfway between are checked for loose pieces."""
+    """Number of pairs of random people whose midpoints are checked for loose pieces."""
     resolution: int = 200
     """Cells of the measured meshes along the longest side of the modelled volume."""
     jobs: int = 1
@@ -88,7 +88,7 @@ _heads: dict[str, Population]
 
 
 def _prepare(options: Options) -> None:
-    global _options, _limits, _heads  # one in each process: meshing the mean head takes seconds
+    global _options, _limits, _heads  # one per process: meshing the mean head takes seconds
     _options, _limits, _heads = options, Limits(options.prior, options.resolution), populations(options)
 
 
@@ -102,7 +102,7 @@ def _measure(job: tuple[str, int]) -> tuple[str, int, dict[str, object]]:
 
 
 def jobs(options: Options) -> list[tuple[str, int]]:
-    """Return everything that is to be measured.
+    """Return all jobs.
 
     Raises:
         InputError: there is nothing to measure, or a file is missing.
@@ -122,7 +122,7 @@ def jobs(options: Options) -> list[tuple[str, int]]:
 
 
 def claim(options: Options) -> None:
-    """Make the output folder, or check that the results in it are of the same prior and settings.
+    """Make the output folder, or check that its results are of the same prior and settings.
 
     Raises:
         InputError: they are not, or the folder cannot be written.
@@ -147,7 +147,7 @@ def prior_path(options: Options) -> Path:
 
 def summary(results: dict[str, list[dict[str, object]]], options: Options) -> str:
     """Return the table."""
-    lines = ["Truth to head, latents alone, rigid alignment, point to surface; means over heads, mm."]
+    lines = ["Truth to head, latents only, rigid alignment, point to surface; means over heads, mm."]
     lines.append(
         f"{'heads':<16}{'n':>4}{'face':>7}{'mean head':>11}{'ratio':>7}{'head':>8}{'mean head':>11}{'ratio':>7}"
     )
@@ -167,7 +167,7 @@ def summary(results: dict[str, list[dict[str, object]]], options: Options) -> st
         loose = sum(bool(row["loose_faces"]) for row in found)
         hollow = sum(bool(row["hollows"]) for row in found)
         lines.append(f"halfway between two people: {whole} of {len(found)} in one closed piece,")
-        # Results of before sizes were measured have none.
+        # Older results have no sizes.
         largest = max((size for row in found for size in row.get("loose_mm", ())), default=0.0)  # type: ignore[attr-defined]
         beside = f" (up to {largest:.1f} mm across)" if largest else ""
         lines[-1] += f" {loose} with loose pieces beside it{beside}, {hollow} with a hollow inside"
@@ -183,7 +183,7 @@ def _judged(key: str, value: float, goal: float) -> str:
 
 
 def run(options: Options) -> None:
-    """Measure what has no result yet, then print the table."""
+    """Measure the jobs without a stored result, then print the table."""
     todo = jobs(options)
     claim(options)
     paths = {job: options.out / f"{job[0]}_{job[1]:04d}.json" for job in todo}

@@ -1,4 +1,4 @@
-"""How close the prior's own heads come to a given one: latents alone, weights frozen, no photo in between."""
+"""The prior's representation error for a given head: latents fitted to its surface, weights frozen, no photos."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from protome.util.device import choose_device
 from real_scan import MARGIN_MM, Scan, above
 
 RIM_MM = 20.0
-"""How far above the modelled volume's floor the truth begins: what is lower was cut off arbitrarily."""
+"""Height above the modelled volume's floor at which the truth begins: below, heads are cut off arbitrarily."""
 FACE_POINTS, HEAD_POINTS = 6000, 10_000
 NEIGHBOURS = 12
-"""How many neighbours of a point tell how dense points are there."""
+"""Neighbours of a point from which the local density of points is estimated."""
 
 
 @dataclass(frozen=True)
 class Truth:
-    """A head to be matched; its own frame, millimetres."""
+    """A head to be fitted; its own frame, millimetres."""
 
     face: Float[np.ndarray, "n 3"]
     head: Float[np.ndarray, "m 3"]
     floor: float
-    """Where predictions are cut: below, there is nothing to compare them with."""
+    """Height at which predictions are cut: below, the truth has no surface."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,10 @@ class Distances:
 def truth_of(
     points: Float[np.ndarray, "n 3"], skin: Bool[np.ndarray, "n"], nose_tip: Float[np.ndarray, "3"], floor: float
 ) -> Truth:
-    """Return what is compared of surface points in millimetres: what lies well above the cut at `floor`.
+    """Return the surface points to compare, in millimetres: those well above the cut at `floor`.
 
-    Of the face only the skin counts: a lock of hair across it is centimetres from every mean head, and next to that no
-    error in the face would show.
+    Of the face only the skin counts: a lock of hair across it is centimetres from every mean head, which would hide
+    errors of the face.
     """
     kept = points[:, 1] > floor + RIM_MM
     near = np.linalg.norm(points - nose_tip, axis=1) <= FACE_RADIUS_MM
@@ -64,10 +64,10 @@ def truth_of(
 
 
 def evenly(points: Float[np.ndarray, "n 3"], count: int) -> Float[np.ndarray, "k 3"]:
-    """Draw points (some of them repeatedly) so that each part of the surface counts by its area.
+    """Resample points with replacement so that each part of the surface is weighted by its area.
 
-    A population's heads have half of their points in the face, which would make up for large errors in the hair. The
-    area that a point stands for grows with the square of the distance to its neighbours.
+    A population's heads have half of their points in the face, which would outweigh large errors in the hair. The area
+    of a point is proportional to the square of the distance to its neighbours.
     """
     reach = cKDTree(points).query(points, NEIGHBOURS + 1)[0][:, -1]
     return points[np.random.default_rng(0).choice(len(points), count, p=reach**2 / (reach**2).sum())]
@@ -78,7 +78,7 @@ def _some(points: Float[np.ndarray, "n 3"], count: int) -> Float[np.ndarray, "k 
 
 
 def distances(mesh: Mesh, truth: Truth, start: Similarity) -> Distances:
-    """Return how far a head in millimetres, first moved by `start`, is from the truth."""
+    """Return the distances of a head in millimetres, initially moved by `start`, from the truth."""
     surface = Surface(above(mesh.transformed(start), truth.floor))
     found = []
     for points in (truth.face, truth.head):
@@ -88,7 +88,7 @@ def distances(mesh: Mesh, truth: Truth, start: Similarity) -> Distances:
 
 
 class Limits:
-    """The prior with its mean head, and whatever heads it is held against; opened once in each process."""
+    """The prior with its mean head, measured against given heads; opened once in each process."""
 
     def __init__(self, prior: Path | None, resolution: int) -> None:
         torch.set_num_threads(1)
@@ -112,8 +112,8 @@ class Limits:
         began = time.perf_counter()
         fit = invert_samples(self.prior, samples)
         took = time.perf_counter() - began
-        still = Similarity.identity(torch.float64)
-        return self._result(heads.names[number], truth, fit, still, still, took)
+        identity = Similarity.identity(torch.float64)
+        return self._result(heads.names[number], truth, fit, identity, identity, took)
 
     def scan(self, scan: Scan) -> dict[str, object]:
         """Fit and measure a scan."""
@@ -153,7 +153,7 @@ class Limits:
     def midpoint(self, pair: int) -> dict[str, object]:
         """Count the pieces of the zero level halfway between two random people.
 
-        Loose pieces float beside the head; hollows lie inside it, as between closed lips, where nobody sees them.
+        Loose pieces float beside the head; hollows lie inside it, as between closed lips, and are invisible.
         """
         first, second = (self.prior.sample(torch.Generator().manual_seed(2 * pair + side)) for side in (0, 1))
         latents = interpolate(first, second, 0.5, 0.5)
@@ -162,11 +162,11 @@ class Limits:
 
 
 def pieces_of(whole: Mesh) -> dict[str, object]:
-    """Count the pieces of a head's zero level (inner unit) and say how large those beside it are."""
+    """Count the pieces of a head's zero level (inner unit) and measure the loose ones."""
     head, *others = sorted(
         whole.to_trimesh().split(only_watertight=False), key=lambda part: len(part.faces), reverse=True
     )
-    # A hollow's surface is turned the other way round.
+    # A hollow's surface has the opposite orientation.
     loose = [part for part in others if part.volume * head.volume > 0]
     return {
         "pieces": 1 + len(others),

@@ -1,13 +1,13 @@
-"""Measure how close the packaged head model, or another one, comes to heads that it has never seen.
+"""Measure the error of the packaged head model, or another one, on held-out heads.
 
     python benchmarks/morphable.py --valid DIR --ict DIR --scenes DIR --scan head.glb --landmarks landmarks.json
 
 `protome population head-model` builds the packaged model.
 
 First table: all components fitted to points of held-out people and of a real scan. Second: the same heads from the
-landmarks in rendered photos, with all landmarks that the detector finds and with the 68 of iBUG alone. Beside each
-stands the model's mean head; distances run from the truth's face to the model, after rigid alignment. `--scenes` is
-what benchmarks/scenes.py wrote; what is not given is not measured.
+landmarks in rendered photos, with all landmarks of the detector and with only the 68 of iBUG. The baseline is the
+model's mean head; distances run from the truth's face to the model, after rigid alignment. `--scenes` is the output of
+benchmarks/scenes.py; sources that are not given are not measured.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ from real_scan import MEDIAPIPE, load_scan, mean_head_start, sample_scan
 ROUNDS = 12
 """Rounds of nearest points."""
 RIDGE_MM = 0.5
-"""Distance that weighs as much, over a hundred points, as one standard deviation of one coefficient."""
+"""Distance whose weight, over a hundred points, equals that of one standard deviation of one coefficient."""
 POINTS: tuple[Literal["dense", "ibug68"], ...] = ("dense", "ibug68")
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to measure."""
+    """Options of the measurement."""
 
     valid: Path
     """The population's sources, as for "protome population build"."""
@@ -69,12 +69,12 @@ class Options:
 
 @dataclass(frozen=True)
 class Head:
-    """A head to be matched: points of its face in the head frame, mm."""
+    """A head to be fitted: points of its face in the head frame, mm."""
 
     name: str
     face: Float[np.ndarray, "n 3"]
     head_from_truth: Similarity
-    """Where the model's head frame lies, as six or eight landmarks tell; the start of every alignment."""
+    """The model's head frame, estimated from six or eight landmarks; the start of every alignment."""
 
 
 def face_points(vertices: Float[np.ndarray, "v 3"], faces: np.ndarray) -> Float[np.ndarray, "n 3"]:
@@ -92,17 +92,17 @@ def face_error(mesh: Mesh, head: Head) -> float:
 
 
 def fit_points(model: MorphableModel, head: Head) -> tuple[Mesh, float]:
-    """Return the model's head that comes closest to a face, and the root mean square of its identity's coefficients.
+    """Return the model's head nearest to a face, and the root mean square of its identity's coefficients.
 
-    Rounds of nearest points, in each of which all coefficients and the pose are solved for together.
+    Each round finds nearest points and solves for all coefficients and the pose together.
     """
     faces = model.faces.numpy()
     axes = torch.cat([model.identity, model.expression]).double().numpy()
     deviations = np.concatenate([np.ones(len(model.identity)), model.expression_deviations.numpy()])
-    template, amount = model.template.double().numpy(), np.zeros(len(axes))
+    template, coefficients = model.template.double().numpy(), np.zeros(len(axes))
     pose = icp(head.face, Surface(Mesh(template, faces)), start=head.head_from_truth).target_from_source
     for _ in range(ROUNDS):
-        vertices = template + np.tensordot(amount, axes, 1)
+        vertices = template + np.tensordot(coefficients, axes, 1)
         surface = Surface(Mesh(vertices, faces))
         points = pose.apply(torch.from_numpy(head.face)).numpy()
         foot = surface.closest(points)
@@ -110,18 +110,18 @@ def fit_points(model: MorphableModel, head: Head) -> tuple[Mesh, float]:
         corners = vertices[faces[foot.faces]]
         weights = _weights(corners, foot.points)
         moves = np.einsum("knsd,ns,nd->nk", axes[:, faces[foot.faces]], weights, normals)
-        # The points move, too: by a turn and a shift against the surface.
+        # The points' rotation and translation relative to the surface are unknowns too.
         rigid = -np.concatenate([np.cross(points, normals), normals], 1)
         design = np.concatenate([moves, rigid], 1)
-        gap = ((points - foot.points) * normals).sum(1) + moves @ amount
+        gap = ((points - foot.points) * normals).sum(1) + moves @ coefficients
         trust = 1 / (1 + (foot.distances / 4.0) ** 2)
         ridge = np.concatenate([1 / deviations**2, np.full(6, 1e-9)]) * RIDGE_MM**2 * len(points) / 100
         solved = np.linalg.solve((design * trust[:, None]).T @ design + np.diag(ridge), design.T @ (trust * gap))
-        amount = solved[: len(axes)]
+        coefficients = solved[: len(axes)]
         turn, shift = (torch.from_numpy(part) for part in (solved[-6:-3], solved[-3:]))
         pose = Similarity(rotation_from_vector(turn), shift, torch.ones((), dtype=torch.float64)).compose(pose)
-    unusual = float(np.sqrt((amount[: len(model.identity)] ** 2).mean()))
-    return Mesh(template + np.tensordot(amount, axes, 1), faces), unusual
+    unusual = float(np.sqrt((coefficients[: len(model.identity)] ** 2).mean()))
+    return Mesh(template + np.tensordot(coefficients, axes, 1), faces), unusual
 
 
 def _weights(corners: Float[np.ndarray, "n 3 3"], points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
@@ -141,14 +141,14 @@ def unseen(options: Options) -> list[Head]:
     base = valid.mean + modes.face[:, None] * modes.towards_mean
     for number in range(8):
         bodies[f"ICT {number}"] = base + np.tensordot(rng.normal(size=len(modes.identity)), modes.identity, 1)
-    still = Similarity.identity(torch.float64)
+    identity = Similarity.identity(torch.float64)
     return [
-        Head(name, face_points(1000 * topology.shape(body), topology.faces), still) for name, body in bodies.items()
+        Head(name, face_points(1000 * topology.shape(body), topology.faces), identity) for name, body in bodies.items()
     ]
 
 
 def real_head(options: Options) -> Head | None:
-    """Return the real scan's face, where its files are given."""
+    """Return the real scan's face, if its files are given."""
     if options.scan is None or options.landmarks is None:
         return None
     scan = load_scan(options.scan, options.landmarks)
@@ -156,7 +156,7 @@ def real_head(options: Options) -> Head | None:
 
 
 def photographed(scenes: Path, model: MorphableModel) -> list[tuple[Head, Path]]:
-    """Return the heads that there are photos of, with the folders of their scenes."""
+    """Return the heads with photos, and the folders of their scenes."""
     assert model.dense is not None
     ours = model.dense.on(model.template, model.faces)[[MEDIAPIPE[name] for name in LANDMARK_NAMES]]
     found = []
@@ -171,7 +171,7 @@ def photographed(scenes: Path, model: MorphableModel) -> list[tuple[Head, Path]]
 
 
 def sightings(folder: Path, count: int) -> list[Sighting]:
-    """Find the face in a scene's photos; the focal lengths are taken as recorded, the cameras' places are not used."""
+    """Find the face in a scene's photos; the focal lengths are taken as recorded, the cameras' poses are not used."""
     views = read_h3ds(folder, [str(count)])
     found = detect([view.image for view in views], with_masks=False)
     return [
@@ -205,12 +205,12 @@ def measure_photos(model: MorphableModel, options: Options, config: LandmarkFitC
     assert options.scenes is not None
     for head, folder in photographed(options.scenes, model):
         for count in options.views:
-            seen, still = sightings(folder, count), face_error(mean, head)
-            line = f"{head.name:<24}{count:>6}{still:>10.2f}"
+            observations, baseline = sightings(folder, count), face_error(mean, head)
+            line = f"{head.name:<24}{count:>6}{baseline:>10.2f}"
             for name in POINTS:
-                fit = fit_landmarks(model, seen, replace(config, points=name))
+                fit = fit_landmarks(model, observations, replace(config, points=name))
                 error = face_error(fit.head().mesh(), head)
-                ratios[name].append(error / still)
+                ratios[name].append(error / baseline)
                 line += f"{error:>10.2f}{statistics.fmean(fit.error_px):>6.2f}"
             print(line, flush=True)
     if ratios["dense"]:

@@ -1,9 +1,9 @@
-"""How near the fields are to what the processor can do, and how soon a first ray is traced.
+"""The fields' throughput relative to the processor's limit, and the time to a first traced ray.
 
     python benchmarks/points.py
 
-Points per second of the prior's field beside the bare products of the same shapes, in one run on the same threads; and
-the seconds from starting Python to the first traced ray.
+Points per second of the prior's field and of bare matrix products of the same shapes, in one run on the same threads;
+and the seconds from the start of Python to the first traced ray.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ print(time.perf_counter() - began)
 
 @dataclass(frozen=True)
 class Options:
-    """What to measure."""
+    """Options of the measurement."""
 
     points: int = 4096
     """Points per call."""
     repeats: int = 30
-    """Calls, of which the fastest counts."""
+    """Number of calls, of which the fastest counts."""
     threads: tuple[int, ...] = (1, 2)
     """Numbers of threads."""
     starts: int = 3
-    """How often Python is started; the fastest counts."""
+    """Number of starts of Python, of which the fastest counts."""
 
 
 def shapes(network: Mlp) -> list[tuple[int, int]]:
-    """Return (inputs, outputs) of each product that a point costs, latents folded."""
+    """Return (inputs, outputs) of each product per point, latents folded."""
     layers = (network.first, *network.hidden, network.again, network.last)
     return [(layer.in_features, layer.out_features) for layer in layers]  # type: ignore[misc]
 

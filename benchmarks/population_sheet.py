@@ -30,7 +30,7 @@ DISTANCE_MM = 900.0
 
 @dataclass(frozen=True)
 class Options:
-    """What to draw."""
+    """Options of the sheet."""
 
     valid: Path
     """The folder of the VALID avatar heads."""
@@ -45,13 +45,13 @@ class Options:
     cache: Path | None = None
     """A file that keeps the fit of MakeHuman's assets."""
     heads: int = 64
-    """How many people."""
+    """Number of people."""
     columns: int = 8
     """People in a row."""
     size: int = 170
     """Pixels along each side of a tile."""
     seed: int = 1
-    """The number that every random choice follows from."""
+    """The random seed."""
 
 
 def portrait(surface: OuterSurface, azimuth: float, size: int) -> np.ndarray:

@@ -1,9 +1,9 @@
-"""Draw what the prior knows: its mean head, random people, and shape and appearance mixed apart.
+"""Draw the prior's mean head, random people, and interpolations of shape and of appearance.
 
     python benchmarks/prior_sheet.py --out docs/
 
 Writes prior_mean.jpg (three sides and their normals), prior_samples.jpg (random people) and prior_morph.jpg (between
-two of them: shape goes over from the first to the second from left to right, appearance from top to bottom).
+two of them: shape changes from the first to the second from left to right, appearance from top to bottom).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Tile = Float[np.ndarray, "s s 3"]
 
 @dataclass(frozen=True)
 class Options:
-    """What to draw."""
+    """Options of the pictures."""
 
     out: Path
     """Folder for the three pictures."""
@@ -38,7 +38,7 @@ class Options:
     people: int = 16
     """Random people in the second picture, numbered from 0."""
     ends: tuple[int, int] = (3, 12)
-    """The numbers of the two people between whom the third picture goes."""
+    """The numbers of the two people of the third picture."""
     steps: int = 5
     """Rows and columns of the third picture."""
     size: int = 230

@@ -1,6 +1,6 @@
-"""Picture a coloured mesh through a `Camera` by casting rays: the photos of the benchmarks and tests.
+"""Render a coloured mesh with a `Camera` by casting rays: the photos of the benchmarks and tests.
 
-It is meant to be plain and dependable rather than photo-real: Lambert reflection of the mesh's colours under a few
+It is simple and reproducible rather than photo-real: Lambert reflection of the mesh's colours under a few
 directional lights and a sky, with soft shadows and occlusion, supersampled. The same seed gives the same picture.
 """
 
@@ -21,7 +21,7 @@ from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity
 
 SHADOW_OFFSET = 2e-3
-"""How far shadow rays start off the surface, as a share of the mesh's extent: less shows the facets of coarse scans."""
+"""Offset of shadow rays from the surface, as a share of the mesh's extent: less shows coarse scans' facets."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Light:
 
 @dataclass(frozen=True)
 class Lighting:
-    """Everything that shines; the default is a soft studio light for a head that faces +z with +y up."""
+    """All lights; the default is a soft studio light for a head that faces +z with +y up."""
 
     lights: tuple[Light, ...] = (Light((0.5, 0.5, 1.0), 0.55), Light((-0.9, 0.2, 0.5), 0.25), Light((0, 0.6, -1), 0.25))
     sky: float = 0.45
@@ -91,7 +91,7 @@ class Lighting:
     ground: float = 0.30
     """Ambient light from below (linear)."""
     rays: int = 6
-    """Shadow rays per lamp and occlusion rays per sample: 0 for none, 1 for a noisy look, more for soft shadows."""
+    """Shadow rays per lamp and occlusion rays per sample: 0 for none, 1 for noisy ones, more for soft shadows."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def render(
     if vertex_normals is None:
         vertex_normals = np.asarray(caster.mesh.vertex_normals)
     normals = _unit(np.einsum("nk,nkd->nd", weights, vertex_normals[corners]))
-    # An open or inside-out mesh is seen from behind: its normals then turn to the viewer.
+    # Back faces of an open or inside-out mesh get normals that face the viewer.
     normals *= np.where((facing * normals).sum(1) < 0, -1.0, 1.0)[:, None]
     light = _irradiance(caster, points, normals, facing, lighting, np.random.default_rng(seed))
     colour = light[:, None] * subject.albedo(corners, weights)
@@ -189,7 +189,7 @@ def _meet(
 ) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
     """Return distance, barycentric weights and the face normal on the viewer's side, for rays known to hit.
 
-    Embree decides in single precision which triangle is hit; where on it is settled here in double precision
+    Embree finds the triangle in single precision; the point on it is computed here in double precision
     (Moeller and Trumbore 1997).
     """
     corner, edge1, edge2 = triangles[:, 0], triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
@@ -214,7 +214,7 @@ def _irradiance(
     lighting: Lighting,
     random: np.random.Generator,
 ) -> Float[np.ndarray, "n"]:
-    """Return how brightly a white surface would look at each point."""
+    """Return the brightness of a white surface at each point."""
     starts = points + SHADOW_OFFSET * float(caster.mesh.scale) * facing
 
     def open_share(aim: Float[np.ndarray, "n 3"], scatter: float) -> Float[np.ndarray, "n"]:
@@ -227,7 +227,7 @@ def _irradiance(
         return free / lighting.rays if lighting.rays else np.ones(len(starts))
 
     up = 0.5 + 0.5 * normals[:, 1]
-    # Normal plus a uniform unit vector is a cosine-weighted direction, which is what Lambert reflection asks for.
+    # Normal plus a uniform unit vector is a cosine-weighted direction, as Lambert reflection requires.
     total = (lighting.ground + (lighting.sky - lighting.ground) * up) * open_share(normals, 0.999)
     for light in lighting.lights:
         towards = _unit(np.array(light.towards, np.float64))

@@ -1,9 +1,9 @@
-"""Reconstruct a real scanned head from rendered photos of it and measure the result against the scan.
+"""Reconstruct a real scanned head from rendered photos and measure the result against the scan.
 
     python benchmarks/real_scan.py --scan head.glb --landmarks landmarks.json --out DIR --views 1 3 8
 
-The scan is a textured mesh in metres in the head frame; the landmarks file names points of it in `positions_m`. Beside
-the reconstruction stands the prior's mean head, which saw no photo: what does not beat it has reconstructed nobody.
+The scan is a textured mesh in metres in the head frame; the landmarks file names points of it in `positions_m`. The
+baseline is the prior's mean head, which uses no photo.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from protome.scenes.idr import write_idr
 from raster import Lighting, Picture, Subject, render
 
 BASE_MM = 45.0
-"""How far above its lowest point the scan is cut: below lies the closed base, which is no part of anybody."""
+"""Height above its lowest point at which the scan is cut: below is the artificial base."""
 
 MARGIN_MM = 20.0
-"""How much lower the heads are cut that are compared with it; the rest of their busts has no counterpart."""
+"""Additional depth at which the compared heads are cut; the rest of their busts has no counterpart."""
 
-SEEN = 0.03
-"""Share of the directions in front of a triangle from which it must be seen to count as the head's outside."""
+LEAST_VISIBILITY = 0.03
+"""Smallest share of the directions in front of a triangle from which an outer triangle is visible."""
 
 MEDIAPIPE = {
     "right_eye": 133,
@@ -68,7 +68,7 @@ DIRECTIONS = {
 """Azimuth (towards the subject's left) and elevation of the cameras in degrees, by number of views."""
 
 TARGET_MM = (0.0, -45.0, -85.0)
-"""What the cameras look at, in the head frame: the middle of head and shoulders."""
+"""The cameras' target in the head frame: the middle of head and shoulders."""
 
 DISTANCE_MM = 900.0
 FRAME_MM = 365.0
@@ -89,7 +89,7 @@ class Scan:
 
 @dataclass(frozen=True)
 class Options:
-    """What to run."""
+    """Options of the run."""
 
     scan: Path
     """The textured scan, in metres."""
@@ -98,20 +98,20 @@ class Options:
     out: Path
     """Folder for the scene, the result and the table's numbers."""
     views: tuple[Literal[1, 3, 8], ...] = (1, 3, 8)
-    """Photos to render, a row of the table each: the front; front and both sides; all around."""
+    """Numbers of photos, each a row of the table: from the front; front and both sides; all around."""
     size: int = 384
     """Pixels along each side of a photo."""
     preset: Literal["draft", "standard", "fine"] = "standard"
     """The preset to reconstruct with."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute."""
+    """The device."""
     seed: int = 0
-    """The number that every random choice follows from."""
+    """The random seed."""
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """How far the prior's mean head is from the scan; it saw no photo."""
+    """The errors of the prior's mean head, which uses no photo."""
 
     rigid: Comparison
     with_scale: Comparison
@@ -135,11 +135,11 @@ def load_scan(scan: Path, landmarks: Path) -> Scan:
     return Scan(subject, above(outside(subject.mesh), floor), floor, named)
 
 
-def outside(mesh: Mesh, directions: int = 200, seen_share: float = SEEN) -> Mesh:
-    """Return the triangles that can be seen from afar, from a share of the directions in front of them.
+def outside(mesh: Mesh, directions: int = 200, least_visibility: float = LEAST_VISIBILITY) -> Mesh:
+    """Return the triangles that are visible from outside, from a share of the directions in front of them.
 
-    No direction is from far below, where busts are open. Heads made for animation go on behind lids, lips and nostrils;
-    no photo shows that, and no head should have it.
+    No direction is from far below, where busts are open. Heads made for animation continue behind lids, lips and
+    nostrils, which no photo shows.
     """
     order = np.arange(directions) + 0.5
     height, turn = 1.0 - 2.0 * order / directions, np.pi * (1.0 + np.sqrt(5.0)) * order
@@ -154,7 +154,7 @@ def outside(mesh: Mesh, directions: int = 200, seen_share: float = SEEN) -> Mesh
         front = np.flatnonzero(normals @ way > 0.05)
         facing[front] += 1
         seen[front] += ~caster.intersects_any(starts[front], np.broadcast_to(way, (len(front), 3)))
-    return replace(mesh, faces=mesh.faces[seen > seen_share * facing])
+    return replace(mesh, faces=mesh.faces[seen > least_visibility * facing])
 
 
 def above(mesh: Mesh, height: float) -> Mesh:
@@ -177,7 +177,7 @@ def cameras_around(views: int, size: int) -> list[Camera]:
 
 
 def world_from_head(views: int) -> Similarity:
-    """Return an arbitrary world frame; for one view, whose size nobody could know, it keeps the millimetres."""
+    """Return an arbitrary world frame; for one view, which does not determine the scale, it is in millimetres."""
     rotation = rotation_from_vector(torch.tensor([0.7, -1.9, 0.4], dtype=torch.float64))
     scale = 1.0 if views == 1 else 1.0 / 130.0
     shift = torch.tensor([195.0, -80.0, 290.0], dtype=torch.float64) * scale
@@ -196,7 +196,7 @@ def photograph(scan: Scan, count: int, options: Options) -> list[View]:
 
 
 def sample_scan(scan: Scan, face: int = 6000, head: int = 10_000) -> tuple[np.ndarray, np.ndarray]:
-    """Return points spread by area over the scan's face and over all of it, millimetres."""
+    """Return points uniform by area over the scan's face and over all of it, millimetres."""
     points = sample_surface(scan.truth, 40_000).points
     near = np.linalg.norm(points - scan.landmarks["nose_tip"], axis=1) <= FACE_RADIUS_MM
     mixed = np.random.default_rng(0)
@@ -204,14 +204,14 @@ def sample_scan(scan: Scan, face: int = 6000, head: int = 10_000) -> tuple[np.nd
 
 
 def mean_head_start(scan: Scan) -> Similarity:
-    """Return the rigid motion that brings the mean head's landmarks to the scan's."""
+    """Return the rigid alignment of the mean head's landmarks to the scan's."""
     mean = load_face_landmarks().positions.double().numpy()
     source = np.stack([mean[index] for index in MEDIAPIPE.values()])
     return align_landmarks(source, np.stack([scan.landmarks[name] for name in MEDIAPIPE])).target_from_source
 
 
 def score(mesh: Mesh, scan: Scan, start: Similarity, dof: Dof = "rigid") -> Comparison:
-    """Return the distances between a head in millimetres, first moved by a rigid `start`, and the scan."""
+    """Return the distances between a head in millimetres, initially moved by a rigid `start`, and the scan."""
     mesh = above(mesh.transformed(start), scan.floor - MARGIN_MM)
     return compare(mesh, scan.truth, nose_tip=scan.landmarks["nose_tip"], dof=dof)
 
@@ -248,7 +248,7 @@ def measure(views: int, scan: Scan, options: Options, baseline: Baseline) -> Non
     seconds = time.perf_counter() - began
     head.save(options.out / f"head_{views}", sys.argv)
     mesh = head.mesh_world.transformed(world_from_head(views).inverse())
-    # One view leaves the depth open: the start is where the reconstruction's own head frame puts it.
+    # One view leaves the depth open, so the alignment starts from the reconstruction's own head frame.
     start = align_landmarks(mesh.vertices, head.mesh.vertices).target_from_source
 
     found = score(mesh, scan, start)

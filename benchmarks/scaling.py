@@ -1,9 +1,9 @@
-"""How time and memory grow with the number of photos, with their size and with the mesh's resolution.
+"""Time and memory by the number of photos, their size and the mesh's resolution.
 
     python benchmarks/scaling.py --out DIR
 
 The subject is a random person of the prior. Each row runs in a process of its own, whose peak memory is that of the
-whole path from photos to files; rows run one after the other, and a stopped run goes on where it was.
+whole path from photos to files; rows run one after the other, and a stopped run continues.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ from matplotlib import pyplot
 
 @dataclass(frozen=True)
 class Options:
-    """What to measure."""
+    """Options of the measurement."""
 
     out: Path
     """Folder for a JSON file per row, the table and the plot."""
     views: tuple[int, ...] = (1, 3, 8, 16, 32)
     """Numbers of photos, of 256 pixels each."""
     sizes: tuple[int, ...] = (256, 512, 1024)
-    """Pixels along each side of three photos, all of which the fit uses."""
+    """Pixels along each side of three photos; the fit uses all of them."""
     resolutions: tuple[int, ...] = (128, 192, 256, 384, 512)
-    """Cells of the mesh along 52 cm, on a head that is fitted already."""
+    """Cells of the mesh along 52 cm, for a head that is already fitted."""
     device: str = "auto"
-    """Where to compute."""
+    """The device."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +71,14 @@ class Case:
         return f"{self.series}_{self.views}_{self.size}_{self.resolution}"
 
     @property
-    def amount(self) -> int:
-        """What changes along the series."""
+    def value(self) -> int:
+        """The varied quantity of the series."""
         return {"views": self.views, "size": self.size, "resolution": self.resolution}[self.series]
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a row took."""
+    """Time and memory of a row."""
 
     read: float
     """Seconds until the prior and the photos are in memory, imports included."""
@@ -111,8 +111,8 @@ def photographed(mesh: Mesh, views: int, size: int) -> Scene:
         mask = torch.zeros(size * size)
         mask[cast(mesh, camera).pixel] = 1
         found.append(View(f"{number:03d}.png", torch.from_numpy(colour).float(), mask.reshape(size, size), camera))
-    still = Similarity.identity()
-    return Scene(tuple(found), Similarity(still.rotation, torch.tensor([0.015, -0.01, 0.01]), still.scale))
+    identity = Similarity.identity()
+    return Scene(tuple(found), Similarity(identity.rotation, torch.tensor([0.015, -0.01, 0.01]), identity.scale))
 
 
 def measure(case: Case, person: Mesh, folder: Path, device: str) -> Cost:
@@ -120,12 +120,12 @@ def measure(case: Case, person: Mesh, folder: Path, device: str) -> Cost:
     began = time.perf_counter()
     where = choose_device(device)
     prior = Prior.load().to(where)
-    # The photos are drawn here and not read: drawing them is no part of the time.
+    # The photos are rendered here instead of read: rendering them is not part of the time.
     drawn = time.perf_counter()
     scene = photographed(person, max(case.views, 1), max(case.size, 64))
     ready = time.perf_counter()
     config = replace(FIT_PRESETS["standard"], size=case.size or 64)
-    if case.series == "resolution":  # any head will do, so a quick one
+    if case.series == "resolution":  # any head is suitable, so a fast preset is used
         config = replace(FIT_PRESETS["draft"], size=64, schedule=Schedule({1: 20}, {1: 0}, colours=0))
     fit = fit_head(scene, prior, config, quiet=True)
     fitted = time.perf_counter()
@@ -146,7 +146,7 @@ def table(results: dict[Case, Cost]) -> str:
         total = cost.mesh if case.series == "resolution" else cost.read + cost.fit + cost.mesh + cost.write
         first.setdefault(case.series, total)
         lines.append(
-            f"{case.series:<12}{case.amount:>6}{cost.fit:>9.1f}{cost.mesh:>9.1f}{cost.write:>9.1f}{total:>8.1f}"
+            f"{case.series:<12}{case.value:>6}{cost.fit:>9.1f}{cost.mesh:>9.1f}{cost.write:>9.1f}{total:>8.1f}"
             f"{total / first[case.series]:>10.2f}{cost.peak_mb:>9.0f}{cost.vertices:>10}"
         )
     return "\n".join(lines)
@@ -158,15 +158,15 @@ def plot(results: dict[Case, Cost], path: Path) -> None:
     figure, panels = pyplot.subplots(1, 3, figsize=(12, 3.4), constrained_layout=True)
     for panel, (series, title) in zip(panels, titles.items(), strict=True):
         rows = [(case, cost) for case, cost in results.items() if case.series == series]
-        amounts = [case.amount for case, _ in rows]
+        values = [case.value for case, _ in rows]
         stages = ("mesh",) if series == "resolution" else ("fit", "mesh", "write")
         for stage in stages:
-            panel.plot(amounts, [getattr(cost, stage) for _, cost in rows], marker="o", label=f"{stage}, s")
+            panel.plot(values, [getattr(cost, stage) for _, cost in rows], marker="o", label=f"{stage}, s")
         panel.set(xlabel=title, ylabel="seconds", xscale="log", ylim=(0, None))
-        panel.set_xticks(amounts, [str(amount) for amount in amounts])
+        panel.set_xticks(values, [str(value) for value in values])
         panel.minorticks_off()
         memory = panel.twinx()
-        memory.plot(amounts, [cost.peak_mb / 1024 for _, cost in rows], "k--", label="peak memory, GB")
+        memory.plot(values, [cost.peak_mb / 1024 for _, cost in rows], "k--", label="peak memory, GB")
         memory.set(ylabel="GB", ylim=(0, None))
         handles = [*panel.get_legend_handles_labels()[0], *memory.get_legend_handles_labels()[0]]
         panel.legend(handles=handles, fontsize=8, loc="center right")
@@ -175,7 +175,7 @@ def plot(results: dict[Case, Cost], path: Path) -> None:
 
 
 def run(options: Options) -> None:
-    """Measure what has no result yet, then print the table and draw the plot."""
+    """Measure the rows without a stored result, then print the table and draw the plot."""
     check_output_folder(options.out)
     choose_device("cpu")
     prior = Prior.load()

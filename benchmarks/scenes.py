@@ -1,10 +1,10 @@
-"""Photograph held-out heads and a real scan: a folder in H3DS's layout for each, with views all around and the truth.
+"""Render held-out heads and a real scan: a folder in H3DS's layout for each, with views all around and the truth.
 
     python benchmarks/scenes.py --population DIR --valid DIR --ict DIR --out DIR \
         --scan head.glb --landmarks landmarks.json
 
 The sources are those that the population was built from; the same heads are composed again and photographed with their
-own light, shadows and clothes. Each head's world frame is turned and moved at will, in millimetres as H3DS has it.
+own light, shadows and clothes. Each head's world frame is arbitrary, in millimetres as in H3DS.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from real_scan import DISTANCE_MM, load_scan, outside
 
 REAL = "real_scan"
 TARGET_MM = (0.0, -30.0, -85.0)
-"""What the cameras look at, in the head frame."""
+"""The cameras' target in the head frame."""
 FRAME_MM = 440.0
 """Height and width of the picture at the target's distance: room for tall hair and for shoulders."""
 LEAST_FACES = 30
@@ -53,12 +53,12 @@ AROUND = {
         "16": tuple(range(0, 32, 2)), "32": tuple(range(32)),
     },
 }  # fmt: skip
-"""Choices of views, by how many stand around the head: from the front, front and sides, all around."""
+"""View sets by the number of cameras around the head: from the front, front and sides, all around."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Which heads, and where from."""
+    """The heads and their sources."""
 
     population: Path
     """Folder that "protome population build" wrote."""
@@ -111,12 +111,12 @@ def write_subject(folder: Path, views: list[View], truth: Mesh, landmarks: dict[
 
 
 def outer(mesh: Mesh) -> Mesh:
-    """Return what can be seen of a mesh from afar, from either side: locks of hair have two, and mouths an inside."""
+    """Return the part of a mesh that is visible from outside, on either side of its faces: locks of hair have two."""
     both = Mesh(mesh.vertices, np.concatenate([mesh.faces, mesh.faces[:, ::-1]]))
-    kept = outside(both, seen_share=LEAST_VISIBILITY).faces
+    kept = outside(both, least_visibility=LEAST_VISIBILITY).faces
     _, first = np.unique(np.sort(kept, axis=1), axis=0, return_index=True)
     faces = kept[np.sort(first)]
-    # What is left of a throat, seen through the neck, hangs together with nothing.
+    # Remains of a throat, visible through the neck, are not connected to the head.
     _, alike = np.unique(np.rint(1e4 * mesh.vertices), axis=0, return_inverse=True)
     alike = alike.reshape(-1)
     part = connected_component_labels(face_adjacency(alike[faces]), node_count=len(faces))
@@ -124,14 +124,14 @@ def outer(mesh: Mesh) -> Mesh:
 
 
 def above(mesh: Mesh, height: float) -> Mesh:
-    """Return the triangles that lie above a height, without what is cut off arbitrarily."""
+    """Return the triangles above a height, without the arbitrary cut below it."""
     kept = mesh.faces[(mesh.vertices[:, 1] > height)[mesh.faces].all(1)]
     used, faces = np.unique(kept, return_inverse=True)
     return Mesh(mesh.vertices[used], faces.reshape(-1, 3))
 
 
 def run(options: Options) -> None:
-    """Write the scenes that are not there yet."""
+    """Write the scenes that do not exist yet."""
     check_output_folder(options.out)
     if (options.scan is None) != (options.landmarks is None):
         raise InputError("the real scan needs both --scan and --landmarks")

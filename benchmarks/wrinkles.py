@@ -21,7 +21,7 @@ from protome.sider.thick import vertex_normals
 from raster import Light, Lighting, Subject, render
 
 LEVELS = 3
-"""How often the truth's triangles are split: finer than what is made from its photo."""
+"""Levels of subdivision of the truth's triangles: finer than the reconstruction."""
 DISTANCE_MM = 700.0
 FACE_MM = 240.0
 """Height and width of the photo at the face."""
@@ -38,9 +38,9 @@ class Wrinkled:
     """The model's own mesh."""
     landmarks: Float[np.ndarray, "68 3"]
     base: Mesh
-    """The plain face split finely, with normals."""
+    """The plain face subdivided, with normals."""
     height: Float[np.ndarray, "v"]
-    """What is added along the base's normals."""
+    """Displacement along the base's normals."""
     truth: Mesh
     identity: Float[torch.Tensor, "i"]
 
@@ -94,7 +94,7 @@ def _lines(base: Mesh, landmarks: Float[np.ndarray, "68 3"], rng: np.random.Gene
 
 
 def _pores(base: Mesh, landmarks: Float[np.ndarray, "68 3"], rng: np.random.Generator) -> Float[np.ndarray, "v"]:
-    """Return shallow bumps all over, a few millimetres wide, that fade out away from the face."""
+    """Return shallow bumps a few millimetres wide, which fade out away from the face."""
     waves = rng.normal(size=(60, 3))
     waves *= (2 * np.pi / rng.uniform(3.5, 9, 60) / np.linalg.norm(waves, axis=1))[:, None]
     ripple = np.sin(base.vertices @ waves.T + rng.uniform(0, 6.3, 60)).sum(1) / 60**0.5
@@ -126,7 +126,7 @@ def _between(corners: Float[np.ndarray, "n 3"], steps: int = 20) -> Float[np.nda
 
 
 def _inside(loop: Float[np.ndarray, "n 3"], points: Float[np.ndarray, "m 3"], edge: float) -> Float[np.ndarray, "m"]:
-    """Return how far points lie within a loop, seen from the front: 1 inside, 0 outside, in between along its edge."""
+    """Return a soft mask of a loop in frontal view: 1 inside, 0 outside, in between along its edge."""
     closed = np.concatenate([loop, loop[:1]])
     away = cKDTree(_between(closed)).query(points)[0]
     within = Path(loop[:, :2]).contains_points(points[:, :2])
@@ -134,7 +134,7 @@ def _inside(loop: Float[np.ndarray, "n 3"], points: Float[np.ndarray, "m 3"], ed
 
 
 def _skinned(person: Wrinkled, rng: np.random.Generator) -> Mesh:
-    """Return the truth with a skin: mottled, redder on cheeks and lips."""
+    """Return the truth with skin colours: mottled, redder on cheeks and lips."""
     vertices, landmarks = person.base.vertices, person.landmarks
     waves = rng.normal(size=(40, 3)) * 0.12
     mottle = np.sin(vertices @ waves.T + rng.uniform(0, 6.3, 40)).sum(1) / 40**0.5

@@ -25,7 +25,7 @@ if CHECKED:
 
 import torch  # noqa: E402
 
-# The same examples in every run: a failure seen once can be seen again.
+# The same examples in every run, so that failures are reproducible.
 hypothesis.settings.register_profile("protome", deadline=None, derandomize=True, max_examples=40)
 hypothesis.settings.load_profile("protome")
 
@@ -60,5 +60,5 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], int]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the switch that rewrites golden files from what the code says now."""
+    """Add the switch that rewrites golden files from the present output."""
     parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden/ instead of comparing with it")

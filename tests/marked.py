@@ -19,11 +19,11 @@ DIRECTIONS = {
     "left_eye_outer": (0.45, 0.25, 0.9), "nose_tip": (0.0, 0.0, 1.0), "nose_base": (0.0, -0.1, 1.0),
     "right_lips": (-0.22, -0.35, 0.95), "left_lips": (0.22, -0.35, 0.95),
 }  # fmt: skip
-"""Where the landmarks lie, seen from the middle."""
+"""Directions of the landmarks from the middle."""
 
 
 def radius(directions: np.ndarray) -> np.ndarray:
-    """Return how far the body reaches in some directions: different from every side, with a nose; millimetres."""
+    """Return the body's radius in some directions: without symmetries, with a nose; millimetres."""
     x, y, z = directions.T
     nose = 14.0 * np.exp(-((x / 0.2) ** 2 + (y / 0.3) ** 2)) * (z > 0)
     return 100.0 + 9.0 * x + 7.0 * x * y + 10.0 * y * z + nose
@@ -65,10 +65,10 @@ def similarity(turn: list[float], shift: list[float], scale: float = 1.0) -> Sim
 
 
 def relief(mesh: Mesh, height: float, wave: float) -> tuple[Mesh, np.ndarray]:
-    """Return the mesh with a sine relief along its normals, and how far each vertex went; millimetres."""
-    amount = height * np.sin(2 * np.pi * mesh.vertices[:, 1] / wave)
+    """Return the mesh with a sine relief along its normals, and the displacement of each vertex; millimetres."""
+    displacement = height * np.sin(2 * np.pi * mesh.vertices[:, 1] / wave)
     normals = np.asarray(mesh.to_trimesh().vertex_normals)
-    return Mesh(mesh.vertices + amount[:, None] * normals, mesh.faces), amount
+    return Mesh(mesh.vertices + displacement[:, None] * normals, mesh.faces), displacement
 
 
 def write_obj(path: Path, mesh: Mesh, seams: bool = False) -> Path:

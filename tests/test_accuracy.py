@@ -1,4 +1,4 @@
-"""The benchmark of accuracy: its measure, its cases, and that a stopped run goes on where it was."""
+"""The benchmark of accuracy: its measure, its cases, and the continuation of a stopped run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from protome.benchmark.accuracy import (
     score,
     subjects_in,
 )
-from protome.benchmark.page import ANCESTORS, FULL, OURS, QUICK, Plan, benchmark_accuracy, cell, page
+from protome.benchmark.page import BASELINES, FULL, OURS, QUICK, Plan, benchmark_accuracy, cell, page
 from protome.errors import InputError
 from protome.evaluate.h3ds import read_scene
 from protome.face import LANDMARK_NAMES
@@ -65,7 +65,7 @@ def test_a_moved_head_is_found_by_its_landmarks(scenes: Path) -> None:
     assert found.h3ds_head_mm < 0.05
 
 
-def test_the_datasets_own_measure_does_not_see_size(scenes: Path) -> None:
+def test_the_datasets_own_measure_ignores_scale(scenes: Path) -> None:
     truth = read_scene(scenes / "somebody")
     plain = score(truth.head.mesh, truth, None, 0.0)
     grown = score(truth.head.mesh.scaled(1.05), truth, None, 0.0)
@@ -99,9 +99,9 @@ def test_a_case_is_reconstructed_measured_and_kept(
     monkeypatch.setattr(accuracy, "SAMPLES", 3000)
     case = Case("somebody", 3, "sira++")
     found = measure(case, scenes, tmp_path, {})
-    still = measure(Case("somebody", 1, MEAN), scenes, tmp_path, {})
+    baseline = measure(Case("somebody", 1, MEAN), scenes, tmp_path, {})
     # A few steps only: but three photos' worth of place and size are there, and the head is where it was.
-    assert found.head_mm < 1.1 * still.head_mm
+    assert found.head_mm < 1.1 * baseline.head_mm
     mesh = Mesh.load(tmp_path / f"{case.name}.ply")
     assert score(mesh, read_scene(scenes / "somebody"), None, 0.0).head_mm == pytest.approx(found.head_mm, rel=0.1)
     (tmp_path / "theirs").mkdir()
@@ -129,11 +129,11 @@ def test_the_page_has_means_and_their_ratios_to_the_mean_head() -> None:
     assert "| protome, camera's distance known | 1.40 / 4.00 (0.70 / 0.50) |  |" in text
     assert "the quick extent" in text
     refined = [f"{name}, cameras refined" for name in ("h3d-net", "sira++", "protome")]
-    for name in (*ANCESTORS, *refined, "0.5°, 2 mm", "targets"):
+    for name in (*BASELINES, *refined, "0.5°, 2 mm", "targets"):
         assert f"| {name} |" in text or f"| {name}" in text
 
 
-def test_our_method_alone_has_no_tables_of_others() -> None:
+def test_without_baselines_the_page_has_no_tables_of_them() -> None:
     plan = Plan(("a", "b"), (), (1, 3), replace(FULL, ablated=0), "standard", ())
     assert {case.method for case in plan.cases()} == {MEAN, OURS}
     text = page(plan, {case: _numbers(case) for case in plan.cases()}, quick=False)
@@ -142,7 +142,7 @@ def test_our_method_alone_has_no_tables_of_others() -> None:
         assert heading not in text
 
 
-def test_a_distance_is_known_of_one_view_alone() -> None:
+def test_a_known_distance_is_measured_for_one_view_only() -> None:
     one, several = (Plan(("a",), (), views, replace(FULL, ablated=0), "standard", ()) for views in ((1, 8), (3, 8)))
     assert {(case.views, case.method) for case in one.cases() if case.scale_known} == {(1, OURS)}
     assert not any(case.scale_known for case in several.cases())
@@ -150,7 +150,7 @@ def test_a_distance_is_known_of_one_view_alone() -> None:
     assert "distance known" not in text
 
 
-def test_views_that_are_asked_for_bring_the_tables_that_belong_to_them() -> None:
+def test_the_tables_are_those_of_the_requested_views() -> None:
     plan = Plan(("a", "b"), ("a",), (1, 4, 8), QUICK, "standard", ())
     cases = set(plan.cases())
     assert {case.views for case in cases if case.method == OURS and case.subject == "b"} == {1, 4, 8}
@@ -177,7 +177,7 @@ def test_the_full_extent_has_every_view_noise_and_method() -> None:
     assert len({case.name for case in cases}) == len(cases)
 
 
-def test_what_has_a_result_is_not_measured_again(
+def test_stored_results_are_not_measured_again(
     scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan = Plan(("somebody",), ("somebody",), (1, 3), QUICK, "standard", ())
@@ -194,7 +194,7 @@ def test_what_has_a_result_is_not_measured_again(
     assert len(json.loads((tmp_path / "accuracy.json").read_text())["rows"]) == len(set(plan.cases()))
 
 
-def test_a_result_that_lacks_a_number_is_measured_again(scenes: Path, tmp_path: Path) -> None:
+def test_an_incomplete_result_is_measured_again(scenes: Path, tmp_path: Path) -> None:
     case = Case("somebody", 1, "theirs")
     (tmp_path / "theirs").mkdir()
     read_scene(scenes / "somebody").head.mesh.save(tmp_path / "theirs" / "somebody_1.ply")
@@ -206,7 +206,7 @@ def test_a_result_that_lacks_a_number_is_measured_again(scenes: Path, tmp_path: 
     assert json.loads((tmp_path / f"{case.name}.json").read_text())["h3ds_face_mm"] == found.h3ds_face_mm
 
 
-def test_folders_without_scenes_or_choices_are_refused(scenes: Path, tmp_path: Path) -> None:
+def test_folders_without_scenes_or_view_sets_are_refused(scenes: Path, tmp_path: Path) -> None:
     assert subjects_in(scenes) == ["somebody"]
     assert common_views(scenes, ["somebody"], (1, 3, 8)) == [1, 3]
     with pytest.raises(InputError, match="holds no scenes in H3DS's layout"):
@@ -215,7 +215,7 @@ def test_folders_without_scenes_or_choices_are_refused(scenes: Path, tmp_path: P
         common_views(scenes, ["somebody"], (16,))
     with pytest.raises(InputError, match="has no choice of 2, 5 views"):
         benchmark_accuracy(scenes, tmp_path, views=(5, 2), quiet=True)
-    # Numbers that were asked for are not left out in silence.
+    # Requested numbers of views are not left out silently.
     with pytest.raises(InputError, match="has no choice of 8 views"):
         benchmark_accuracy(scenes, tmp_path, views=(1, 8), quiet=True)
     with pytest.raises(InputError, match="names no folder of meshes"):

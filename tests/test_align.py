@@ -15,7 +15,7 @@ from protome.geometry.transforms import Similarity, rotation_from_vector
 
 
 def potato() -> Mesh:
-    """A smooth body, about 100 across, that looks like itself from no other side."""
+    """A smooth body, about 100 across, without symmetries."""
     ball = trimesh.creation.icosphere(4)
     x, y, z = np.asarray(ball.vertices).T
     radius = 50.0 + 12.0 * x + 8.0 * y * z + 6.0 * x * y + 9.0 * np.maximum(z, 0.0) ** 3

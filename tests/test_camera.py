@@ -57,7 +57,7 @@ def test_pixel_centres_lie_at_one_half() -> None:
         ((90, 30), (0.75**0.5, 0.5, 0)),
     ],
 )
-def test_directions_are_told_by_azimuth_and_elevation(
+def test_directions_follow_from_azimuth_and_elevation(
     degrees: tuple[float, float], expected: tuple[float, float, float]
 ) -> None:
     found = direction(*map(math.radians, degrees))

@@ -102,7 +102,7 @@ PASSED_ON: dict[str, tuple[str, str, dict[str, object]]] = {
         },
     ),
 }  # fmt: skip
-"""Words of a command line -> the function that does the work, and what it has to be told by them."""
+"""Words of a command line -> the implementing function, and the arguments that it has to get."""
 
 
 def _module(monkeypatch: pytest.MonkeyPatch, name: str, function: str, replacement: Callable[..., object]) -> None:
@@ -110,7 +110,7 @@ def _module(monkeypatch: pytest.MonkeyPatch, name: str, function: str, replaceme
 
 
 @pytest.mark.parametrize("case", PASSED_ON)
-def test_what_the_user_says_reaches_the_function_that_works(
+def test_options_reach_the_implementing_function(
     run: Callable[[list[str]], int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, case: str
 ) -> None:
     words, place, expected = PASSED_ON[case]
@@ -123,13 +123,13 @@ def test_what_the_user_says_reaches_the_function_that_works(
     def save(folder: Path, command: tuple[str, ...]) -> None:
         saved.append((folder, command))
 
-    def told(*values: object, **options: object) -> types.SimpleNamespace:
+    def replacement(*values: object, **options: object) -> types.SimpleNamespace:
         calls.append(works.bind(*values, **options).arguments)  # raises TypeError where the real one would
         # Made before the long work; a morph finds out by itself whether it writes a file or a folder.
         assert out.parent.is_dir() == ("{out}" in words and case != "prior morph")
         return types.SimpleNamespace(save=save)
 
-    _module(monkeypatch, name, function, told)
+    _module(monkeypatch, name, function, replacement)
     arguments = words.format(out=out).split()
     assert run(arguments) == 0
     (call,) = calls

@@ -297,7 +297,7 @@ def test_a_fit_starts_at_the_estimate_and_is_regularised_to_it() -> None:
     assert float(held) < 0.8 * float(free)
 
 
-def test_latents_are_held_to_a_guess_more_than_to_the_mean_and_less_by_several_photos() -> None:
+def test_regularisation_to_an_estimate_is_stronger_than_to_the_mean_and_weaker_with_more_photos() -> None:
     person = draw_person(2, 64, 0.7)
     one, three = (photograph(person, azimuths, 64, Similarity.identity()) for azimuths in ((5.0,), (0.0, 40.0, -40.0)))
     estimate = LatentEstimate(person.prior.shape, person.prior.appearance, ())

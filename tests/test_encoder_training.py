@@ -74,8 +74,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     prior.save(root / "prior.safetensors")
     prior, latents = Prior.load(root / "prior.safetensors"), {}
     for name, own in (("shape", prior.shape), ("appearance", prior.appearance)):
-        amounts = torch.randn(HEADS, len(own.axes), generator=torch.Generator().manual_seed(1))
-        latents[name] = (own.mean + (amounts - amounts.mean(0)) @ own.axes).contiguous()
+        coefficients = torch.randn(HEADS, len(own.axes), generator=torch.Generator().manual_seed(1))
+        latents[name] = (own.mean + (coefficients - coefficients.mean(0)) @ own.axes).contiguous()
     save_file(latents, root / "prior.latents.safetensors")
     return root
 

@@ -141,7 +141,7 @@ def test_an_obj_keeps_its_vertices_at_seams_and_its_polygons(tmp_path: Path) -> 
     np.testing.assert_array_equal(load_mesh(tmp_path / "quad.obj").faces, [[0, 1, 2], [0, 2, 3]])
 
 
-def test_units_are_those_of_the_file_or_as_told(tmp_path: Path) -> None:
+def test_units_are_those_of_the_file_or_as_given(tmp_path: Path) -> None:
     mesh = body(2)
     mesh.scaled(0.001).save(tmp_path / "m.glb")
     mesh.save(tmp_path / "mm.ply")

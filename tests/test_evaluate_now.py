@@ -64,10 +64,10 @@ def test_a_known_similarity_is_undone() -> None:
 
 def test_a_known_displacement_is_measured() -> None:
     smooth = marked(body(6))
-    bumpy, amount = relief(smooth.mesh, 0.4, 12.0)
+    bumpy, displacement = relief(smooth.mesh, 0.4, 12.0)
     scan = MarkedMesh(bumpy, smooth.landmarks, Path("scan.obj"))
     score = evaluate_now(moved(smooth, AWAY), scan)
-    expected = np.abs(amount[score.vertices])
+    expected = np.abs(displacement[score.vertices])
     assert score.distances.mean() == pytest.approx(expected.mean(), rel=0.02)
     assert np.median(score.distances) == pytest.approx(np.median(expected), rel=0.03)
     assert np.abs(score.distances - expected).mean() < 0.03
@@ -104,7 +104,7 @@ def test_only_the_metrical_challenge_sees_an_error_of_scale() -> None:
     assert metrical.distances.mean() > 0.5
 
 
-def test_how_far_a_prediction_reaches_is_told() -> None:
+def test_the_extent_of_a_prediction_is_reported() -> None:
     scan = marked(body(5))
     whole = evaluate_now(scan, scan)
     assert whole.covered_radius == whole.crop.radius  # it is closed

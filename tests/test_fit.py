@@ -55,7 +55,7 @@ def _errors_mm(person: Person, result: FitResult) -> tuple[float, float]:
 
 def test_latents_recover_a_head_from_its_own_renders(person: Person, fitted: FitResult) -> None:
     fit, mean = _errors_mm(person, fitted)
-    # Distances are to vertices of 4 mm cells, which lie on the surface but not everywhere: small errors look larger.
+    # Distances are to vertices of 4 mm cells, which sample the surface sparsely: small errors are overestimated.
     assert fit < 0.5 * mean
     assert fit < 0.85
 
@@ -118,7 +118,7 @@ def test_a_fit_leaves_the_callers_random_state_as_it_was(person: Person, scene: 
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_the_second_phase_moves_deformation_and_renderer_but_never_the_reference(person: Person, scene: Scene) -> None:
+def test_the_second_phase_fits_deformation_and_renderer_but_not_the_reference(person: Person, scene: Scene) -> None:
     short = quick(2, 3)
     result = fit_head(scene, person.prior, short, seed=1, quiet=True)
     assert len(result.curves["eikonal"]) == 3  # distances can only go wrong while the networks move
@@ -132,7 +132,7 @@ def test_the_second_phase_moves_deformation_and_renderer_but_never_the_reference
     assert any(name.startswith("renderer.") for name in moved)
 
 
-def test_a_method_of_latents_alone_keeps_the_weights_of_the_shape(person: Person, scene: Scene) -> None:
+def test_a_method_of_latents_only_keeps_the_weights_of_the_shape(person: Person, scene: Scene) -> None:
     short = method("h3d-net-latents").settings(quick(2, 3))
     result = fit_head(scene, person.prior, short, seed=1, quiet=True)
     before, after = person.prior.field.shape_network.state_dict(), result.head.field.shape_network.state_dict()
@@ -141,7 +141,7 @@ def test_a_method_of_latents_alone_keeps_the_weights_of_the_shape(person: Person
     assert not torch.equal(person.prior.field.renderer.last.weight, result.head.field.renderer.last.weight)
 
 
-def test_finer_colour_frequencies_change_nothing_until_they_learn(person: Person) -> None:
+def test_added_colour_frequencies_change_nothing_initially(person: Person) -> None:
     finer = person.prior.field.with_finer_colour(9)
     generator = torch.Generator().manual_seed(0)
     points, normals, views = (torch.randn(1, 50, 3, generator=generator) for _ in range(3))
@@ -152,7 +152,7 @@ def test_finer_colour_frequencies_change_nothing_until_they_learn(person: Person
     assert torch.equal(finer.sdf(points, shape), person.prior.field.sdf(points, shape))
 
 
-def test_the_last_phase_moves_the_renderer_alone_and_brings_the_colours_closer(person: Person, scene: Scene) -> None:
+def test_the_last_phase_fits_only_the_renderer_and_reduces_the_colour_loss(person: Person, scene: Scene) -> None:
     without = fit_head(scene, person.prior, quick(30, 0), seed=1, quiet=True)
     result = fit_head(scene, person.prior, quick(30, 0, 60), seed=1, quiet=True)
     before, after = without.head.field.state_dict(), result.head.field.state_dict()
@@ -176,7 +176,7 @@ def test_more_photos_let_the_deformation_learn_faster() -> None:
     assert [by_views(rates.deformation, views) for views in (1, 2, 3, 32)] == pytest.approx([1e-4, 2e-4, 3e-4, 3e-4])
 
 
-def test_colours_that_no_photo_shows_stay_while_those_it_shows_move(person: Person) -> None:
+def test_hidden_colours_are_kept_while_visible_ones_are_fitted(person: Person) -> None:
     front = photograph(person, (0.0,), 96, some_world())
     moved = {}
     for side, sign in (("front", 1.0), ("back", -1.0)):
@@ -205,7 +205,7 @@ def test_gains_of_photos_with_unequal_exposure_are_found(person: Person, scene: 
     ]
     result = fit_head(replace(scene, views=tuple(views)), person.prior, quick(80, 0), seed=1, quiet=True)
     assert result.gains is not None
-    # A gain and the light on one side of the face look alike, so they are not found exactly.
+    # A gain and light from one side are partly interchangeable, so gains are not recovered exactly.
     assert float((result.gains / gains).log().abs().mean()) < 0.4 * float(gains.log().abs().mean())
 
 

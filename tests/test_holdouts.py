@@ -1,4 +1,4 @@
-"""The benchmark of unseen heads: the prior's own come out exact, a stopped run goes on, others are refused."""
+"""The benchmark of held-out heads: the prior's own are exact, a stopped run continues, other results are refused."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], int]:
     return call
 
 
-def test_heads_of_the_prior_are_matched_and_a_stopped_run_goes_on(
+def test_heads_of_the_prior_are_matched_and_a_stopped_run_continues(
     benchmark: Callable[[list[str]], int], arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert benchmark([*arguments, "--midpoints", "1"]) == 0
@@ -113,7 +113,7 @@ def test_results_of_another_prior_and_missing_data_are_refused(
     assert not (tmp_path / "new").exists()
 
 
-def test_dense_parts_do_not_count_for_more_than_their_area(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_densely_sampled_parts_are_weighted_by_their_area(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
     from limits import evenly
 
@@ -125,7 +125,7 @@ def test_dense_parts_do_not_count_for_more_than_their_area(monkeypatch: pytest.M
     assert abs(share - 0.25) < 0.02
 
 
-def test_pieces_beside_a_head_are_told_from_hollows_in_it() -> None:
+def test_pieces_beside_a_head_are_distinguished_from_hollows_in_it() -> None:
     head, hollow, loose = (trimesh.creation.icosphere(subdivisions=3, radius=radius) for radius in (1.0, 0.5, 0.02))
     hollow.invert()
     loose.apply_translation([1.5, 0.0, 0.0])

@@ -93,7 +93,7 @@ def violations(sources: dict[str, str]) -> list[str]:
     for module, source in sources.items():
         imported = imports(source, set(sources))
         if module == "":
-            continue  # the package itself offers what it likes, and only when it is asked for
+            continue  # the package may offer any module, and imports it only on use
         if module in folders:
             sentences += [f"{module}/__init__.py imports {other}" for other in sorted(imported)]
             continue

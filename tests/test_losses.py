@@ -47,7 +47,7 @@ def test_normal_is_one_minus_the_cosine_at_any_length() -> None:
     _close(losses.normal(gradient, truth), (0 + 2 + 1 + 0.5) / 4)
 
 
-def test_deformation_asks_for_small_and_zero_mean_displacements() -> None:
+def test_deformation_penalises_large_and_biased_displacements() -> None:
     balanced = torch.tensor([[0.3, 0.4, 0.0], [-0.3, -0.4, 0.0]])
     shifted = torch.tensor([[0.3, 0.4, 0.0], [0.3, 0.4, 0.0]])
     _close(losses.deformation(balanced[None]), 0.5)
@@ -153,7 +153,7 @@ def test_placement_starts_as_the_identity() -> None:
     torch.testing.assert_close(placement.frame(1).apply(points), points)
 
 
-def test_a_held_direction_is_not_moved_along() -> None:
+def test_the_head_does_not_move_along_the_held_direction() -> None:
     ahead = torch.nn.functional.normalize(torch.tensor([0.2, -0.1, -1.0]), dim=0)
     placement = Placement(1, PIVOT, ahead)
     with torch.no_grad():
@@ -178,7 +178,7 @@ def test_points_of_a_moved_ray_are_the_moved_points(frames: int) -> None:
         torch.testing.assert_close(moved.at(depth)[ray], frame.apply(rays.at(depth)[ray]))
 
 
-def test_a_moved_ray_meets_the_moved_sphere_where_it_met_the_sphere() -> None:
+def test_a_moved_ray_hits_the_moved_sphere_at_the_same_depth() -> None:
     placement, centre = _placement(1), torch.tensor([0.0, 0.1, -0.3])
     origins = centre + torch.tensor([[0.0, 0.0, 2.0], [1.5, 0.2, 0.1]])
     rays = Rays(origins, torch.nn.functional.normalize(centre + 0.05 - origins, dim=1))
@@ -246,7 +246,7 @@ def test_head_window_keeps_the_geometry() -> None:
     view = replace(view, landmarks=torch.tensor([[200.0, 150.0]]).expand(478, 2)).transformed(HEAD_FROM_WORLD)
     window = head_window(view, BOUNDS, 64)
     assert window.landmarks is not None
-    # What a pixel of the window shows is what the photo shows where the same point in space projects to.
+    # A pixel of the window has the photo's colour at the projection of the same point in space.
     distant = window.camera.rays().at(torch.full((window.mask.numel(),), 5.0))
     spot = view.camera.project(distant) / torch.tensor([400.0, 300.0])
     shown = window.image.reshape(-1, 3)[:, :2]
@@ -280,7 +280,7 @@ def test_pixels_carry_rays_of_the_head_frame_and_their_colours() -> None:
         _close(table.weight[table.view == view].sum(), 1.0)
 
 
-def test_a_miss_decides_nothing_below_and_beside_what_is_modelled() -> None:
+def test_the_mask_loss_ignores_misses_below_and_beside_the_modelled_volume() -> None:
     camera = _front(200, 200, 140.0)
     person = _view(camera)
     half = replace(person, mask=(person.image[..., 0] < 0.5).float())

@@ -67,7 +67,7 @@ def test_every_method_is_in_the_table() -> None:
 
 
 @pytest.mark.parametrize("name", MOVED)
-def test_a_method_moves_its_networks_and_no_others_and_gets_closer_to_the_photos(name: str) -> None:
+def test_a_method_fits_its_networks_and_no_others_and_reduces_the_colour_error(name: str) -> None:
     prior, fit = method(name).prior(), fitted(name)
     before, after = prior.field.state_dict(), fit.head.field.state_dict()
     changed = {
@@ -102,7 +102,7 @@ def test_idrs_published_networks_can_be_built() -> None:
     assert method("idr").prior().field.config.reference_width == 128
 
 
-def test_sira_plus_plus_by_the_letter_takes_cameras_place_and_exposure_as_given() -> None:
+def test_the_papers_sira_plus_plus_keeps_cameras_pose_and_exposure_fixed() -> None:
     fit = fitted("sira++-paper")
     assert set(fit.curves) == {"colour", "mask", "eikonal"}
     # 6 + 24 steps as one run, of which the latents have a twentieth; gradients count from the first step on.

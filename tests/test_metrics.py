@@ -180,7 +180,7 @@ def test_what_the_truth_does_not_cover_is_not_counted() -> None:
     assert result.head.to_truth.p90 < 1e-3
     expected = scan.to_trimesh().area / body.to_trimesh().area
     assert result.head.to_truth.count / 6000 == pytest.approx(expected, abs=0.02)
-    # The other way round nothing is forgiven: what the prediction lacks is missing.
+    # In the other direction missing parts of the prediction count.
     assert compare(scan, body, nose_tip=NOSE, samples=2000).head.to_prediction.p90 > 20.0
 
 

@@ -45,8 +45,8 @@ def test_stages_add_up_what_changes_a_head() -> None:
     pose = Similarity(rotation_from_vector(torch.tensor([0.3, -0.2, 0.1])), torch.tensor([5.0, 6, 700]), torch.ones(()))
     posed = model.with_shape(identity).with_expression(expression).with_pose(pose)
     expected = model.template.clone()
-    for amount, move in zip([*identity, *expression], [*model.identity, *model.expression], strict=True):
-        expected += amount * move
+    for coefficient, move in zip([*identity, *expression], [*model.identity, *model.expression], strict=True):
+        expected += coefficient * move
     expected = expected @ pose.rotation.T + pose.translation
     torch.testing.assert_close(posed.vertices, expected, atol=1e-3, rtol=1e-5)
     corner = expected[model.faces[model.landmarks.faces[40]]]
@@ -117,7 +117,7 @@ def test_a_linear_model_needs_neither_expressions_nor_a_chart(tmp_path: Path) ->
     [
         ({"identity": None}, "has no identity: give"),
         ({"landmark_faces": np.zeros(51, int)}, r"landmark_faces in .* has the shape \(51,\), not \(68,\)"),
-        ({"faces": np.full((320, 3), 400)}, "faces in .* names things that are not there"),
+        ({"faces": np.full((320, 3), 400)}, "faces in .* has indices out of range"),
         ({"template": np.full((162, 3), np.nan)}, "template in .* not finite"),
     ],
 )
@@ -251,7 +251,7 @@ def test_the_packaged_landmarks_lie_where_their_names_say() -> None:
 def test_ibug_points_are_picked_from_mediapipes() -> None:
     landmarks = torch.stack([torch.arange(478.0), -torch.arange(478.0)], 1)
     picked = from_mediapipe(landmarks)
-    # Facts anybody can look up on MediaPipe's map of its face mesh: eye corners, nose tip, mouth corners, chin.
+    # From MediaPipe's published map of its face mesh: eye corners, nose tip, mouth corners, chin.
     for ibug, mediapipe in {36: 33, 39: 133, 42: 362, 45: 263, 30: 1, 48: 61, 54: 291, 8: 152, 33: 2}.items():
         if ibug == 30:
             assert int(picked[ibug, 0]) in (1, 4)

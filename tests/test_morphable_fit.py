@@ -125,7 +125,7 @@ def test_derivatives_are_those_of_finite_differences(tmp_path: Path) -> None:
         for column in range(len(start)):
             step = torch.zeros_like(start)
             step[column] = 1e-6
-            part = photo.seen_part(start)
+            part = photo.visible_part(start)
             slope = (photo.residuals(part, start + step) - photo.residuals(part, start - step)) / 2e-6
             torch.testing.assert_close(jacobian[:, column], slope, atol=2e-5, rtol=2e-5)
 

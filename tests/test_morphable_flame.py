@@ -189,7 +189,7 @@ def test_the_older_embeddings_are_read_too(tmp_path: Path) -> None:
     assert again.contour.faces.shape == (79, 17)
 
 
-def test_what_is_missing_is_named_with_where_to_ask_for_it(tmp_path: Path) -> None:
+def test_missing_files_are_named_with_their_source(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"generic_model.pkl does not exist: give .* https://flame\.is\.tue\.mpg\.de"):
         load_flame(tmp_path / "generic_model.pkl")
     with pytest.raises(InputError, match=r"holds no FLAME model .* https://flame\.is\.tue\.mpg\.de"):
@@ -228,7 +228,7 @@ def test_pickles_that_would_run_something_are_refused(tmp_path: Path) -> None:
     target = tmp_path / "made"
     path = tmp_path / "trap.pkl"
     path.write_bytes(pickle.dumps({"v_template": Trap(str(target))}, 2))
-    with pytest.raises(InputError, match=r"cannot be read safely \(it asks for (posix|nt)\.mkdir\)"):
+    with pytest.raises(InputError, match=r"cannot be read safely \(it needs (posix|nt)\.mkdir\)"):
         read_pickle(path, "another file")
     assert not target.exists()
     inside = io.BytesIO()

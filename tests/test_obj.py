@@ -60,7 +60,7 @@ def test_polygons_are_cut_into_fans_with_their_textures_and_groups(tmp_path: Pat
         mesh.group("skirt")
 
 
-def test_numbers_below_zero_count_back_from_the_vertices_so_far(tmp_path: Path) -> None:
+def test_negative_indices_count_back_from_the_vertices_so_far(tmp_path: Path) -> None:
     path = tmp_path / "back.obj"
     path.write_text("v 0 0 0\nv 1 0 0\nv 1 1 0\nvt 0 0\nvt 1 1\nf -3/-1 -2/-2 -1/1\nv 0 1 0\nf -4 -2 -1\n")
     mesh = ObjMesh.load(path)

@@ -1,4 +1,4 @@
-"""Beards and glasses told from skin, on the sample portrait as it is and with things painted over it."""
+"""Beards and glasses distinguished from skin, on the sample portrait as it is and with things painted over it."""
 
 from __future__ import annotations
 

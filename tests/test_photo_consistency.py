@@ -31,7 +31,7 @@ def _pattern(points: Tensor) -> Tensor:
 
 
 def _photo(azimuth: float, gain: float = 1.0) -> View:
-    """The plane through the origin across `NORMAL`, seen from an angle aside (radians)."""
+    """A photo of the plane through the origin across `NORMAL`, from a horizontal angle (radians)."""
     centre = torch.tensor([6 * math.sin(azimuth), 0.4, 6 * math.cos(azimuth)])
     camera = Camera.look_at(centre, torch.zeros(3), 400.0, 150, 130)
     rays = camera.rays()
@@ -51,14 +51,14 @@ def _on_plane(count: int) -> Tensor:
 
 def _stack(scene: Scene) -> tuple[PhotoStack, Viewpoints]:
     photos = PhotoStack.of(scene.in_head_frame(), BOUNDS, 512)
-    return photos, photos.seen_from(photos.rays, photos.K)
+    return photos, photos.viewpoints(photos.rays, photos.K)
 
 
 def _loss(scene: Scene, points: Tensor, normals: Tensor) -> Tensor:
     photos, cameras = _stack(scene)
     first = torch.zeros(len(points), dtype=torch.long)
     found = compare_patches(photos, cameras, first, points, normals, torch.Generator().manual_seed(0))
-    return losses.consistency(found.correlation, found.asked, len(points))
+    return losses.consistency(found.correlation, found.valid, len(points))
 
 
 def test_cameras_project_and_send_rays_as_cameras_do() -> None:
@@ -121,23 +121,23 @@ def test_derivatives_are_those_of_finite_differences() -> None:
             assert float(slope) == pytest.approx(float((up - down) / (2 * sum(change))), rel=0.05)
 
 
-def test_only_photos_that_can_say_something_are_asked() -> None:
+def test_only_photos_at_usable_angles_are_compared() -> None:
     points, normals = _on_plane(30), NORMAL.expand(30, 3)
     first, generator = torch.zeros(30, dtype=torch.long), torch.Generator().manual_seed(0)
     for other, expected in ((0.04, False), (0.35, True), (1.2, False)):
         photos, cameras = _stack(_scene(_photo(0.0), _photo(other)))
-        assert bool(compare_patches(photos, cameras, first, points, normals, generator).asked.all()) == expected
-    # From behind, no photo is asked; and one that ends before the patch is not, either.
+        assert bool(compare_patches(photos, cameras, first, points, normals, generator).valid.all()) == expected
+    # From behind no photo is valid, nor is one that does not contain the patch.
     photos, cameras = _stack(_scene(_photo(0.0), _photo(0.35)))
-    assert not compare_patches(photos, cameras, first, points, -normals, generator).asked.any()
+    assert not compare_patches(photos, cameras, first, points, -normals, generator).valid.any()
     beside = points + torch.tensor([1.35, 0.0, -0.135])
-    assert not compare_patches(photos, cameras, first, beside, normals, generator).asked.any()
+    assert not compare_patches(photos, cameras, first, beside, normals, generator).valid.any()
 
 
-def test_the_worse_half_of_the_photos_may_be_hidden() -> None:
+def test_the_less_correlated_half_of_the_photos_is_ignored() -> None:
     correlation = torch.tensor([[0.9, -0.5, 0.7, 0.1], [0.4, 0.0, 0.0, 0.0], [0.2, 0.6, 0.3, 0.0], [0.0] * 4])
-    asked = torch.tensor([[1, 1, 1, 1], [1, 0, 0, 0], [1, 1, 1, 0], [0, 0, 0, 0]], dtype=torch.bool)
-    found = losses.consistency(correlation, asked, 8)
+    valid = torch.tensor([[1, 1, 1, 1], [1, 0, 0, 0], [1, 1, 1, 0], [0, 0, 0, 0]], dtype=torch.bool)
+    found = losses.consistency(correlation, valid, 8)
     assert float(found) == pytest.approx(((0.1 + 0.3) / 2 + 0.6 + (0.4 + 0.7) / 2 + 0) / 8)
 
 
@@ -153,7 +153,7 @@ def test_corrected_cameras_project_with_their_corrected_focal_lengths() -> None:
     assert float(moved[1, 0, 0] / K[1, 0, 0]) == pytest.approx(math.exp(2 * FOCAL))
 
 
-def test_a_plane_finds_its_place_by_patches_alone() -> None:
+def test_photo_consistency_alone_locates_a_plane() -> None:
     scene = _scene(_photo(0.0), _photo(0.35), _photo(-0.4))
     photos, cameras = _stack(scene)
     offset = torch.tensor(0.05, requires_grad=True)
@@ -166,13 +166,13 @@ def test_a_plane_finds_its_place_by_patches_alone() -> None:
         points = torch.cat([across, (offset - across @ normal[:2])[:, None] / normal[2]], 1)
         found = compare_patches(photos, cameras, first, points, normal.expand(60, 3), generator)
         optimiser.zero_grad()
-        losses.consistency(found.correlation, found.asked, 60).backward()
+        losses.consistency(found.correlation, found.valid, 60).backward()
         optimiser.step()
     assert float(offset.detach().abs()) < 0.004
     assert float(lean.detach().abs().max()) < 0.02
 
 
-def test_fits_compare_patches_of_several_posed_photos_alone() -> None:
+def test_only_fits_of_several_posed_photos_compare_patches() -> None:
     prior = small_prior()
     two, one = _scene(_photo(0.0), _photo(0.35)), _scene(_photo(0.0))
     short = FitConfig(size=32, rays=64, schedule=Schedule({1: 2}, {1: 0}, colours=0))

@@ -56,13 +56,13 @@ def test_the_posed_path_finds_the_head_in_its_world_and_beats_the_mean_head(pers
     mean = Surface(extract_mesh(person.prior.bind(person.prior.mean()), person.prior.bounds, 128))
     best = icp(face, mean, dof="similarity").target_from_source
     mean_error = float(mean.closest(best.apply_numpy(face)).distances.mean() / best.scale) * UNIT_MM
-    # This person differs from the mean by 2 mm; three photos, 192 pixels wide, tell three quarters of it.
+    # This person differs from the mean by 2 mm; three photos, 192 pixels wide, recover three quarters of it.
     assert mean_error > 1.5
     assert error < 0.5 * mean_error
     assert written.colours is not None
 
 
-def test_cameras_are_refined_unless_they_are_said_to_be_exact(head: Head, out: Path) -> None:
+def test_cameras_are_refined_by_default(head: Head, out: Path) -> None:
     assert head.fit.cameras is not None
     exact = FitOptions(budget="2", refine_cameras=False)
     given = reconstruct([out / "scene"], preset="draft", resolution=48, seed=2, options=exact, quiet=True)
@@ -94,7 +94,7 @@ def test_the_saved_field_is_the_fitted_field(head: Head, out: Path) -> None:
     torch.testing.assert_close(field.sdf(points), head.fit.head.bind().sdf(points))
 
 
-def test_result_says_how_the_head_was_made(head: Head, out: Path) -> None:
+def test_the_result_file_records_the_settings(head: Head, out: Path) -> None:
     assert {path.name for path in (out / "result").iterdir()} == set(HEAD_FILES)
     facts = json.loads((out / "result" / "result.json").read_text())
     assert facts["command"] == ["protome", "reconstruct", "scene"]
@@ -119,7 +119,7 @@ def test_the_preview_shows_something_in_every_tile(head: Head, out: Path) -> Non
             assert tile.std() > 15, (row, column)
 
 
-def test_vertices_say_how_well_the_photos_show_them(head: Head, out: Path) -> None:
+def test_vertices_have_their_visibility(head: Head, out: Path) -> None:
     seen = Mesh.load(out / "result" / "head.ply").visibility
     assert seen is not None
     assert head.mesh.normals is not None

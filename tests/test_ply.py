@@ -20,7 +20,7 @@ from protome.geometry.mesh import Mesh
 VERTICES = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0.5, 0.5, 1.25]], np.float64)
 TRIANGLES = [[0, 2, 1], [0, 3, 2], [0, 1, 4], [1, 2, 4], [2, 3, 4], [3, 0, 4]]
 COLOURS = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [51, 102, 204], [255, 255, 255]])
-SEEN = [0.0, 0.25, 0.5, 0.75, 1.0]
+VISIBILITY = [0.0, 0.25, 0.5, 0.75, 1.0]
 CODES = {"char": "b", "uchar": "B", "short": "h", "ushort": "H", "int": "i", "uint": "I", "float": "f", "double": "d"}
 CODES |= {"float32": "f", "uint8": "B", "int32": "i"}
 FORMATS = ("ascii", "binary_little_endian", "binary_big_endian")
@@ -77,7 +77,7 @@ def faces(lists: Sequence[Sequence[int]] = TRIANGLES, name: str = "vertex_indice
     return Column(name, "int", lists, count)
 
 
-VISIBILITY_COLUMN = Column("visibility", "float", SEEN)
+VISIBILITY_COLUMN = Column("visibility", "float", VISIBILITY)
 NUMBERS = Column("label", "ushort", [7, 300, 2, 65535, 0])
 UV = [Column("s", "float", [0, 1, 1, 0, 0.5]), Column("t", "float", [0, 0, 1, 1, 0.5])]
 ALIKE = Column("neighbours", "int", [[i, -1] for i in range(5)], "uchar")
@@ -104,7 +104,7 @@ LAYOUTS: dict[str, Elements] = {
         "edge": [Column("vertex1", "int", [0, 1]), Column("vertex2", "int", [1, 2])],
     },
     "seen is a list": {
-        "vertex": [*places(), Column("visibility", "float", [[x] for x in SEEN], "uchar")], "face": [faces()],
+        "vertex": [*places(), Column("visibility", "float", [[x] for x in VISIBILITY], "uchar")], "face": [faces()],
     },
 }  # fmt: skip
 
@@ -122,7 +122,7 @@ def test_every_layout_is_read(tmp_path: Path, layout: str, form: str) -> None:
         assert mesh.colours is None
     if any(column.name == "visibility" and not column.count for column in elements["vertex"]):
         assert mesh.visibility is not None
-        assert mesh.visibility.tolist() == SEEN
+        assert mesh.visibility.tolist() == VISIBILITY
     else:
         assert mesh.visibility is None
     assert mesh.normals is not None

@@ -229,16 +229,16 @@ class _Mover(torch.nn.Module):
 
 
 def test_pixel_gradient_in_the_latent_matches_finite_differences() -> None:
-    pixel, still = Pixel(), torch.zeros(6).double()
+    pixel, fixed = Pixel(), torch.zeros(6).double()
     z = pixel.z.clone().requires_grad_(True)
-    (slope,) = torch.autograd.grad(pixel.colour(z, still), z)
-    truth = _differences(lambda moved: pixel.colour(moved, still).detach(), pixel.z, 1e-5)
+    (slope,) = torch.autograd.grad(pixel.colour(z, fixed), z)
+    truth = _differences(lambda moved: pixel.colour(moved, fixed).detach(), pixel.z, 1e-5)
     torch.testing.assert_close(slope, truth, rtol=2e-4, atol=1e-7)
     assert float(truth.abs().max()) > 1e-3
 
 
 def test_pixel_gradient_in_the_weights_matches_finite_differences() -> None:
-    pixel, still = Pixel(), torch.zeros(6).double()
+    pixel, fixed = Pixel(), torch.zeros(6).double()
     deformation = pixel.head.deformation
     assert deformation is not None
     assert deformation.condition is not None
@@ -248,7 +248,7 @@ def test_pixel_gradient_in_the_weights_matches_finite_differences() -> None:
         "reference first": pixel.head.reference.first.weight,
         "renderer last": pixel.head.renderer.last.weight,
     }
-    slopes = torch.autograd.grad(pixel.colour(pixel.z, still), list(chosen.values()))
+    slopes = torch.autograd.grad(pixel.colour(pixel.z, fixed), list(chosen.values()))
     for (name, weight), slope in zip(chosen.items(), slopes, strict=True):
         flat = int(slope.abs().argmax())
         place = (flat // slope.shape[1], flat % slope.shape[1])
@@ -257,7 +257,7 @@ def test_pixel_gradient_in_the_weights_matches_finite_differences() -> None:
             with torch.no_grad():
                 kept = weight[place].clone()
                 weight[place] = shifted
-                result = pixel.colour(pixel.z, still)
+                result = pixel.colour(pixel.z, fixed)
                 weight[place] = kept
             return result
 
@@ -289,7 +289,7 @@ UNEVEN: dict[str, SdfFn] = {
 
 
 def _lost(sdf: SdfFn, tracer: Tracer) -> tuple[Tensor, Tensor]:
-    """Return which rays dense sampling hits and a tracer does not, and how far apart the hits of the others are.
+    """Return which rays dense sampling hits and a tracer does not, and the distances between the hits of the others.
 
     Rays that graze the surface count as hit where they are still inside a hundredth behind the hit.
     """
@@ -303,7 +303,7 @@ def _lost(sdf: SdfFn, tracer: Tracer) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("name", UNEVEN)
-def test_sphere_tracing_loses_no_ray_that_dense_sampling_hits(name: str) -> None:
+def test_sphere_tracing_hits_every_ray_that_dense_sampling_hits(name: str) -> None:
     lost, apart = _lost(UNEVEN[name], sphere_tracer())
     assert not lost.any()
     # A hit within 2e-4 of the surface is further along the ray where the ray grazes it.
@@ -364,24 +364,24 @@ def test_rendering_of_a_sphere_is_a_disc_with_its_depth_and_normals(name: str, s
         return slope * sphere((0, 0, 0), 0.5)(points)
 
     view = Camera.look_at(torch.tensor([0.0, 0.0, 2.0]), torch.zeros(3), 60.0, 64, 64)
-    seen = render(field_of(ball), view, BOUNDS, tracer=TRACERS[name](ball), background=0.25)
+    image = render(field_of(ball), view, BOUNDS, tracer=TRACERS[name](ball), background=0.25)
     hit, depth = sphere_hits(view.rays(), torch.zeros(3), 0.5)
-    assert float((seen.mask.reshape(-1) != hit).float().mean()) < 0.01
+    assert float((image.mask.reshape(-1) != hit).float().mean()) < 0.01
     # The silhouette of a sphere of radius r at distance d has the radius f r / sqrt(d^2 - r^2).
-    assert math.isclose(float(seen.mask.sum()), math.pi * (60 * 0.5 / math.sqrt(3.75)) ** 2, rel_tol=0.02)
-    clear = seen.mask.reshape(-1) & hit & (depth < 1.8)
-    torch.testing.assert_close(seen.depth.reshape(-1)[clear], depth[clear], atol=2e-4, rtol=0)
+    assert math.isclose(float(image.mask.sum()), math.pi * (60 * 0.5 / math.sqrt(3.75)) ** 2, rel_tol=0.02)
+    clear = image.mask.reshape(-1) & hit & (depth < 1.8)
+    torch.testing.assert_close(image.depth.reshape(-1)[clear], depth[clear], atol=2e-4, rtol=0)
     truth = torch.nn.functional.normalize(view.rays().at(depth), dim=1)
-    torch.testing.assert_close(seen.normal.reshape(-1, 3)[clear], truth[clear], atol=2e-3, rtol=0)
-    torch.testing.assert_close(seen.colour.reshape(-1, 3)[clear], 0.5 + 0.5 * truth[clear], atol=1e-3, rtol=0)
-    assert torch.isinf(seen.depth[0, 0])
-    assert seen.colour[0, 0].tolist() == [0.25, 0.25, 0.25]
+    torch.testing.assert_close(image.normal.reshape(-1, 3)[clear], truth[clear], atol=2e-3, rtol=0)
+    torch.testing.assert_close(image.colour.reshape(-1, 3)[clear], 0.5 + 0.5 * truth[clear], atol=1e-3, rtol=0)
+    assert torch.isinf(image.depth[0, 0])
+    assert image.colour[0, 0].tolist() == [0.25, 0.25, 0.25]
 
 
-def test_rendering_traces_spheres_by_default_and_gives_up_on_no_pixel() -> None:
+def test_rendering_uses_sphere_tracing_by_default_and_settles_every_pixel() -> None:
     view = camera(64)
-    seen = render(field_of(UNEVEN["flat"]), view, BOUNDS)
+    image = render(field_of(UNEVEN["flat"]), view, BOUNDS)
     hit, _ = sphere_hits(view.rays(), torch.tensor([0.1, -0.1, 0.0]), 0.5)
-    assert not bool((hit & ~seen.mask.reshape(-1)).any())
+    assert not bool((hit & ~image.mask.reshape(-1)).any())
     # Within the tolerance, 4 mm per metre from the ball, a ray counts as a hit.
-    assert int((~hit & seen.mask.reshape(-1)).sum()) < 0.05 * int(hit.sum())
+    assert int((~hit & image.mask.reshape(-1)).sum()) < 0.05 * int(hit.sum())

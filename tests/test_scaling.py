@@ -31,11 +31,11 @@ def test_photos_show_the_subject_as_large_as_it_is_from_every_side() -> None:
         torch.testing.assert_close(view.image[view.mask > 0.5], torch.tensor(0.25).expand(int(view.mask.sum()), 3))
     centres = torch.stack([view.camera.centre for view in scene.views])
     turns = torch.sort(torch.atan2(centres[:, 0], centres[:, 2] + 0.3)).values
-    assert float((turns[1:] - turns[:-1]).min()) > 0.3  # nobody stands where somebody else does
+    assert float((turns[1:] - turns[:-1]).min()) > 0.3  # no two cameras at one place
     assert len(scaling.photographed(_ball(), 1, 32).views) == 1
 
 
-def test_a_row_tells_time_memory_and_the_mesh(tmp_path: Path) -> None:
+def test_a_row_has_time_memory_and_mesh_size(tmp_path: Path) -> None:
     case = scaling.Case("resolution", 0, 0, 48)
     cost = scaling.measure(case, _ball(), tmp_path / "head", "cpu")
     assert cost.mesh > 0

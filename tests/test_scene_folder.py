@@ -163,5 +163,5 @@ def test_other_folders_are_refused_in_one_sentence(tmp_path: Path) -> None:
 
 
 def test_views_of_plain_photos_are_refused() -> None:
-    with pytest.raises(InputError, match=r"^views were named but no scene folder was given: give just the photos"):
+    with pytest.raises(InputError, match=r"^views were named but no scene folder was given: give only the photos"):
         reconstruct(["a.png"], views=["a"], quiet=True)

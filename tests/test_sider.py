@@ -1,4 +1,4 @@
-"""Facial detail: the coarse distance, the two networks, what shading tells, and the files."""
+"""Facial detail: the coarse distance, the two networks, the shape recovered from shading, and the files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 
 import protome.sider.fit
 import protome.sider.pipeline
-from detail import LEAST_MM, Missed, height_along_rays
+from detail import LEAST_MM, HeightErrors, height_along_rays
 from patches import cap, lit, plane, ridge
 from protome.capture.skin import eyes_closed, skin_mask
 from protome.cli_outputs import DETAIL_FILES
@@ -32,7 +32,7 @@ from protome.morphable.loader import load_model
 from protome.portrait import save_portrait
 from protome.render.trace import Span, sphere_tracer
 from protome.scene import View
-from protome.sider.coarse import Around, CoarseConfig, fit_coarse
+from protome.sider.coarse import CoarseConfig, DistanceSamples, fit_coarse
 from protome.sider.displace import FADE_MM, displace, zero_along
 from protome.sider.field import DetailField, DetailFieldConfig
 from protome.sider.fit import DETAIL_PRESETS, DetailConfig, FacePixels, Hits, fit_detail
@@ -76,7 +76,7 @@ def test_a_network_learns_the_coarse_distance() -> None:
     face, config = cap(0.5), CoarseConfig(points=8000, steps=250, batch=256)
     torch.manual_seed(0)
     field = DetailField(SMALL, torch.tensor([0.0, 0.0, 0.45]))
-    around = Around.of(face, config)
+    around = DistanceSamples.of(face, config)
     missed = fit_coarse(field, torch.Generator().manual_seed(0), around, config, lambda *_: None)
     assert missed * UNIT_MM < 0.5
     with torch.no_grad():
@@ -106,7 +106,7 @@ def test_the_gradient_is_that_of_the_distance() -> None:
     torch.testing.assert_close(at.sdf, field.sdf(points))
 
 
-def test_a_mean_of_fields_has_the_mean_of_all_they_say() -> None:
+def test_a_mean_of_fields_has_the_mean_of_all_outputs() -> None:
     first, second = doubled(), doubled()
     torch.nn.init.normal_(second.geometry.last.weight, std=0.05)
     torch.nn.init.normal_(second.renderer.paint.last.weight)
@@ -124,7 +124,7 @@ def test_a_mean_of_fields_has_the_mean_of_all_they_say() -> None:
 
 
 @pytest.mark.parametrize("preset", DETAIL_PRESETS)
-def test_presets_cut_what_they_say(preset: str) -> None:
+def test_presets_remove_the_inputs_that_they_name(preset: str) -> None:
     config = DETAIL_PRESETS[preset].networks
     field = DetailField(config, torch.zeros(3))
     points, normals, views = torch.randn(3, 8, 3).unbind(0)
@@ -138,7 +138,7 @@ def test_presets_cut_what_they_say(preset: str) -> None:
     }[preset]  # fmt: skip
 
 
-def test_one_law_of_shading_holds_for_all_places() -> None:
+def test_shading_is_one_function_for_all_points() -> None:
     field = doubled()
     torch.nn.init.normal_(field.renderer.paint.last.weight)
     assert field.renderer.shade is not None
@@ -160,39 +160,39 @@ def test_a_pixels_derivative_by_the_weights_is_that_of_finite_differences(monkey
     span, both = Span(torch.full((2,), 0.5).double(), torch.full((2,), 3.0).double()), torch.arange(2)
     pixels = FacePixels(rays, torch.zeros(2, 3).double(), span.far / 2, torch.ones(2, dtype=torch.bool))
 
-    def met() -> Hits:
+    def new_hits() -> Hits:
         hits = Hits(pixels)
         with torch.no_grad():
             trace = sphere_tracer(200, 0.5)(field.sdf, rays, span)
         assert bool(trace.hit.all())
         hits.depth = trace.depth
         for _ in range(5):
-            hits.meet(field, both)
+            hits.intersect(field, both)
         return hits
 
-    asked = rays.at(met().depth)
+    asked = rays.at(new_hits().depth)
 
     def pixel(points: torch.Tensor) -> torch.Tensor:
-        # Normals and features are those where the field was asked, wherever the surface moves.
+        # Normals and features are those at the evaluated points, wherever the surface moves.
         at = field.surface(asked)
         return field.colour(points, at.normals, rays.directions, at.feature).sum()
 
     geometry = field.geometry
     for weight in (next(geometry.hidden[0].parameters()), geometry.last.bias, field.renderer.paint.first.weight):
-        points, normals, features = met().meet(field, both)
+        points, normals, features = new_hits().intersect(field, both)
         (found,) = torch.autograd.grad(field.colour(points, normals, rays.directions, features).sum(), weight)
         place = int(found.flatten().abs().argmax())
         step, values = 1e-5, []
         for sign in (1, -1):
             with torch.no_grad():
                 weight.view(-1)[place] += sign * step
-                values.append(float(pixel(rays.at(met().depth))))
+                values.append(float(pixel(rays.at(new_hits().depth))))
                 weight.view(-1)[place] -= sign * step
         difference = (values[0] - values[1]) / (2 * step)
         assert float(found.flatten()[place]) == pytest.approx(difference, rel=2e-3)
 
 
-# What shading tells
+# The shape recovered from shading
 
 
 COARSE, FINE = cap(0.4, 41, 0.6), cap(0.4, 161, 0.6)
@@ -206,7 +206,7 @@ QUICK = DetailConfig(
 )  # fmt: skip
 
 
-def test_shading_shows_what_the_coarse_shell_lacks() -> None:
+def test_shading_recovers_detail_beyond_the_coarse_shell() -> None:
     assert FINE.normals is not None
     height = ridge(FINE.normals, 0.004)
     truth = Mesh(FINE.vertices + height[:, None] * FINE.normals, FINE.faces)
@@ -230,7 +230,7 @@ def two_threads() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_fits_side_by_side_start_differently_and_are_those_of_their_seed() -> None:
+def test_parallel_fits_start_differently_and_follow_from_the_seed() -> None:
     pixels = lit(COARSE, FINE, CAMERA)
     config = replace(QUICK, coarse=replace(QUICK.coarse, points=2000, steps=5), starts=2, epochs=2, renderer_epochs=0)
     points = torch.from_numpy(FINE.vertices[::50]).float()
@@ -252,7 +252,7 @@ def test_an_interrupted_fit_leaves_nothing_running(monkeypatch: pytest.MonkeyPat
         calls.append(0)
         if len(calls) == 1:
             raise KeyboardInterrupt
-        while True:  # ends, because the step that it tells of raises
+        while True:  # ends, because its progress callback raises
             step()
 
     monkeypatch.setattr(protome.sider.fit, "fit_coarse", interrupted)
@@ -393,14 +393,15 @@ def test_what_is_wider_than_a_centimetre_does_not_count() -> None:
     groove = -0.8 * np.exp(-((x / 2) ** 2) - (y / 15) ** 4)
     person = SimpleNamespace(truth=flat, height=groove)
     seen = np.ones(len(groove), bool)
-    coarse, half, tilted = (Missed.of(person, seen, height) for height in (0 * x, groove / 2, groove + 0.05 * x + 2))  # type: ignore[arg-type]
+    heights = (0 * x, groove / 2, groove + 0.05 * x + 2)
+    coarse, half, tilted = (HeightErrors.of(person, seen, height) for height in heights)  # type: ignore[arg-type]
     assert coarse.folds > coarse.all > 0.1
     assert half.all == pytest.approx(coarse.all / 2)
     assert half.folds == pytest.approx(coarse.folds / 2)
     assert tilted.all < 0.03 * coarse.all
-    # What lies beside the groove tells how deep it is.
+    # The depth of the groove is relative to the surface beside it.
     sunk = np.where(np.abs(groove) > LEAST_MM, groove, 1.0)
-    assert Missed.of(person, seen, sunk).all > 0.5  # type: ignore[arg-type]
+    assert HeightErrors.of(person, seen, sunk).all > 0.5  # type: ignore[arg-type]
 
 
 # Photos
@@ -423,7 +424,7 @@ def test_skin_is_inside_the_outline_without_eyes_brows_and_lips() -> None:
     assert not bool(mask[0, 0])
 
 
-def test_small_faces_get_fewer_waves_and_stay_closer_to_the_model() -> None:
+def test_small_faces_get_fewer_frequencies_and_stay_closer_to_the_model() -> None:
     config = DETAIL_PRESETS["sider"]
     assert protome.sider.pipeline.suited_config(config, 256) == config
     small = protome.sider.pipeline.suited_config(config, 128)
@@ -432,7 +433,7 @@ def test_small_faces_get_fewer_waves_and_stay_closer_to_the_model() -> None:
     assert protome.sider.pipeline.suited_config(config, 8).networks.frequencies == config.networks.coarse_frequencies
 
 
-def test_closed_eyes_are_told() -> None:
+def test_closed_eyes_are_detected() -> None:
     points = torch.zeros(478, 2)
     points[33, 0], points[133, 0], points[263, 0], points[362, 0] = 0.0, 30.0, 90.0, 60.0
     points[159, 1], points[145, 1], points[386, 1], points[374, 1] = -5.0, 4.0, -1.0, 1.0
@@ -441,7 +442,7 @@ def test_closed_eyes_are_told() -> None:
     assert eyes_closed(points)
 
 
-def test_what_is_said_about_bad_input(tmp_path: Path) -> None:
+def test_bad_input_is_explained(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^no head model is called flame: give built-in, flame:FILE, ict:DIR or npz"):
         load_model("flame")
     with pytest.raises(InputError, match=r"^no preset is called fine: use one of sider, without-feature"):
@@ -455,7 +456,9 @@ def test_a_turned_face_is_warned_about() -> None:
     points = torch.zeros(478, 2)
     points[33, 0], points[133, 0], points[159, 1] = 0.0, 10.0, 5.0
     view = View("x", torch.ones(64, 64, 3), torch.ones(64, 64), camera, points)
-    with pytest.warns(ProtomeWarning, match=r"^the face in x\.png is turned away by 63 degrees: the far cheek"):
+    with pytest.warns(
+        ProtomeWarning, match=r"^the face in x\.png is turned away by 63 degrees: the detail of the far cheek"
+    ):
         protome.sider.pipeline.warn_about_face("x.png", view, points)
 
 
@@ -466,9 +469,9 @@ def test_beards_and_glasses_are_warned_about(monkeypatch: pytest.MonkeyPatch) ->
     view = View("x", torch.ones(64, 64, 3), torch.ones(64, 64), camera, points)
     monkeypatch.setattr(protome.sider.pipeline, "beard_share", lambda image, landmarks: 0.9)
     monkeypatch.setattr(protome.sider.pipeline, "frame_edge", lambda image, landmarks: 0.9)
-    with pytest.warns(ProtomeWarning) as told:
+    with pytest.warns(ProtomeWarning) as warned:
         protome.sider.pipeline.warn_about_face("x.png", view, points)
-    assert [str(one.message).split(":")[0] for one in told] == [
+    assert [str(one.message).split(":")[0] for one in warned] == [
         "the face in x.png seems to have a beard",
         "the face in x.png seems to wear glasses",
     ]

@@ -53,13 +53,13 @@ def test_a_few_steps_leave_the_error_of_the_mean_head_whoever_traces(rows: dict[
         extract_mesh(field, prior.bounds, 64).scaled(UNIT_MM) for field in (person, prior.bind(prior.mean()))
     )
     found = compare(mean, truth, nose_tip=prior.landmarks[NOSE_TIP].double().numpy() * UNIT_MM)
-    still = found.face.to_prediction.mean
-    assert still > 0.5  # somebody else than the mean
+    baseline = found.face.to_prediction.mean
+    assert baseline > 0.5  # not the mean head
     for row in rows.values():
-        assert row.face_mm == pytest.approx(still, rel=0.25), row.name
+        assert row.face_mm == pytest.approx(baseline, rel=0.25), row.name
 
 
-def test_settings_that_there_are_not_are_refused() -> None:
+def test_unknown_settings_are_refused() -> None:
     with pytest.raises(InputError, match="5 views cannot be benchmarked: give one of 1, 2, 3"):
         speed.benchmark_speed(views=5)
     with pytest.raises(InputError, match="no preset is called quick"):

@@ -124,7 +124,7 @@ def test_steps_are_scaled_with_every_number_of_photos() -> None:
         (Case("somebody", 1, "protome", change="no-patches"), True, True, False),
     ],
 )
-def test_a_case_is_fitted_as_it_says(
+def test_a_case_is_fitted_with_its_settings(
     scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     case: Case, posed: bool, guessed: bool, patches: bool,
 ) -> None:  # fmt: skip
@@ -139,7 +139,7 @@ def test_a_case_is_fitted_as_it_says(
         measure(case, scenes, tmp_path, {})
 
 
-def test_every_pixel_counts_where_all_are_drawn_alike(
+def test_uniform_sampling_uses_every_pixel(
     scenes: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, brief: None
 ) -> None:
     shares = []
@@ -244,7 +244,7 @@ def test_camera_noise_has_every_level_with_and_without_refined_cameras() -> None
     assert text.count("\n| protome") == 2
 
 
-def test_who_shows_no_pupils_is_left_out_where_they_count() -> None:
+def test_subjects_without_pupils_are_left_out_where_they_are_needed() -> None:
     text = _page("size", (1,), eyeless=frozenset({"b"}))
     assert "| pupils' distance known | 1.00 / 4.00 (0.50 / 0.50), 1 of 2 subjects | 10 |" in text
     assert "| not known | 1.50 / 4.00 (0.75 / 0.50) | 10 |" in text

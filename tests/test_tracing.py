@@ -47,13 +47,13 @@ def test_a_grid_is_exact_for_a_plane_and_close_for_a_sphere_near_its_surface() -
     assert float(ball.at(torch.tensor([3.0, 0.0, 0.0]))) == pytest.approx(float(ball.at(torch.tensor([1.0, 0.0, 0.0]))))
 
 
-def test_the_cache_gives_what_it_saw_far_from_the_surface_and_asks_near_it() -> None:
+def test_the_cache_is_used_far_from_the_surface_and_the_field_near_it() -> None:
     points = _points(4000)
-    cache = SdfCache(BOUNDS, torch.Generator().manual_seed(0), size=16, again=0.0)
-    first = cache.remembering(BALL)
+    cache = SdfCache(BOUNDS, torch.Generator().manual_seed(0), size=16, refresh=0.0)
+    first = cache.wrap(BALL)
     torch.testing.assert_close(first(points), BALL(points))  # nothing is remembered yet
-    assert cache.asked == cache.given == 4000
-    second = cache.remembering(lambda x: BALL(x) + 10)
+    assert cache.evaluated == cache.total == 4000
+    second = cache.wrap(lambda x: BALL(x) + 10)
     values = second(points)
     fresh = (values - BALL(points) - 10).abs() < 1e-5
     # What is remembered is a value of the same voxel: off by the voxel's diagonal at most.
@@ -64,35 +64,35 @@ def test_the_cache_gives_what_it_saw_far_from_the_surface_and_asks_near_it() -> 
     assert bool((~fresh[far]).all())
 
 
-def test_the_cache_asks_again_with_its_probability() -> None:
+def test_the_cache_is_refreshed_with_its_probability() -> None:
     points = 0.02 * _points(20_000) + 0.9  # one voxel, far outside
-    cache = SdfCache(BOUNDS, torch.Generator().manual_seed(1), size=8, again=0.2)
-    cache.remembering(BALL)(points[:1])
-    cache.remembering(BALL)(points)
-    assert (cache.asked - 1) / 20_000 == pytest.approx(0.2, abs=0.015)
+    cache = SdfCache(BOUNDS, torch.Generator().manual_seed(1), size=8, refresh=0.2)
+    cache.wrap(BALL)(points[:1])
+    cache.wrap(BALL)(points)
+    assert (cache.evaluated - 1) / 20_000 == pytest.approx(0.2, abs=0.015)
 
 
 def test_the_cache_is_the_papers_grid_and_its_threshold_is_a_share_of_the_box() -> None:
     # The paper's scenes fill a box of half side 1; this one's is 3, so its 0.1 is 0.3 here.
     bounds = torch.tensor([[-3.0, -2.0, -1.0], [3.0, 2.0, 1.0]])
     cache = SdfCache(bounds, torch.Generator().manual_seed(0))
-    assert (cache.size, cache.again) == (64, 0.2)
+    assert (cache.size, cache.refresh) == (64, 0.2)
     assert len(cache.values) == 64**3
     points = torch.tensor([[2.9, 1.9, 0.9]]).expand(1000, 3)
     for value, share in ((0.29, 1.0), (0.31, 0.2), (-0.29, 1.0), (-0.31, 0.2)):
         cache.values.fill_(value)
-        before = cache.asked
+        before = cache.evaluated
 
         def constant(x: Tensor, value: float = value) -> Tensor:
             return torch.full((len(x),), value)
 
-        cache.remembering(constant)(points)
-        assert (cache.asked - before) / 1000 == pytest.approx(share, abs=0.05), value
+        cache.wrap(constant)(points)
+        assert (cache.evaluated - before) / 1000 == pytest.approx(share, abs=0.05), value
     # Neighbouring voxels, a 64th of a side apart, remember each their own.
-    cache = SdfCache(bounds, torch.Generator().manual_seed(0), again=0.0)
+    cache = SdfCache(bounds, torch.Generator().manual_seed(0), refresh=0.0)
     row = torch.stack([-3 + 6 / 64 * (torch.arange(64) + 0.5), torch.zeros(64), torch.zeros(64)], 1)
-    cache.remembering(lambda x: x[:, 0].abs() + 1)(row)
-    assert torch.equal(cache.remembering(lambda x: x[:, 0] * torch.nan)(row), row[:, 0].abs() + 1)
+    cache.wrap(lambda x: x[:, 0].abs() + 1)(row)
+    assert torch.equal(cache.wrap(lambda x: x[:, 0] * torch.nan)(row), row[:, 0].abs() + 1)
 
 
 def test_half_precision_is_not_used_on_a_processor() -> None:
@@ -114,14 +114,14 @@ def test_half_precision_is_not_used_on_a_processor() -> None:
         assert torch.equal(getattr(traces[0], key), getattr(traces[1], key)), key
 
 
-def test_background_is_dropped_at_the_papers_marks() -> None:
+def test_background_is_dropped_at_the_papers_milestones() -> None:
     # 12 % every 250 of the first 1000 of 2000 epochs.
     shares = [background_share(epoch / 2000, 0.12) for epoch in (0, 249, 250, 500, 750, 1000, 1999)]
     assert shares == pytest.approx([1, 1, 0.88, 0.88**2, 0.88**3, 0.88**4, 0.88**4])
     assert background_share(0.9, 0.0) == 1.0
 
 
-def test_dropped_pixels_are_background_alone() -> None:
+def test_dropped_pixels_are_all_background() -> None:
     person = draw_person(seed=5, resolution=64, temperature=0.6)
     scene = photograph(person, (0.0,), 64, some_world()).in_head_frame()
     table = pixel_table(scene, person.prior.bounds, 64)
@@ -212,7 +212,7 @@ def found() -> dict[str, _Found]:
 
 
 @pytest.mark.parametrize("name", ["sphere", "idr", "parallel", "grid", "baked", "cached"])
-def test_spared_work_changes_neither_losses_nor_gradients(name: str, found: dict[str, _Found]) -> None:
+def test_accelerations_change_neither_losses_nor_gradients(name: str, found: dict[str, _Found]) -> None:
     naive, own = found["naive"], found[name]
     assert own.same_hits > 0.995
     assert own.every == pytest.approx(naive.every, rel=0.01, abs=1e-4)
@@ -224,7 +224,7 @@ def test_spared_work_changes_neither_losses_nor_gradients(name: str, found: dict
     assert float(own.slope.norm() / naive.slope.norm()) == pytest.approx(1, abs=0.15 if name == "baked" else 0.1)
 
 
-def test_a_guided_fit_asks_the_field_less_and_renews_its_grid() -> None:
+def test_a_grid_saves_queries_and_is_renewed() -> None:
     rays = Camera.look_at(torch.tensor([0.0, 0.0, 3.0]), torch.zeros(3), 60.0, 64, 64).rays()
     asked = {}
     for name in ("sphere", "grid"):

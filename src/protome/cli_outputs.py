@@ -1,4 +1,4 @@
-"""What each command reads and writes, so that none replaces one of its inputs: checked before the work."""
+"""Checks before the work that no command replaces one of its inputs."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def check_detail(photo: Path, model: str, out: Path) -> None:
 
 
 def check_train(population: Path, out: Path) -> None:
-    """Refuse a file that is one of the population's, also as what lies beside it.
+    """Refuse a file that is one of the population's, or whose companion files are.
 
     Raises:
         InputError: as `check_inputs_stay`.
@@ -101,7 +101,7 @@ def check_sample(prior: Path | None, numbers: range, out: Path) -> None:
 
 
 def check_morph(heads: Sequence[str], prior: Path | None, steps: int | None, out: Path) -> None:
-    """Refuse a file or folder with which one of the two heads, any part of it, or the prior would be replaced.
+    """Refuse a file or folder that would replace one of the two heads, any part of it, or the prior.
 
     Raises:
         InputError: as `check_inputs_stay`.
@@ -119,7 +119,7 @@ def check_morph(heads: Sequence[str], prior: Path | None, steps: int | None, out
 
 
 def check_evaluate(inputs: Iterable[Path | None], outputs: Iterable[Path | None]) -> None:
-    """Refuse files that are meshes or landmarks to be measured; of folders, all that may be.
+    """Refuse files that are measured meshes or landmarks, and in measured folders all files that may be.
 
     Raises:
         InputError: as `check_inputs_stay`.
@@ -145,7 +145,7 @@ def check_accuracy(scenes: Path, meshes: Iterable[str], out: Path) -> None:
 
 
 def scene_files(folder: Path) -> list[Path]:
-    """Return the files of a posed scene in any layout: those of its own names and folders, and those it names."""
+    """Return the files of a posed scene in any layout: those with fixed names and folders, and those that it lists."""
     found = [folder / name for name in SCENE_FILES] + [folder.resolve().parent / "config.toml"]
     for name in SCENE_FOLDERS:
         found += _below(folder / name)
@@ -157,7 +157,7 @@ def scene_files(folder: Path) -> list[Path]:
                     named = folder / str(frame[key]).replace("\\", "/")
                     found += [named, *(named.with_name(named.name + end) for end in (".png", ".jpg", ".jpeg"))]
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # its own reader says what is wrong with it
+        pass  # the scene's reader reports what is wrong with it
     return found
 
 

@@ -1,4 +1,4 @@
-"""Heads written to disk without a fit: random samples of the prior, and morphs between two heads."""
+"""Heads written without a fit: random samples of the prior, and morphs between two heads."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def random_head(prior: Prior, number: int, temperature: float = 1.0) -> FittedHe
 
 
 def find_head(name: str, prior: Prior, *, quiet: bool = False) -> FittedHead:
-    """Return the head that an argument of the command line names.
+    """Return the head that a command-line argument names.
 
     "mean" is the prior's mean head; a whole number is the random person of that number; a folder that reconstruct
     wrote, or the `field.safetensors` in it, is that head; any other file is a photo, from which a head is reconstructed
@@ -76,7 +76,7 @@ def find_head(name: str, prior: Prior, *, quiet: bool = False) -> FittedHead:
     if path.is_dir():
         return load_fitted(path / "field.safetensors")
     if path.suffix.lower() in PHOTO_SUFFIXES:
-        from protome.pipeline import reconstruct  # photos need MediaPipe and all of capture, other heads do not
+        from protome.pipeline import reconstruct  # only photos need MediaPipe and the modules of capture
 
         return reconstruct([path], preset="draft", device="cpu", quiet=quiet).fit.head
     if path.suffix.lower() == ".safetensors":
@@ -107,7 +107,7 @@ def sample_heads(
             f"{count} heads from number {seed} on cannot be drawn: give a count of 1 or more and a seed of 0 or more"
         )
     if not 0 <= temperature <= 3:
-        raise InputError(f"a temperature of {temperature:g} makes no people: give 0 (the mean head) to 3")
+        raise InputError(f"a temperature of {temperature:g} is out of range: give 0 (the mean head) to 3")
     _check_resolution(resolution)
     check_output_folder(out)
     choose_device("cpu")
@@ -136,7 +136,7 @@ def morph_heads(
 ) -> None:
     """Write the head that lies the given fractions of the way from one head to another (see `find_head`, `morph`).
 
-    `out` is a mesh file, or a folder for head.glb, head.ply, field.safetensors (from which to morph on) and sheet.png
+    `out` is a mesh file, or a folder for head.glb, head.ply, field.safetensors (for further morphs) and sheet.png
     (the two heads and, between them, the new one). With `steps` the folder gets as many heads, evenly spaced from the
     first head to the fractions, as step_000.glb and so on, and their sheet.
 

@@ -1,4 +1,4 @@
-"""One pure function per loss term; weights live with the loops that add the terms up."""
+"""One pure function per loss term; the weights are those of the training and fitting loops."""
 
 from __future__ import annotations
 
@@ -73,13 +73,13 @@ def silhouette(
     )
 
 
-def consistency(correlation: Float[Tensor, "n s"], asked: Bool[Tensor, "n s"], patches: int) -> Float[Tensor, ""]:
-    """Sum of 1 - the mean correlation with the better half of the photos asked, per patch, as in Geo-Neus.
+def consistency(correlation: Float[Tensor, "n s"], valid: Bool[Tensor, "n s"], patches: int) -> Float[Tensor, ""]:
+    """Sum of 1 - the mean correlation with the better half of the valid photos, per patch, as in Geo-Neus.
 
-    In the worse half the patch may be occluded, which is not tested.
+    In the other half the patch may be occluded, which is not tested.
     """
-    count = asked.sum(1)
-    ranked = torch.where(asked, correlation, -2.0).sort(1, descending=True).values
-    kept = torch.arange(asked.shape[1], device=asked.device) < ((count + 1) // 2)[:, None]
+    count = valid.sum(1)
+    ranked = torch.where(valid, correlation, -2.0).sort(1, descending=True).values
+    kept = torch.arange(valid.shape[1], device=valid.device) < ((count + 1) // 2)[:, None]
     missing = torch.where(kept, 1 - ranked, 0.0).sum(1) / kept.sum(1).clamp_min(1)
     return missing.sum() / patches

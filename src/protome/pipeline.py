@@ -1,4 +1,4 @@
-"""Photos in, head out: the whole path on a page."""
+"""The pipeline of a reconstruction: from photos to a head."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ from protome.util.progress import progress
 
 MAX_PHOTOS = 32
 RESOLUTIONS = {"draft": 184, "standard": 332, "fine": 443}
-"""Cells along the longest side of the space that holds a head (60 cm): about 3.3, 1.8 and 1.4 mm."""
+"""Cells along the longest side of a head's space (60 cm): about 3.3, 1.8 and 1.4 mm."""
 _MARGIN = 0.05
-"""Around the head in the preview, as a share of its extent on each side."""
+"""Margin around the head in the preview, as a share of its extent on each side."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Head:
     """A reconstructed head."""
 
     mesh: Mesh
-    """Head frame, millimetres; vertex colours and normals, and how well the photos show each vertex."""
+    """Head frame, millimetres; with vertex colours, normals and visibility."""
     mesh_world: Mesh
     """The same in the scene's own world frame and units (for photos: equal to `mesh`)."""
     landmarks: dict[str, Float[np.ndarray, "3"]]
@@ -74,8 +74,8 @@ class Head:
     def render(self, camera: Camera) -> Rendering:
         """Render the head with a camera posed in the head frame in millimetres; depths are in millimetres."""
         head = self.fit.head
-        seen = render(head.bind(), camera.transformed(Similarity.scaling(1 / UNIT_MM)), head.bounds)
-        return Rendering(seen.colour, seen.normal, seen.depth * UNIT_MM, seen.mask)
+        image = render(head.bind(), camera.transformed(Similarity.scaling(1 / UNIT_MM)), head.bounds)
+        return Rendering(image.colour, image.normal, image.depth * UNIT_MM, image.mask)
 
     def save(self, folder: str | Path, command: Sequence[str] = ()) -> None:
         """Write head.ply, head.glb, preview.png, field.safetensors and result.json into a folder.
@@ -156,11 +156,11 @@ def reconstruct(
 ) -> Head:
     """Reconstruct one person's head from 1 to 32 photos, or from one posed scene folder.
 
-    `protome.scenes.scene_folder.read_scene` says which folders those are, and what `views` of them can be named.
-    `units` is the length unit of a posed scene's world. One view alone cannot tell the scale and takes it as
-    millimetres if nothing is given; several views find it by themselves and check it against a given unit.
-    `resolution` is the number of mesh cells along 60 cm. With a budget in seconds the result depends on the machine;
-    otherwise on a processor the same seed gives the same head.
+    `protome.scenes.scene_folder.read_scene` describes these folders and the names of `views` in them. `units` is the
+    length unit of a posed scene's world. A single view does not determine the scale and is assumed in millimetres by
+    default; several views determine it, and a given unit is checked against it. `resolution` is the number of mesh
+    cells along 60 cm. With a budget in seconds the result depends on the machine; otherwise on a processor the same
+    seed gives the same head.
 
     Raises:
         InputError: an input is missing or unusable, or an option has no such value.
@@ -181,7 +181,7 @@ def reconstruct(
 
     posed = len(paths) == 1 and is_scene(paths[0])
     if views is not None and not posed:
-        raise InputError("views were named but no scene folder was given: give just the photos that you want")
+        raise InputError("views were named but no scene folder was given: give only the photos to use")
     with _timed(seconds, "capture", quiet):
         scene = _posed_scene(paths[0], views, units) if posed else capture_photos(paths, strict=strict)
     with _timed(seconds, "prior", quiet=True):
@@ -212,7 +212,7 @@ def head_from_fit(
     seconds: dict[str, float] | None = None,
     quiet: bool = False,
 ) -> Head:
-    """Mesh a fitted head and say what the photos show of it; the time it takes is added to `seconds`."""
+    """Extract the mesh of a fitted head with its visibility; the time is added to `seconds`."""
     seconds = {} if seconds is None else seconds
     device = str(fit.head.bounds.device)
     if fit.cameras is not None:
@@ -234,7 +234,7 @@ def head_from_fit(
 
 def _posed_scene(folder: Path, names: Sequence[str] | None, units: Units | None) -> Scene:
     views = read_scene(folder, names)
-    # Several views tell the head's size in whatever unit the scene has; one view alone cannot.
+    # Several views determine the head's size in the scene's unit; a single view does not.
     return locate_head(views, units or ("mm" if len(views) == 1 else None))
 
 

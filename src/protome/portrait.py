@@ -1,4 +1,4 @@
-"""A portrait to try Protome on: `python -m protome.portrait FILE.png` writes it.
+"""A sample portrait: `python -m protome.portrait FILE.png` writes it.
 
 The photo (NASA, astronaut Eileen Collins, public domain) comes with scikit-image.
 """

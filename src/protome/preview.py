@@ -20,7 +20,7 @@ SIDES_DEGREES = (45.0, 90.0, 180.0, 270.0, 315.0)
 
 
 def side_camera(degrees: float, bounds: Float[Tensor, "2 3"], size: int) -> Camera:
-    """Return a camera on head and shoulders from an azimuth, a little from above."""
+    """Return a camera that shows head and shoulders from an azimuth, slightly from above."""
     target = bounds.mean(0)
     angle = torch.deg2rad(torch.tensor(degrees))
     distance = 2.6 * float((bounds[1] - bounds[0]).max())
@@ -58,7 +58,7 @@ def coloured_view(
 
 
 def contact_sheet(rows: Sequence[Sequence[Float[np.ndarray, "h w 3"]]]) -> Float[np.ndarray, "H W 3"]:
-    """Return square-ish tiles of one size in rows, the last row filled up with background."""
+    """Return tiles of one size in rows, the last row padded with background."""
     longest = max(len(row) for row in rows)
     size = rows[0][0].shape
     filled = [[*row, *[np.full(size, BACKGROUND)] * (longest - len(row))] for row in rows]
@@ -66,7 +66,7 @@ def contact_sheet(rows: Sequence[Sequence[Float[np.ndarray, "h w 3"]]]) -> Float
 
 
 def square(image: Float[np.ndarray, "h w 3"], size: int) -> Float[np.ndarray, "size size 3"]:
-    """Return an image shrunk or grown to fit a square, centred on background."""
+    """Return an image scaled to fit a square, centred on background."""
     height, width = image.shape[:2]
     factor = size / max(height, width)
     shape = (max(1, round(height * factor)), max(1, round(width * factor)))

@@ -1,4 +1,4 @@
-"""How exact reconstructions are: methods, numbers of views and camera noise, on scenes whose truth is known."""
+"""Reconstruction errors by method, number of views and camera noise, on scenes with ground truth."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Case:
     """Name of the scene's folder."""
     views: int
     method: str
-    """One of `METHODS`, or the mean head, or the name of somebody else's meshes."""
+    """One of `METHODS`, the mean head, or the name of another method's meshes."""
     noise: int = 0
     """Level of `NOISES`."""
     refine: bool = False
@@ -61,13 +61,13 @@ class Case:
     preset: str = "standard"
     seed: int = 0
     scale_known: bool = False
-    """Whether it is told how far the camera is from the tip of the nose; with one view."""
+    """Whether the distance from the camera to the tip of the nose is given; with one view."""
     pupils: bool = False
-    """Whether it is told the distance between the person's pupils; with one view, or several without cameras."""
+    """Whether the distance between the person's pupils is given; with one view, or several without cameras."""
     posed: bool = True
     """Whether the cameras are given; otherwise each photo is located by its landmarks alone, and masks are found."""
     change: str = ""
-    """Name of a change of the fit, one of `CHANGES`; none: the method as it is."""
+    """Name of a change of the fit, one of `CHANGES`; empty: the unchanged method."""
 
     @property
     def name(self) -> str:
@@ -80,7 +80,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What one reconstruction reached; truth to prediction, rigid, point to surface, millimetres."""
+    """Errors of one reconstruction; truth to prediction, rigid, point to surface, millimetres."""
 
     face_mm: float
     face_median_mm: float
@@ -89,7 +89,7 @@ class Accuracy:
     normals_deg: float
     """Mean angle between the faces' normals."""
     h3ds_face_mm: float
-    """The same distances in H3DS's own measure: scaled alignment, to the nearest vertex of a mesh with halved edges."""
+    """The same in H3DS's measure: alignment with scale, distance to the nearest vertex of a mesh with halved edges."""
     h3ds_head_mm: float
     seconds: float
     """Processor time of the fit."""
@@ -117,14 +117,14 @@ def measure(case: Case, scenes: Path, out: Path, meshes: dict[str, Path]) -> Acc
     config = replace(changed.settings(chosen.settings(FIT_PRESETS[case.preset])), refine_cameras=case.refine)
     mesh, found = fit_and_score(
         scene, chosen if changed.encoder else replace(chosen, encoder=None), config, truth, case.seed,
-        posed=case.posed, size=_true_size(case, folder, truth, views),
+        posed=case.posed, size=_known_scale(case, folder, truth, views),
     )  # fmt: skip
     mesh.save(out / f"{case.name}.ply")
     return found
 
 
-def _true_size(case: Case, folder: Path, truth: H3dsScene, views: Sequence[View]) -> MetricScale | None:
-    """Return what the case is told of the person's size."""
+def _known_scale(case: Case, folder: Path, truth: H3dsScene, views: Sequence[View]) -> MetricScale | None:
+    """Return the length that the case is given for the metric scale."""
     if case.scale_known:
         return MetricScale(distance_mm=camera_distance_mm(truth, views[0].camera))
     if not case.pupils:
@@ -136,7 +136,7 @@ def _true_size(case: Case, folder: Path, truth: H3dsScene, views: Sequence[View]
 
 
 def score_mean_head(prior: Prior, truth: H3dsScene) -> Accuracy:
-    """Measure the prior's mean head, which saw no photo."""
+    """Measure the prior's mean head, a baseline without photos."""
     mesh = extract_mesh(prior.bind(prior.mean()), padded_bounds(prior.bounds), RESOLUTION).scaled(UNIT_MM)
     return score(mesh, truth, prior.landmarks.double().numpy() * UNIT_MM, 0.0)
 
@@ -145,9 +145,9 @@ def fit_and_score(
     scene: Scene, chosen: Method, config: FitConfig, truth: H3dsScene, seed: int, *, posed: bool = True,
     size: MetricScale | None = None,
 ) -> tuple[Mesh, Accuracy]:  # fmt: skip
-    """Fit a scene and return the mesh in its world frame (millimetres), and what it reached.
+    """Fit a scene and return the mesh in its world frame (millimetres), and its errors.
 
-    `posed`: the views' cameras share one frame, that of the truth. `size` is what is known of the person's size.
+    `posed`: the views' cameras share one frame, that of the truth. `size` is a known length of the person.
     """
     prior = chosen.prior()
     began = time.process_time()
@@ -158,19 +158,19 @@ def fit_and_score(
     seconds = time.process_time() - began
     world_from_head = fit.head_from_world[0].inverse()
     mesh = extract_mesh(fit.head.bind(), fit.head.bounds, RESOLUTION).transformed(world_from_head)
-    # Where the views leave something open, as one view does the depth, the start is where the fit has put the face.
+    # The alignment starts at the fitted pose, because views do not always determine it: one view leaves the depth open.
     landmarks = world_from_head.apply(prior.landmarks).double().numpy()
     return mesh, score(mesh, truth, landmarks, seconds)
 
 
 def score(mesh: Mesh, truth: H3dsScene, landmarks: Float[np.ndarray, "6 3"] | None, seconds: float) -> Accuracy:
-    """Measure a mesh against the truth, both in millimetres; without landmarks it lies where the truth lies."""
+    """Measure a mesh against the truth, both in millimetres; without landmarks both are in one frame."""
     wanted = truth.head.points(LANDMARK_NAMES, "--landmarks")
     start = None if landmarks is None else align_landmarks(landmarks, wanted).target_from_source
     found = compare(mesh, truth.head.mesh, nose_tip=wanted[2], start=start, samples=SAMPLES)
     face, head = found.face.to_prediction, found.head.to_prediction
-    # H3DS's alignment starts from the rigid one: six landmarks are not known on everybody's meshes. Its distances end
-    # at vertices, so edges are halved: 1.3 mm apart, vertices cost little of their own.
+    # H3DS's alignment starts from the rigid one, because other methods' meshes may lack the six landmarks. Its
+    # distances end at vertices, so edges are halved: at a spacing of 1.3 mm the discretisation adds little.
     dense = Mesh(*subdivide(mesh.vertices, mesh.faces)).transformed(found.face.truth_from_prediction)
     public = evaluate_h3ds(MarkedMesh(dense, {}, truth.head.path), truth)
     return Accuracy(
@@ -180,7 +180,7 @@ def score(mesh: Mesh, truth: H3dsScene, landmarks: Float[np.ndarray, "6 3"] | No
 
 
 def noisy(views: Sequence[View], level: int, seed: int) -> tuple[View, ...]:
-    """Return views whose cameras are turned and moved at random; the world is in millimetres."""
+    """Return views whose cameras are rotated and shifted at random; the world is in millimetres."""
     degrees, millimetres = NOISES[level]
     generator = torch.Generator().manual_seed(1000 * level + seed)
     moved = []
@@ -196,10 +196,10 @@ def noisy(views: Sequence[View], level: int, seed: int) -> tuple[View, ...]:
 def measure_all(
     cases: Iterable[Case], scenes: Path, out: Path, *, meshes: dict[str, Path], jobs: int, quiet: bool
 ) -> dict[Case, Accuracy]:
-    """Measure what has no result yet, in processes of one thread each, and return all results."""
+    """Measure the cases without a stored result, in processes of one thread each, and return all results."""
     wanted = list(dict.fromkeys(cases))
     paths = {case: out / f"{case.name}.json" for case in wanted}
-    # What shows most comes first, so that a run that is stopped has complete rows for few views.
+    # The cases are in order of importance, so that a stopped run has complete rows for few views.
     results = {case: known for case in wanted if (known := _stored(paths[case])) is not None}
     todo = [case for case in wanted if case not in results]
     with workers(jobs) as pool, progress("measuring", max(len(todo), 1), quiet=quiet) as step:
@@ -213,7 +213,7 @@ def measure_all(
 
 
 def _stored(path: Path) -> Accuracy | None:
-    """Return a result that was written before, if it is there and says all that is asked today."""
+    """Return a stored result, if there is one with all of today's values."""
     row = json.loads(path.read_text()) if path.is_file() else {}
     keys = Accuracy.__dataclass_fields__
     return Accuracy(**{key: row[key] for key in keys}) if keys.keys() <= row.keys() else None
@@ -234,10 +234,10 @@ def subjects_in(scenes: Path) -> list[str]:
 
 
 def common_views(scenes: Path, subjects: Sequence[str], wanted: Sequence[int], *, every: bool = False) -> list[int]:
-    """Return the numbers of views of which every subject has a choice.
+    """Return the numbers of views for which every subject has a view set.
 
     Raises:
-        InputError: there is none, or `every` one is needed and some are not there.
+        InputError: there is none, or `every` one is needed and some are missing.
     """
     shared = [count for count in wanted if all(str(count) in view_sets(scenes / subject) for subject in subjects)]
     lacking = [count for count in wanted if count not in shared]

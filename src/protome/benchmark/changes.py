@@ -1,4 +1,4 @@
-"""Changes of one factor of a fit, by name: the only place where studies touch a fit's settings."""
+"""Changes of one factor of a fit, by name: the only place where studies change a fit's settings."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from protome.fit.tracing import TracingConfig
 PAPER_RATE = 1e-4
 """Learning rate of the deformation and the renderer in SIRA++."""
 DROPPED = 0.12
-"""Share of the background's rays that SIRA++ leaves out from each of four marks on."""
+"""Share of the background's rays that SIRA++ drops at each of four milestones."""
 STEP_FACTORS = (0.25, 0.5, 2.0, 4.0)
-"""By what the numbers of steps are multiplied in the study of steps."""
+"""Factors of the numbers of steps in the study of steps."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """What differs from a method's own fit."""
+    """A difference from a method's own fit."""
 
     about: str
     """One line for the table."""
     settings: Callable[[FitConfig], FitConfig] = lambda config: config
     """Returns the changed settings."""
     encoder: bool = True
-    """Whether the encoder may give the start; otherwise it is the mean head."""
+    """Whether the encoder may give the initial latents; otherwise they are the mean head's."""
 
 
 def _scaled_steps(factor: float, config: FitConfig) -> FitConfig:
-    """Return settings whose second phase is longer or shorter, with every number of photos."""
+    """Return settings with a scaled number of steps of the second phase, for every number of photos."""
     steps = {views: factor * count for views, count in config.schedule.steps.items()}
     return replace(config, schedule=replace(config.schedule, steps=steps))
 
@@ -61,13 +61,13 @@ def _traced(tracing: TracingConfig, config: FitConfig) -> FitConfig:
 
 
 CHANGES = {
-    "": Change("as the method is"),
-    "no-patches": Change("photos are not compared in patches", _without_patches),
-    "no-gains": Change("no colour gains of each photo", lambda config: replace(config, match_exposures=False)),
+    "": Change("unchanged"),
+    "no-patches": Change("no photo-consistency of patches", _without_patches),
+    "no-gains": Change("no colour gains per photo", lambda config: replace(config, match_exposures=False)),
     "no-encoder": Change("start at the mean head, no encoder", encoder=False),
-    "no-colour-phase": Change("no third phase (colours alone)", _without_colour_phase),
+    "no-colour-phase": Change("no third phase (renderer only)", _without_colour_phase),
     "alike-pixels": Change(
-        "pixels drawn alike, and those of the person outside the modelled volume count, too",
+        "uniform pixel sampling, with the person's pixels outside the modelled volume in the mask loss",
         lambda config: replace(config, weigh_pixels=False),
     ),
     "fixed-placement": Change(

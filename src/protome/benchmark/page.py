@@ -1,4 +1,4 @@
-"""The benchmark of accuracy: which cases it has, its tables, its figure and its page."""
+"""The benchmark of accuracy: its cases, its tables, its figure and its page."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from protome.scenes.h3ds import read_h3ds
 from protome.util.files import check_output_folder, write_atomically
 
 OURS = "protome"
-ANCESTORS = ("idr", "idr-one-head", "h3d-net", "h3d-net-pm", "deform", "sira", "sira++-paper", "sira++")
+BASELINES = ("idr", "idr-one-head", "h3d-net", "h3d-net-pm", "deform", "sira", "sira++-paper", "sira++")
 ARCHITECTURE = ("h3d-net-latents", "h3d-net", "h3d-net-pm", "deform", "sira-short")
-"""Priors of one budget: what the paper's architecture ablation compares."""
+"""Priors of one training budget, as compared in the paper's architecture ablation."""
 PAPER = {
     "sira++": {1: (1.57, 10.79), 3: (1.18, 8.63), 4: (1.23, 5.31), 6: (1.04, 4.81), 8: (1.18, 4.63), 16: (1.07, 4.26),
                32: (1.02, 4.12)},
@@ -43,22 +43,22 @@ PAPER = {
                 32: (1.04, 5.67)},
     "idr": {3: (3.51, 28.8), 4: (3.33, 14.3), 6: (3.12, 16.4), 8: (2.97, 12.6), 16: (2.88, 12.4), 32: (2.04, 10.6)},
 }  # fmt: skip
-"""Face and head in millimetres on H3DS (real captures), as published; to be seen beside, not to be compared with."""
+"""Face and head in millimetres on H3DS (real captures), as published; other data than ours, so not comparable."""
 TARGETS = {1: (0.65, 0.6), 3: (0.45, 0.4), 8: (0.3, 0.2), 32: (0.2, 0.1)}
-"""Ratios to the mean head that this project wants to reach."""
+"""Target ratios to the mean head's error."""
 Results = dict[Case, Accuracy]
 
 
 @dataclass(frozen=True)
 class Extent:
-    """How much is measured."""
+    """The extent of a run."""
 
     views: tuple[int, ...]
-    """Numbers of views, where nobody asks for others."""
+    """Default numbers of views."""
     ablated: int
-    """How many subjects the other methods are run on."""
+    """Number of subjects of the other methods."""
     ablated_views: tuple[int, ...]
-    """And with how many of the views."""
+    """Numbers of views of the other methods."""
     noises: tuple[int, ...]
     """Levels of camera noise."""
 
@@ -66,11 +66,11 @@ class Extent:
 QUICK = Extent((1, 3, 8), 2, (1, 3, 4), (2,))
 FULL = Extent((1, 3, 4, 6, 8, 16, 32), 1000, (1, 3, 4, 6, 8, 16, 32), (1, 2, 3))
 NOISY = ("h3d-net", "sira++", OURS)
-"""What is given wrong cameras, once to be taken as they are and once to be refined."""
+"""Methods that are measured with noisy cameras, with and without refinement."""
 NOISY_VIEWS = 3
-"""How many views' cameras are made wrong."""
+"""Number of views in the table of camera noise."""
 ARCHITECTURE_VIEWS = (1, 4)
-"""Numbers of views of the architecture's ablation, where so many are asked for."""
+"""Numbers of views of the architecture's ablation, if the run includes them."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,12 @@ class Plan:
     extent: Extent
     preset: str
     others: tuple[str, ...]
-    """Names of somebody else's meshes."""
+    """Names of other methods' meshes."""
 
     def main(self) -> list[Case]:
-        """Our method and the mean head on all subjects, and others' meshes where they are."""
-        still = [Case(subject, 1, MEAN) for subject in self.subjects]
-        # As users get it: with two and more photos, cameras are refined.
+        """Our method, the mean head and other methods' meshes on all subjects."""
+        baseline = [Case(subject, 1, MEAN) for subject in self.subjects]
+        # The default settings of a user: with two or more photos, cameras are refined.
         own = [
             Case(subject, views, OURS, refine=views > 1, preset=self.preset)
             for views in self.views for subject in self.subjects
@@ -96,10 +96,10 @@ class Plan:
         theirs = [
             Case(subject, views, name) for name in self.others for views in self.views for subject in self.subjects
         ]
-        return still + own + theirs
+        return baseline + own + theirs
 
     def scale_known(self) -> list[Case]:
-        """Our method with one view, told how far away the face is."""
+        """Our method with one view and a known distance of the face."""
         return [
             Case(subject, 1, OURS, preset=self.preset, scale_known=True) for subject in self.subjects if 1 in self.views
         ]
@@ -109,15 +109,15 @@ class Plan:
         """Numbers of views of the other methods."""
         return [views for views in self.views if views in self.extent.ablated_views]
 
-    def ancestors(self) -> list[Case]:
+    def baselines(self) -> list[Case]:
         """The other methods, on fewer subjects."""
         return [
             Case(subject, views, name, preset=self.preset)
-            for views in self.ablated_views for name in ANCESTORS for subject in self.ablated
+            for views in self.ablated_views for name in BASELINES for subject in self.ablated
         ]  # fmt: skip
 
     def noise(self) -> list[Case]:
-        """Wrong cameras, where so many views are asked for; exact ones are refined by our method alone."""
+        """Camera noise, if the run includes that number of views; only our method also refines exact cameras."""
         return [
             Case(subject, NOISY_VIEWS, name, level, refine, self.preset)
             for level in (0, *self.extent.noises) for name in NOISY for refine in (False, True)
@@ -130,15 +130,15 @@ class Plan:
         return [views for views in self.views if views in ARCHITECTURE_VIEWS]
 
     def architecture(self) -> list[Case]:
-        """Priors trained alike."""
+        """Priors trained with one budget."""
         return [
             Case(subject, views, name, preset=self.preset)
             for views in self.architecture_views for name in ARCHITECTURE for subject in self.ablated
         ]  # fmt: skip
 
     def cases(self) -> list[Case]:
-        """Everything, what shows most first."""
-        return [*self.main(), *self.scale_known(), *self.ancestors(), *self.noise(), *self.architecture()]
+        """All cases, in order of importance."""
+        return [*self.main(), *self.scale_known(), *self.baselines(), *self.noise(), *self.architecture()]
 
 
 def benchmark_accuracy(
@@ -146,7 +146,7 @@ def benchmark_accuracy(
     out: Path,
     *,
     quick: bool = False,
-    alone: bool = False,
+    ours_only: bool = False,
     views: Sequence[int] = (),
     preset: str = "standard",
     meshes: Sequence[str] = (),
@@ -155,12 +155,12 @@ def benchmark_accuracy(
 ) -> None:
     """Measure all methods on a folder of scenes in H3DS's layout and write the tables, the figure and a page.
 
-    `alone` leaves out the other methods, the camera noise and the ablation. `views` are numbers of views instead of the
-    extent's. `meshes` are NAME=DIR of other methods' meshes, SUBJECT_VIEWS.ply in the scene's world frame. A run that
-    was stopped goes on where it was.
+    `ours_only` leaves out the other methods, the camera noise and the ablation. `views` replaces the extent's numbers
+    of views. `meshes` are NAME=DIR of other methods' meshes, SUBJECT_VIEWS.ply in the scene's world frame. A stopped
+    run continues.
 
     Raises:
-        InputError: there are no scenes, some lack a choice of so many views, or a folder of meshes does not exist.
+        InputError: there are no scenes, some lack a view set of that size, or a folder of meshes does not exist.
     """
     check_output_folder(out)
     others: dict[str, Path] = {}
@@ -170,7 +170,7 @@ def benchmark_accuracy(
             raise InputError(f"{given} names no folder of meshes: give NAME=DIR")
         others[name] = Path(folder)
     extent = QUICK if quick else FULL
-    if alone:
+    if ours_only:
         extent = replace(extent, ablated=0)
     subjects = subjects_in(scenes)[: 4 if quick else None]
     shared = common_views(scenes, subjects, sorted(set(views)) or extent.views, every=bool(views))
@@ -195,9 +195,9 @@ def mean(results: Results, cases: Sequence[Case], key: str) -> float:
 
 def cell(results: Results, cases: Sequence[Case], keys: tuple[str, str] = ("face_mm", "head_mm")) -> str:
     """Return `face / head` in millimetres, and in brackets as ratios to the mean head on the same subjects."""
-    still = [Case(case.subject, 1, MEAN) for case in cases]
+    baseline = [Case(case.subject, 1, MEAN) for case in cases]
     face, head = (mean(results, cases, key) for key in keys)
-    ratios = face / mean(results, still, keys[0]), head / mean(results, still, keys[1])
+    ratios = face / mean(results, baseline, keys[0]), head / mean(results, baseline, keys[1])
     return f"{face:.2f} / {head:.2f} ({ratios[0]:.2f} / {ratios[1]:.2f})"
 
 
@@ -224,9 +224,9 @@ def page(plan: Plan, results: Results, *, quick: bool) -> str:
         f"the prior's mean head on the same subjects, which saw no photo ({face:.2f} / {head:.2f} mm on all of them).",
         "## Views",
         _views_table(plan, results),
-        "Targets are ratios. One photo does not tell how large a head is; `--distance` says how far away it is. H3DS's "
-        "measure is the paper's: alignment with scale, distance to the nearest vertex (of meshes whose edges have been "
-        "halved). What the paper printed in it is of real captures: beside, not against.",
+        "Targets are ratios. One photo does not determine the metric scale; `--distance` gives the camera's distance. "
+        "H3DS's measure is the paper's: alignment with scale, distance to the nearest vertex (of meshes whose edges "
+        "have been halved). The paper's numbers in it are of real captures and not comparable with ours.",
         "![Errors by number of photos](accuracy.png)",
         *(_others_parts(plan, results) if plan.ablated else []),
         "## Subjects",
@@ -241,22 +241,22 @@ def _others_parts(plan: Plan, results: Results) -> list[str]:
     if plan.ablated_views:
         parts += [
             "## Methods",
-            f"On {', '.join(plan.ablated)}; `idr` and `idr-one-head` have no prior. `sira++-paper` is the text of "
-            "SIRA++ to the letter, in as many steps; `protome` is `sira++` whose posed photos must agree about patches "
-            "of the surface, and whose cameras are refined with two and more of them.",
+            f"On {', '.join(plan.ablated)}; `idr` and `idr-one-head` have no prior. `sira++-paper` is SIRA++ "
+            "according to its text, with the same number of steps; `protome` is `sira++` with photo-consistency of "
+            "surface patches and, for two or more posed photos, refined cameras.",
             _methods_table(plan, results),
         ]
     if plan.noise():
         parts += [
             "## Camera noise",
-            f"{NOISY_VIEWS} views; each camera turned and moved at random.",
+            f"{NOISY_VIEWS} views; each camera is rotated and shifted at random.",
             _noise_table(plan, results),
         ]
     if plan.architecture_views:
         parts += [
             "## Architecture",
-            "Priors trained on the same heads for the same number of steps; `h3d-net-latents` is `h3d-net` whose "
-            "latents alone move the shape.",
+            "Priors trained on the same heads for the same number of steps; `h3d-net-latents` is `h3d-net` "
+            "with frozen networks, whose latents alone are fitted.",
             _architecture_table(plan, results),
         ]
     return parts
@@ -283,9 +283,9 @@ def _views_table(plan: Plan, results: Results) -> str:
 
 def _methods_table(plan: Plan, results: Results) -> str:
     own = [case for case in plan.main() if case.method == OURS and case.subject in plan.ablated]
-    cases = [*plan.ancestors(), *own]
+    cases = [*plan.baselines(), *own]
     rows = []
-    for name in (*ANCESTORS, OURS):
+    for name in (*BASELINES, OURS):
         columns = [_select(cases, method=name, views=views) for views in plan.ablated_views]
         seconds = mean(results, [case for column in columns for case in column], "seconds")
         rows.append([name, *(cell(results, column) for column in columns), f"{seconds:.0f}"])
@@ -322,20 +322,20 @@ def _subjects_table(plan: Plan, results: Results) -> str:
 
 
 def figure(plan: Plan, results: Results, path: Path) -> None:
-    """Draw the errors by number of views, one line for each method, on the subjects that all of them were run on."""
+    """Draw the errors by number of views, one line for each method, on the subjects common to all of them."""
     drawn = Figure(figsize=(10, 4), layout="constrained")
-    shared, names = plan.ablated or plan.subjects, (*ANCESTORS, OURS) if plan.ablated else (OURS,)
-    cases = [*plan.ancestors(), *(case for case in plan.main() if case.subject in shared)]
+    shared, names = plan.ablated or plan.subjects, (*BASELINES, OURS) if plan.ablated else (OURS,)
+    cases = [*plan.baselines(), *(case for case in plan.main() if case.subject in shared)]
     for number, (key, title) in enumerate((("face_mm", "face, mm"), ("head_mm", "full head, mm"))):
         axes = drawn.add_subplot(1, 2, number + 1)
-        still = mean(results, _select(cases, method=MEAN), key)
-        axes.axhline(still, color="grey", linestyle=":", label=MEAN)
+        baseline = mean(results, _select(cases, method=MEAN), key)
+        axes.axhline(baseline, color="grey", linestyle=":", label=MEAN)
         for name in names:
             counts = plan.views if name == OURS else plan.ablated_views
             values = [mean(results, _select(cases, method=name, views=views), key) for views in counts]
             own = {"color": "black", "linewidth": 2.5} if name == OURS else {"linewidth": 1.2}
             axes.plot(counts, values, marker="o", label=name, **own)
-        axes.set(xscale="log", xlabel="photos", title=title, ylim=(0, 3 * still))
+        axes.set(xscale="log", xlabel="photos", title=title, ylim=(0, 3 * baseline))
         axes.set_xticks(plan.views, [str(views) for views in plan.views])
         axes.minorticks_off()
         axes.legend(fontsize=8)
@@ -343,7 +343,7 @@ def figure(plan: Plan, results: Results, path: Path) -> None:
 
 
 def pictures(plan: Plan, results: Results, scenes: Path, out: Path, size: int = 220) -> None:
-    """Draw the best, the middle and the worst subject: the truth beside what few views and the most gave."""
+    """Draw the best, the middle and the worst subject: the truth and the results of the fewest and the most views."""
     first = plan.views[min(1, len(plan.views) - 1)]
     order = sorted(plan.subjects, key=lambda name: mean(results, _select(
         plan.main(), method=OURS, views=first, subject=name), "face_mm"))  # fmt: skip

@@ -1,4 +1,4 @@
-"""What each acceleration saves: the same head from the same photos, with and without, in one run."""
+"""The effect of each acceleration: the same head from the same photos, with and without it, in one run."""
 
 from __future__ import annotations
 
@@ -36,32 +36,32 @@ AZIMUTHS = {1: (8.0,), 2: (-25.0, 25.0), 3: (4.0, 45.0, -45.0)}
 
 @dataclass(frozen=True)
 class SpeedRow:
-    """One way to fit."""
+    """The result of one way to fit."""
 
     name: str
     seconds: float
     """Wall time of the fit."""
     ratio: float
-    """Of the first row's seconds."""
+    """Ratio to the first row's seconds."""
     queries: float
-    """Points asked of the networks to find the surface, per ray and step."""
+    """Points at which the networks were evaluated to find the surface, per ray and step."""
     face_mm: float
     head_mm: float
     """Mean distance from the true surface to the fitted one after rigid alignment."""
 
 
 def ways(config: FitConfig) -> dict[str, FitConfig]:
-    """Return the rows: the paper's four, then what this package does instead."""
+    """Return the rows: the paper's four, then those of this package."""
     plain = TracingConfig("parallel", baked_mm=0)
-    cached, guided = replace(plain, cache=True), replace(plain, tracer="grid")
+    cached, grid = replace(plain, cache=True), replace(plain, tracer="grid")
     return {
         "equal samples (paper, neither)": replace(config, tracing=plain),
         "selective sampling": replace(config, tracing=plain, drop_background=BACKGROUND_DROP),
         "SDF cache": replace(config, tracing=cached),
         "both": replace(config, tracing=cached, drop_background=BACKGROUND_DROP),
         "sphere tracing": replace(config, tracing=replace(plain, tracer="sphere")),
-        "guided by a grid": replace(config, tracing=guided),
-        "guided, selective": replace(config, tracing=guided, drop_background=BACKGROUND_DROP),
+        "guided by a grid": replace(config, tracing=grid),
+        "guided, selective": replace(config, tracing=grid, drop_background=BACKGROUND_DROP),
         "guided, baked reference": replace(config, tracing=TracingConfig()),
     }
 
@@ -78,7 +78,7 @@ def benchmark_speed(
 ) -> list[SpeedRow]:
     """Fit a random person of the prior from rendered photos in each way and return a row for each.
 
-    The person is known exactly, so the errors are true ones; that it comes from the prior makes them small.
+    The person is known exactly, so the errors are exact. They are small, because the person is drawn from the prior.
 
     Raises:
         InputError: the number of views or the preset is not one that there is.
@@ -125,9 +125,9 @@ def _photographed(person: Field, bounds: Float[Tensor, "2 3"], azimuths: tuple[f
         target = torch.tensor([0.0, -0.15, -0.3])
         away = 4.5 * torch.stack([torch.sin(angle), torch.tensor(0.05), torch.cos(angle)])
         camera = Camera.look_at(target + away, target, 2.6 * size, size, size)
-        seen = render(person, camera.to(bounds.device), bounds)
-        views.append(View(f"{number:03d}.png", seen.colour.cpu(), seen.mask.float().cpu(), camera))
-    # The fit starts where a detector would put the head, a few millimetres off.
+        image = render(person, camera.to(bounds.device), bounds)
+        views.append(View(f"{number:03d}.png", image.colour.cpu(), image.mask.float().cpu(), camera))
+    # The fit starts from a pose with a detector's error, a few millimetres.
     off = Similarity.identity()
     return Scene(tuple(views), Similarity(off.rotation, torch.tensor([0.015, -0.01, 0.01]), off.scale))
 

@@ -1,4 +1,4 @@
-"""Named studies: how one thing changes the error of reconstructed heads. A study is a list of cases with labels."""
+"""Named studies of the effect of one factor on the error. A study is a list of cases with labels."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class Entry:
 
     row: str
     case: Case
-    """What is reconstructed; subject, number of views and preset are filled in."""
+    """The case; subject, number of views and preset are filled in."""
     column: str = ""
     """Heading of the column, beside the number of views."""
     least_views: int = 1
     most_views: int = 32
-    """Numbers of views with which the entry makes sense."""
+    """Range of numbers of views to which the entry applies."""
     seeds: tuple[int, ...] = (0,)
-    """Repetitions; of several, the mean and the standard deviation are given."""
+    """Seeds of repetitions; for several, the table has mean and standard deviation."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class Study:
     """A comparison."""
 
     about: str
-    """What is compared, for the page."""
+    """A description of the comparison for the page."""
     views: tuple[int, ...]
-    """Numbers of views, where nobody asks for others."""
+    """Default numbers of views."""
     entries: tuple[Entry, ...]
 
 
@@ -53,13 +53,13 @@ def _changed(name: str, least_views: int = 1, most_views: int = 32) -> Entry:
 
 
 STANDARD = Entry(OURS, Case("", 0, OURS))
-"""Our method as it is."""
+"""Our method without a change."""
 SEEDS = (0, 1, 2, 3, 4)
 
 STUDIES = {
     "ablations": Study(
         "Each row changes one factor of the fit. Gains, patches and refined cameras need several photos; the encoder "
-        "gives the start only for photos without common cameras, here for one photo.",
+        "gives initial latents only for photos without a common frame, here for one photo.",
         (1, 3),
         (
             STANDARD,
@@ -76,7 +76,7 @@ STUDIES = {
         ),
     ),
     "camera-noise": Study(
-        "Each camera is rotated and moved at random; the columns are standard deviations.",
+        "Each camera is rotated and shifted at random; the columns are standard deviations.",
         (3,),
         tuple(
             Entry(
@@ -109,8 +109,9 @@ STUDIES = {
         tuple(Entry(name, Case("", 0, name)) for name in ARCHITECTURE),
     ),
     "size": Study(
-        "What is known of the person's size: nothing, the distance from the camera to the tip of the nose (one photo), "
-        "or the distance between the pupils (people with open eyes). With several photos, cameras are not given.",
+        "The known length that fixes the metric scale: none, the distance from the camera to the tip of the nose (one "
+        "photo), or the distance between the pupils (people with open eyes). With several photos, cameras are not "
+        "given.",
         (1, 3),
         (
             Entry("not known", Case("", 0, OURS), most_views=1),
@@ -121,8 +122,8 @@ STUDIES = {
         ),
     ),
     "steps": Study(
-        "Steps of the second phase, in which the networks move, as multiples of the preset's number, which grows with "
-        "the number of photos.",
+        "Steps of the second phase, in which the networks are fitted, as multiples of the preset's number, which grows "
+        "with the number of photos.",
         (1, 3, 8),
         (
             *(_changed(f"steps-{factor:g}") for factor in STEP_FACTORS if factor < 1),
@@ -131,8 +132,8 @@ STUDIES = {
         ),
     ),
     "tracing": Study(
-        "How the surface is found. By default a grid of the head says where to search, and the frozen reference is "
-        "looked up in a finer grid.",
+        "Ray tracing. By default the search along a ray is guided by a grid of the head, and the frozen reference is "
+        "interpolated in a finer grid.",
         (1, 3),
         (
             STANDARD,
@@ -167,7 +168,7 @@ class Plan:
     views: tuple[int, ...]
     preset: str
     eyeless: frozenset[str] = frozenset()
-    """Subjects whose pupils' distance cannot be measured: they are left out where it is to be known."""
+    """Subjects whose pupils' distance cannot be measured; cases that need it omit them."""
 
     def columns(self) -> list[tuple[int, str]]:
         """Return the table's columns: number of views and heading."""
@@ -192,9 +193,9 @@ class Plan:
         return [replace(entry.case, subject=subject, views=views, preset=self.preset, seed=own) for subject in subjects]
 
     def all_cases(self) -> list[Case]:
-        """Return everything that is measured, the mean heads first."""
-        still = [Case(subject, 1, MEAN) for subject in self.subjects]
-        return still + [
+        """Return all cases, the mean heads first."""
+        baseline = [Case(subject, 1, MEAN) for subject in self.subjects]
+        return baseline + [
             case
             for views, column in self.columns() for row in self.rows() for entry in self.entries(row, views, column)
             for seed in entry.seeds for case in self.cases(entry, views, seed)
@@ -218,7 +219,7 @@ def run_study(
     that two studies share are measured once.
 
     Raises:
-        InputError: no such study or subject; there are no scenes; or a subject lacks a choice of so many views.
+        InputError: no such study or subject; there are no scenes; or a subject lacks a view set of that size.
     """
     if name not in STUDIES:
         raise InputError(f"no study is called {name}: use one of {', '.join(STUDIES)}")
@@ -256,9 +257,9 @@ def _eyeless(study: Study, scenes: Path, subjects: Sequence[str]) -> frozenset[s
 
 
 def page(plan: Plan, results: Results) -> str:
-    """Return the study's page: what was done, and the table."""
-    still = [Case(subject, 1, MEAN) for subject in plan.subjects]
-    face, head = (mean(results, still, key) for key in ("face_mm", "head_mm"))
+    """Return the study's page: a description and the table."""
+    baseline = [Case(subject, 1, MEAN) for subject in plan.subjects]
+    face, head = (mean(results, baseline, key) for key in ("face_mm", "head_mm"))
     parts = [
         f"# Study: {plan.name}",
         plan.study.about,
@@ -289,7 +290,7 @@ def _table(plan: Plan, results: Results) -> str:
 
 
 def _cell(plan: Plan, results: Results, entry: Entry, views: int) -> str:
-    """Return an entry's errors: the means over subjects, or of several seeds mean and standard deviation of these."""
+    """Return an entry's errors: means over subjects, for several seeds with their mean and standard deviation."""
     every = [plan.cases(entry, views, seed) for seed in entry.seeds]
     if not every[0]:
         return ""

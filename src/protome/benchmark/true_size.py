@@ -1,4 +1,4 @@
-"""Measures of a person's size that a user could give, taken from a scene whose truth is known."""
+"""Lengths with which a user could fix the metric scale, measured in a scene with ground truth."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from protome.geometry.camera import Camera, Rays
 from protome.scenes.h3ds import read_h3ds, view_sets
 
 PUPIL_VIEWS = "3"
-"""The view set in which pupils are looked for: the front and both sides of the face."""
+"""The view set in which pupils are detected: the front and both sides of the face."""
 
 
 def camera_distance_mm(truth: H3dsScene, camera: Camera) -> float:
@@ -53,7 +53,7 @@ def pupils_mm(folder: Path) -> float | None:
 
 
 def nearest_point(rays: Rays) -> Float[Tensor, "3"]:
-    """Return the point whose summed squared distance to some lines is least; directions are unit vectors."""
+    """Return the point with the least summed squared distance to the rays' lines; directions are unit vectors."""
     origins, directions = rays.origins.double(), rays.directions.double()
     across = torch.eye(3, dtype=torch.float64) - directions[:, :, None] * directions[:, None, :]
     return torch.linalg.solve(across.sum(0), (across @ origins[:, :, None]).sum(0)[:, 0])

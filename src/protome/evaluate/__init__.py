@@ -1,4 +1,4 @@
-"""Distances between meshes, protocols, tables. The package can be called: it is `report.evaluate`."""
+"""Distances between meshes, protocols, tables. The package is callable as `report.evaluate`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 
 class _CallablePackage(ModuleType):
-    # Importing any module of this folder binds the folder to the name `protome.evaluate`, which is also the public
-    # function's: then the folder answers for the function.
+    # Importing any module of this package binds the package to the name `protome.evaluate`, which is also that of the
+    # public function: a call of the package is then a call of the function.
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         return import_module("protome.evaluate.report").evaluate(*arguments, **options)
 

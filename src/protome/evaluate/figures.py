@@ -1,4 +1,4 @@
-"""Pictures of distances: as colours on a mesh, with a scale beside it, and as cumulative curves."""
+"""Pictures of distances: colours on a mesh with a colour bar, and cumulative curves."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from protome.preview import BACKGROUND, coloured_view, contact_sheet, side_camer
 from protome.util.files import write_atomically
 
 COLOURS = "viridis"
-"""Equal steps of distance look equal, in print and to the colour-blind too."""
+"""A perceptually uniform colour map, also in greyscale print and for the colour-blind."""
 UNKNOWN = (0.75, 0.75, 0.75)
 """The colour of vertices that were not measured."""
 LIMITS_MM = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
 HEATMAP_SUFFIXES = (".png", ".ply")
 SHADING = 0.25
-"""How much darker a surface is that is seen from the side: enough to see its shape, too little to mistake a colour."""
+"""Largest darkening at grazing view: enough to show the shape, too little to confuse colours."""
 DPI = 100
 
 
 def heat_limit(distances: Float[np.ndarray, "v"]) -> float:
-    """Return the length that gets the last colour: a round one that at least 90 % stay below, in millimetres."""
+    """Return the length of the last colour in millimetres: a round number above at least 90 % of the distances."""
     known = distances[np.isfinite(distances)]
     high = float(np.percentile(known, 90)) if len(known) else 0.0
     return next((limit for limit in LIMITS_MM if limit >= high), LIMITS_MM[-1])
@@ -50,8 +50,8 @@ def save_heatmap(
 ) -> None:
     """Write the distances (mm) of a mesh's vertices as colours: a mesh (.ply) or a picture of several views (.png).
 
-    In the picture the head stands upright as far as its landmarks tell; without them +y is up and +z the front. Where
-    only part of the mesh was measured, that part is shown, from in front.
+    In the picture the head is upright according to its landmarks; without them +y is up and +z the front. Where
+    only part of the mesh was measured, that part is shown from the front.
 
     Raises:
         InputError: the suffix is neither, or the file cannot be written.
@@ -74,7 +74,7 @@ def save_heatmap(
 
 
 def check_heatmap(path: Path) -> None:
-    """Make sure that the name is one of a heat map.
+    """Check the suffix of a heat map's file.
 
     Raises:
         InputError: it is not.
@@ -84,7 +84,7 @@ def check_heatmap(path: Path) -> None:
 
 
 def upright(landmarks: Landmarks) -> Float[np.ndarray, "3 3"]:
-    """Return the rotation to a frame with +x to the subject's left and +y up, as well as the landmarks tell."""
+    """Return the rotation to a frame with +x to the subject's left and +y up, estimated from the landmarks."""
     if not {"right_eye", "left_eye", "nose_base"} <= landmarks.keys():
         return np.eye(3)
     right, left, base = (landmarks[name] for name in ("right_eye", "left_eye", "nose_base"))
@@ -93,7 +93,7 @@ def upright(landmarks: Landmarks) -> Float[np.ndarray, "3 3"]:
     x = (left - right) / np.linalg.norm(left - right)
     up = (left + right) / 2 - base
     if {"right_lips", "left_lips"} <= landmarks.keys():
-        # The line from the mouth to the eyes is plumb, that from below the nose leans a little.
+        # The line from the mouth to the eyes is vertical, that from below the nose leans a little.
         up = (left + right) / 2 - (landmarks["right_lips"] + landmarks["left_lips"]) / 2
     up = up - (up @ x) * x
     y = up / np.linalg.norm(up)
@@ -101,7 +101,7 @@ def upright(landmarks: Landmarks) -> Float[np.ndarray, "3 3"]:
 
 
 def save_curve(path: Path, curves: dict[str, Curve]) -> None:
-    """Draw cumulative curves, each with its name, as a picture (.png).
+    """Draw named cumulative curves as a picture (.png).
 
     Raises:
         InputError: the suffix is another, or the file cannot be written.
@@ -118,7 +118,7 @@ def save_curve(path: Path, curves: dict[str, Curve]) -> None:
 
 
 def check_curve(path: Path) -> None:
-    """Make sure that the name is one of a picture.
+    """Check the suffix of a curve's file.
 
     Raises:
         InputError: it is not.
@@ -130,12 +130,12 @@ def check_curve(path: Path) -> None:
 def _view(mesh: Mesh, bounds: Float[torch.Tensor, "2 3"], degrees: float, size: int) -> Float[np.ndarray, "s s 3"]:
     colour, normal = coloured_view(mesh, None, side_camera(degrees, bounds, size))
     facing = np.clip(2.0 * normal[..., 2:] - 1.0, 0.0, 1.0)
-    seen = (normal != np.float32(BACKGROUND)).any(-1, keepdims=True)
-    return np.where(seen, colour * (1.0 - SHADING * (1.0 - facing)), colour)
+    covered = (normal != np.float32(BACKGROUND)).any(-1, keepdims=True)
+    return np.where(covered, colour * (1.0 - SHADING * (1.0 - facing)), colour)
 
 
 def _with_scale(sheet: Float[np.ndarray, "h w 3"], limit: float) -> Figure:
-    """Return a figure with the sheet pixel by pixel and a scale of its colours on the right."""
+    """Return a figure with the sheet at its own resolution and a colour bar on the right."""
     height, width = sheet.shape[:2]
     margin = 110
     figure = Figure(figsize=((width + margin) / DPI, height / DPI), dpi=DPI, facecolor=(BACKGROUND,) * 3)

@@ -1,10 +1,10 @@
-"""The protocol of the H3DS heads, number by number as the dataset's own toolkit counts (package h3ds 0.4.0).
+"""The protocol of the H3DS heads, with the numbers of the dataset's own toolkit (package h3ds 0.4.0).
 
-It is kept so that results can stand beside published ones; what it cannot see is said here. Distances end at the
-nearest *vertex*, so a denser prediction scores better. The alignment scales, so an error of scale is hidden; it may
-even mirror. `protome.evaluate.metrics.compare` is the stricter measure.
+It makes results comparable with published ones. Its limits: distances end at the nearest *vertex*, so a denser
+prediction scores better; the alignment scales, so an error of scale is hidden; and it may mirror.
+`protome.evaluate.metrics.compare` is the stricter measure.
 
-Source: the public toolkit of Ramon et al. (2021) and Caselles et al. (2023), described in words and written anew.
+Source: the public toolkit of Ramon et al. (2021) and Caselles et al. (2023), reimplemented from a description.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from protome.scenes.h3ds import LANDMARKS, MESH, REGIONS
 
 ICP_STEPS = 20
 ICP_GAIN = 1e-5
-"""The alignment ends when the mean squared distance sinks by less than this, mm^2."""
+"""The alignment ends when the mean squared distance decreases by less than this, mm^2."""
 
 SPHERE, WIDE_FACE = "face_sphere", "face"
-"""Regions of a scene: 95 mm around the nose tip, which the face's number is for; and face, ears and neck, which the
-whole head is aligned with."""
+"""Regions of a scene: 95 mm around the nose tip, over which the face is scored; and face, ears and neck, to which the
+whole head is aligned."""
 
 
 @dataclass(frozen=True)
 class H3dsScene:
-    """A scan as H3DS gives it."""
+    """A scan of H3DS."""
 
     head: MarkedMesh
     regions: dict[str, Int[np.ndarray, "k"]]
@@ -56,13 +56,13 @@ class H3dsScore:
     T_truth_prediction: Float[np.ndarray, "4 4"]
     """The alignment; it may scale and mirror."""
     aligned_with: str
-    """The region that it was found with."""
+    """The region that was aligned."""
 
 
 def read_scene(path: Path, landmarks: Path | None = None) -> H3dsScene:
     """Read a scan: a folder of H3DS (full_head.obj, landmarks.txt, regions/), or a mesh file with landmarks.
 
-    Where there is no file of it, the region `face_sphere` is made from the landmark nose_tip.
+    Without a file of its own, the region `face_sphere` is computed from the landmark nose_tip.
 
     Raises:
         InputError: a file is missing or broken, or the nose tip is not known.
@@ -80,7 +80,7 @@ def read_scene(path: Path, landmarks: Path | None = None) -> H3dsScene:
 def evaluate_h3ds(prediction: MarkedMesh, scene: H3dsScene) -> dict[str, H3dsScore]:
     """Return the scores of `face` (the sphere at the nose tip), `full_head`, and of the scene's nose if it has one.
 
-    Landmarks of the prediction are optional: without them it has to lie near the truth already.
+    Landmarks of the prediction are optional: without them it has to lie near the truth.
 
     Raises:
         InputError: the prediction has some landmarks but not all six, or a region is too small to align with.
@@ -105,7 +105,7 @@ def _score(
     region: str | None,
     truth_from_prediction: Similarity,
 ) -> H3dsScore:
-    """Align with a region, or for the whole head with the wide face, and measure there."""
+    """Align to a region, or for the whole head to the wide face, and measure there."""
     aligned_with = region or (WIDE_FACE if WIDE_FACE in scene.regions else SPHERE)
     source = scene.regions[aligned_with]
     if len(source) < 3:
@@ -123,7 +123,7 @@ def _score(
 
 
 def _icp(points: Float[np.ndarray, "n 3"], targets: Float[np.ndarray, "p 3"]) -> Similarity:
-    """Return the alignment of points with the nearest of the targets, as trimesh finds it with its defaults."""
+    """Return the ICP alignment of points to target points, as trimesh computes it by default."""
     tree = cKDTree(targets)
     total, before = Similarity.identity(torch.float64), np.inf
     for _ in range(ICP_STEPS):
@@ -138,11 +138,11 @@ def _icp(points: Float[np.ndarray, "n 3"], targets: Float[np.ndarray, "p 3"]) ->
 
 
 def _similarity(source: Float[np.ndarray, "n 3"], target: Float[np.ndarray, "n 3"], *, mirror: bool) -> Similarity:
-    """Return the map between corresponding points, its scale the ratio of the two spreads.
+    """Return the map between corresponding points; its scale is the ratio of the two root mean square radii.
 
     With `mirror` its rotation may be a reflection, where that fits better.
 
-    The least-squares scale is smaller than that whenever the points do not fit exactly, so
+    The least-squares scale is smaller whenever the points do not fit exactly, so
     `protome.geometry.transforms.procrustes` would give other numbers.
     """
     a, b = source - source.mean(0), target - target.mean(0)

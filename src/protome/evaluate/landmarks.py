@@ -1,4 +1,4 @@
-"""Meshes as the protocols want them: millimetres, vertices in the file's own order, and named points."""
+"""Meshes for the protocols: in millimetres, vertices in the file's own order, with named points."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ Landmarks = dict[str, Float[np.ndarray, "3"]]
 
 @dataclass(frozen=True)
 class MarkedMesh:
-    """A mesh in millimetres and the points that are known on it."""
+    """A mesh in millimetres and its landmarks."""
 
     mesh: Mesh
     landmarks: Landmarks
     path: Path
-    """The mesh's file, for sentences about it."""
+    """The mesh's file, for messages."""
 
     @staticmethod
     def load(path: Path, landmarks: Path | None = None, units: str | None = None) -> MarkedMesh:
-        """Read a mesh and, where a file of them is given, its landmarks, which are in the mesh's own unit.
+        """Read a mesh and, if a file is given, its landmarks, which are in the mesh's own unit.
 
         `units` is mm, cm or m; without it a GLB is in metres, as its standard says, and every other file in mm.
 
@@ -53,7 +53,7 @@ class MarkedMesh:
         return MarkedMesh(mesh.scaled(factor), {name: factor * point for name, point in points.items()}, path)
 
     def points(self, names: Sequence[str], option: str) -> Float[np.ndarray, "n 3"]:
-        """Return landmarks by their names; `option` is what a user gives their file with.
+        """Return landmarks by their names; `option` is the command-line option of their file.
 
         Raises:
             InputError: one of them is not known.
@@ -69,8 +69,7 @@ class MarkedMesh:
 def load_mesh(path: Path) -> Mesh:
     """Read a mesh with its vertices in the file's order, without colours and in the file's unit.
 
-    Landmarks and regions are often numbers of vertices, and a reader that splits the vertices at the seams of a
-    texture would count them differently.
+    Landmarks and regions are often vertex indices, which change in a reader that splits vertices at texture seams.
 
     Raises:
         InputError: no such file, an unknown suffix, no triangles, or a vertex that is not finite.
@@ -91,8 +90,8 @@ def load_mesh(path: Path) -> Mesh:
 def read_landmarks(path: Path, mesh: Mesh) -> Landmarks:
     """Read named points of a mesh, in its unit.
 
-    .txt: lines of a name and a vertex's number from 0 (H3DS) or a name and x y z; or seven lines x y z (NoW).
-    .json: an object with a vertex's number or [x, y, z] for each name, alone or under the key "landmarks".
+    .txt: lines of a name and a vertex index from 0 (H3DS) or a name and x y z; or seven lines x y z (NoW).
+    .json: an object with a vertex index or [x, y, z] for each name, at the top level or under the key "landmarks".
     .pp: points picked in MeshLab, named as here or seven in the order of NoW. .npy: 7 x 3 numbers (NoW).
 
     Raises:
@@ -106,7 +105,7 @@ def read_landmarks(path: Path, mesh: Mesh) -> Landmarks:
     try:
         if kind == ".npy":
             rows = np.load(path, allow_pickle=False)
-            # Networks save a batch of one.
+            # Some networks save a batch of one.
             return _in_now_order(path, (rows[0] if rows.ndim == 3 and len(rows) == 1 else rows).tolist())
         text = path.read_text(encoding="utf-8")
         if kind == ".json":
@@ -153,7 +152,7 @@ def _in_now_order(path: Path, rows: Sequence[Sequence[str | float]]) -> Landmark
 
 
 def _place(path: Path, name: str, words: Sequence[str | float], mesh: Mesh) -> Float[np.ndarray, "3"]:
-    """Return the point that is meant by a vertex's number or by coordinates."""
+    """Return the point given by a vertex index or by coordinates."""
     if len(words) != 1:
         return _point(path, name, words)
     number = int(words[0])

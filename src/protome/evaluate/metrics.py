@@ -1,8 +1,7 @@
-"""How far a predicted head is from a scan: aligned point-to-surface distances and normal angles.
+"""The error of a predicted head: aligned point-to-surface distances to a scan, and normal angles.
 
-These are the exact, stricter companions of the numbers that the H3DS evaluator prints: distances end on the surface,
-not on its vertices, so a prediction gains nothing from being dense, and the alignment is rigid unless asked
-otherwise, so that an error of scale shows.
+The measure is stricter than that of the H3DS evaluator. Distances end on the surface, not on its vertices, so a denser
+mesh has no advantage. The alignment is rigid by default, so an error of scale counts.
 """
 
 from __future__ import annotations
@@ -23,20 +22,20 @@ from protome.geometry.transforms import Similarity
 from protome.geometry.triangles import barycentric
 
 FACE_RADIUS_MM = 95.0
-"""The face is what lies within this distance of the nose tip (the rule of H3DS)."""
+"""The face is the part within this distance of the nose tip (as in H3DS)."""
 
 ALIGNMENT_SAMPLES = 6000
-"""Points used to find an alignment; more does not move it by a measurable amount."""
+"""Points used to find an alignment; more of them do not change it measurably."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A distribution in a few numbers, in millimetres or degrees; NaN where it is empty."""
+    """Summary statistics of a distribution, in millimetres or degrees; NaN where it is empty."""
 
     mean: float
     median: float
     p90: float
-    """The value that 90 % of the samples stay below."""
+    """The 90th percentile."""
     std: float
     count: int
 
@@ -51,19 +50,19 @@ class Spread:
 
 @dataclass(frozen=True)
 class RegionComparison:
-    """Distances over one region, under the alignment found for that region."""
+    """Distances over one region, under the region's own alignment."""
 
     to_prediction: Spread
-    """From samples of the truth to the prediction's surface, mm: the number to quote."""
+    """From samples of the truth to the prediction's surface, mm: the main measure."""
     to_truth: Spread
     """From samples of the prediction to the truth's surface, mm, where the truth covers them."""
     truth_from_prediction: Similarity
-    """The alignment that was found."""
+    """The alignment."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` found."""
+    """The result of `compare`."""
 
     face: RegionComparison
     head: RegionComparison
@@ -90,14 +89,14 @@ def compare(
     """Align a predicted head with a scan and return the distances between the two; everything is in millimetres.
 
     Face and head are aligned each on its own, as in H3DS: by ICP from samples of the truth's region to the
-    prediction's surface, from `start` on (truth from prediction, found with landmarks say; no motion by default).
+    prediction's surface, from `start` on (truth from prediction, for example by landmarks; by default the identity).
     The face is the part of the truth within `face_radius` of `nose_tip` (in the truth's frame), the head is all of
-    the truth. Cut artificial bases off both meshes before: they would count as surface. All lengths are the truth's,
-    also when a "similarity" alignment rescaled the prediction.
+    the truth. Artificial bases have to be cut off both meshes before: they would count as surface. All lengths are the
+    truth's, also when a "similarity" alignment rescaled the prediction.
 
     Truth to prediction: uniform samples of the truth's region, each to the nearest point of the whole prediction.
     Prediction to truth: uniform samples of the prediction whose nearest truth point lies in the region and not on an
-    open border of the truth; beyond a border the scan does not say what is right (a bust that goes on below it).
+    open border of the truth; beyond a border the truth is unknown (for example below a bust).
     Normals: at the face's samples and their nearest points, from vertex normals computed off both geometries.
 
     Raises:
@@ -120,7 +119,7 @@ def compare(
         face_samples.points[inside], near[face_samples.faces[inside]], face_samples.weights[inside]
     )
     surface = Surface(prediction)
-    back = _Back(truth, sample_surface(prediction, samples, seed))
+    back = _ReverseDistances(truth, sample_surface(prediction, samples, seed))
 
     face_pose = _align(face_samples.points, surface, dof, start)
     head_pose = _align(head_samples.points, surface, dof, start)
@@ -143,7 +142,7 @@ def compare(
 
 
 def welded(mesh: Mesh) -> Mesh:
-    """Return the mesh with one vertex per position: texture seams would look like borders and creases."""
+    """Return the mesh with one vertex per position: texture seams would count as borders and creases."""
     extent = float(np.ptp(mesh.vertices, axis=0).max()) if len(mesh.vertices) else 1.0
     keys = np.rint(mesh.vertices / (1e-7 * max(extent, 1e-300))).astype(np.int64)
     _, first, inverse = np.unique(keys, axis=0, return_index=True, return_inverse=True)
@@ -153,7 +152,7 @@ def welded(mesh: Mesh) -> Mesh:
 
 
 def _reaching(mesh: Mesh, centre: Float[np.ndarray, "3"], radius: float) -> Int[np.ndarray, "k"]:
-    """Return the triangles that may reach into a ball (their bounding balls do)."""
+    """Return the triangles whose bounding balls intersect a ball."""
     corners = mesh.vertices[mesh.faces]
     middle = corners.mean(1)
     reach = np.linalg.norm(corners - middle[:, None], axis=2).max(1)
@@ -161,14 +160,14 @@ def _reaching(mesh: Mesh, centre: Float[np.ndarray, "3"], radius: float) -> Int[
 
 
 def _align(points: Float[np.ndarray, "n 3"], surface: Surface, dof: Dof, start: Similarity | None) -> Similarity:
-    """Return truth from prediction, found with points of the truth and the prediction's surface."""
+    """Return truth from prediction, by ICP of points of the truth to the prediction's surface."""
     stride = max(1, len(points) // ALIGNMENT_SAMPLES)
-    guess = None if start is None else start.inverse()
-    return icp(points[::stride], surface, dof=dof, start=guess).target_from_source.inverse()
+    initial = None if start is None else start.inverse()
+    return icp(points[::stride], surface, dof=dof, start=initial).target_from_source.inverse()
 
 
-class _Back:
-    """Samples of the prediction on their way to the truth."""
+class _ReverseDistances:
+    """Distances from samples of the prediction to the truth."""
 
     def __init__(self, truth: Mesh, samples: SurfaceSamples) -> None:
         self.samples = samples
@@ -178,17 +177,17 @@ class _Back:
     def distances(
         self, truth_from_prediction: Similarity, nose_tip: Float[np.ndarray, "3"], radius: float
     ) -> Float[np.ndarray, "k"]:
-        """Return the distances of the samples whose nearest truth point lies in the region and off the borders."""
+        """Return the distances of the samples whose nearest truth point lies in the region and on no open border."""
         foot = self.truth.closest(truth_from_prediction.apply_numpy(self.samples.points))
         near = np.linalg.norm(foot.points - nose_tip, axis=1) <= radius
         return foot.distances[near & ~self.border.holds(foot)]
 
 
 class OpenBorder:
-    """Where a mesh ends: the edges of a single face. Weld the mesh before, or its texture seams count too."""
+    """The open border of a mesh: edges of a single face. In a mesh that is not welded, texture seams count too."""
 
     def __init__(self, mesh: Mesh, *, rim_only: bool = False) -> None:
-        """Find the border of a mesh, or only its rim: the longest connected part, without holes as of eyes."""
+        """Find the border of a mesh, or only its longest connected part, which excludes holes such as the eyes."""
         self.mesh = mesh
         self.edges = _border_edges(mesh)
         if rim_only:
@@ -230,7 +229,7 @@ def _longest(mesh: Mesh, border: Bool[np.ndarray, "f 3"]) -> Bool[np.ndarray, "f
 def _angles(
     truth: Mesh, samples: SurfaceSamples, prediction: Mesh, foot: Foot, truth_from_prediction: Similarity
 ) -> Float[np.ndarray, "n"]:
-    """Return the angles in degrees between the truth's normals at its samples and the prediction's at their feet."""
+    """Return the angles in degrees between normals at the truth's samples and at the nearest points."""
     wanted = _normals(truth, samples.faces, samples.weights)
     weights = barycentric(prediction.vertices[prediction.faces[foot.faces]], foot.points)
     found = _normals(prediction, foot.faces, weights) @ truth_from_prediction.rotation.numpy().T

@@ -1,6 +1,6 @@
-"""The protocol of the NoW challenge: how far a face's scan is from a mesh predicted from one image.
+"""The protocol of the NoW challenge: the distance of a face's scan from a mesh predicted from one image.
 
-Source: Sanyal et al. (2019) and the challenge's public evaluation, described in words and written anew. Differences:
+Source: Sanyal et al. (2019) and the challenge's public evaluation, reimplemented from a description. Differences:
 an alignment never mirrors, and the least squares are solved by this package's own ICP.
 """
 
@@ -26,19 +26,19 @@ CURVE_STEP_MM = 0.1
 IMAGE_LISTS = ("imagepathsvalidation.txt", "imagepathstest.txt")
 
 COARSE_VERTICES = 5000
-"""The alignment is found with so many of the scan's vertices first, then finished with all."""
+"""Number of the scan's vertices in the first pass of the alignment; the second pass uses all."""
 
 
 @dataclass(frozen=True)
 class Crop:
-    """The part of a scan that counts: a ball."""
+    """The part of a scan that is measured: a ball."""
 
     centre: Float[np.ndarray, "3"]
     radius: float
 
     @staticmethod
     def of(scan: MarkedMesh, radius: float | None = None) -> Crop:
-        """Return NoW's ball around the middle of the face, or one of another radius (mm) there, as SIDER took.
+        """Return NoW's ball around the middle of the face, or one of another radius (mm) there, as in SIDER.
 
         Raises:
             InputError: the scan lacks one of the seven landmarks.
@@ -56,10 +56,10 @@ class NowScore:
     distances: Float[np.ndarray, "n"]
     """From the scan's vertices in the crop to the nearest points of the prediction's surface."""
     vertices: Int[np.ndarray, "n"]
-    """Which vertices of the scan they are."""
+    """Indices of these vertices of the scan."""
     crop: Crop
     covered_radius: float
-    """The prediction's rim lies outside of this ball around the crop's centre: in a wider one parts are missing."""
+    """Radius around the crop's centre within which the prediction has no rim; beyond it parts may be missing."""
     scan_from_prediction: Similarity
 
 
@@ -82,21 +82,21 @@ class NowImage:
 
 @dataclass(frozen=True)
 class NowFolder:
-    """What two folders hold."""
+    """The contents of a folder of predictions and of the dataset."""
 
     images: tuple[NowImage, ...]
     missing: tuple[str, ...]
-    """Images of the list that were not predicted, or whose landmarks were not."""
+    """Images of the list without a prediction or without its landmarks."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """How many of the distances are small."""
+    """A cumulative distribution of distances."""
 
     limits: Float[np.ndarray, "n"]
     """Millimetres."""
     percent: Float[np.ndarray, "n"]
-    """Share of the distances that are at most so long."""
+    """Share of the distances up to each length."""
 
     @staticmethod
     def of(distances: Float[np.ndarray, "k"]) -> Curve:
@@ -111,9 +111,9 @@ def evaluate_now(
 ) -> NowScore:
     """Align a predicted face with a scan and return the distances of the scan's vertices; all in millimetres.
 
-    The seven landmarks give the start; then rotation, translation and scale are refined so that the squared distances
-    from the crop's vertices to the prediction's surface are least. "rigid" keeps the prediction's scale: the metrical
-    challenge. With `radius` the crop is a ball of that radius around the same centre.
+    The seven landmarks give the initial alignment; then rotation, translation and scale minimise the squared distances
+    from the crop's vertices to the prediction's surface. "rigid" keeps the prediction's scale: the metrical challenge.
+    With `radius` the crop is a ball of that radius around the same centre.
 
     Raises:
         InputError: a landmark is missing, or the scan has no vertices in the crop.
@@ -134,7 +134,7 @@ def evaluate_now(
     coarse = icp(points[:: max(1, len(points) // COARSE_VERTICES)], surface, dof=dof, start=start)
     prediction_from_scan = icp(points, surface, dof=dof, start=coarse.target_from_source).target_from_source
     foot = surface.closest(prediction_from_scan.apply_numpy(points))
-    # Where a prediction ends is asked with the landmarks' alignment: the other stretches it over what it lacks.
+    # The rim is located under the landmarks' alignment: ICP stretches a prediction over the parts that it lacks.
     reached = surface.closest(start.apply_numpy(points))
     outside = offsets[vertices][OpenBorder(mesh, rim_only=True).holds(reached)]
     scan_from_prediction = prediction_from_scan.inverse()

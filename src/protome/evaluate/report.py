@@ -1,4 +1,4 @@
-"""`protome evaluate`: a prediction against a scan by one of the protocols, as a table, a JSON file and pictures."""
+"""`protome evaluate`: the error of a prediction by one of the protocols, as a table, a JSON file and pictures."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a protocol found."""
+    """The result of a protocol."""
 
     rows: tuple[Row, ...]
     facts: dict[str, Any]
-    """For the JSON file, beside the rows."""
+    """Further values of the JSON file."""
     truth: MarkedMesh | None = None
     """The scan, where there is only one."""
     distances: Float[np.ndarray, "v"] | None = None
-    """Of the scan's vertices, mm; NaN where none was measured."""
+    """Of the scan's vertices, mm; NaN where not measured."""
     curve: Curve | None = None
 
 
@@ -67,10 +67,10 @@ def report_evaluation(
     curve: Path | None = None,
     quiet: bool = False,
 ) -> None:
-    """Measure a prediction, print the table and write the files that were asked for.
+    """Measure a prediction, print the table and write the requested files.
 
-    `units` is the prediction's; the truth is in millimetres, or in metres as a GLB. `dof` and `radius` are the
-    protocol's own if left out.
+    `units` is the prediction's; the truth is in millimetres, or in metres as a GLB. `dof` and `radius` default to
+    the protocol's own.
 
     Raises:
         InputError: the input is not what the protocol needs, or a file cannot be written.
@@ -162,7 +162,7 @@ def evaluate(
 
 
 def _marked(given: Path | Mesh, landmarks: str | Path | Landmarks | None, units: str | None, name: Path) -> MarkedMesh:
-    """Return a mesh, or the mesh of a file, in millimetres with its landmarks; `name` is what sentences call a mesh."""
+    """Return a mesh, or the mesh of a file, in millimetres with its landmarks; `name` stands for a mesh in messages."""
     points = landmarks if isinstance(landmarks, dict) else {}
     file = None if landmarks is None or isinstance(landmarks, dict) else Path(landmarks)
     if isinstance(given, Path):
@@ -175,7 +175,7 @@ def _marked(given: Path | Mesh, landmarks: str | Path | Landmarks | None, units:
 
 
 def start_pose(prediction: MarkedMesh, truth: MarkedMesh, dof: Dof) -> Similarity | None:
-    """Return truth from prediction by the landmarks that both have; None, as given, without landmarks of one.
+    """Return truth from prediction by the common landmarks; None if one of the two has no landmarks.
 
     Raises:
         InputError: both have landmarks but share fewer than three, or lengths differ as if units were confused.
@@ -357,7 +357,7 @@ def _check_options(protocol: Protocol, dof: Dof | None, radius: float | None) ->
 
 
 def _check_outputs(protocol: Protocol, out: Path | None, heatmap: Path | None, curve: Path | None) -> None:
-    """Find out before the work that its results can be kept."""
+    """Check before the work that its results can be written."""
     if curve is not None and protocol != "now":
         raise InputError(f"the protocol {protocol} has no cumulative curve: leave --curve out, or take --protocol now")
     if heatmap is not None:

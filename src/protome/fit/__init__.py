@@ -1,1 +1,1 @@
-"""From a scene to a field: losses, schedules, the fitting loop."""
+"""Fits a field to a scene: losses, schedules, the fitting loop."""

@@ -1,4 +1,4 @@
-"""The last phase of a fit: the shape stays, and the renderer alone learns the photos' colours."""
+"""The last phase of a fit: the shape is fixed, and only the renderer is fitted to the photos' colours."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from protome.prior.prior import HeadLatents
 from protome.units import UNIT_MM
 
 MOST_PIXELS = 40_000
-"""Pixels that are looked at; more do not make the colours better within a few hundred steps."""
-_AROUND = 32
-"""Pixels along each side of the pictures that look for what no photo shows."""
+"""Largest number of pixels used; more do not improve the colours within a few hundred steps."""
+_HIDDEN_VIEW_SIZE = 32
+"""Pixels along each side of the views in which the surface that no photo shows is found."""
 _HIDDEN = 10.0 / UNIT_MM
-"""Points further than this from all that a photo shows count as hidden."""
-_HOLD = 0.5
-"""Weight of the hidden points' colours."""
+"""Points further than this from every visible point count as hidden."""
+_HIDDEN_WEIGHT = 0.5
+"""Weight of the loss that keeps the hidden points' colours."""
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What pixels see of a head whose shape stays as it is."""
+class _RendererInputs:
+    """Surface points of a head whose shape is fixed, with the renderer's inputs."""
 
     points: Float[Tensor, "n 3"]
     reference: Float[Tensor, "n 3"]
@@ -41,12 +41,12 @@ class _Seen:
     directions: Float[Tensor, "n 3"]
     feature: Float[Tensor, "n k"]
     colour: Float[Tensor, "n 3"]
-    """What is to be seen there."""
+    """Target colour."""
 
-    def __getitem__(self, index: Tensor) -> _Seen:
-        return _Seen(*(getattr(self, key)[index] for key in self.__dataclass_fields__))
+    def __getitem__(self, index: Tensor) -> _RendererInputs:
+        return _RendererInputs(*(getattr(self, key)[index] for key in self.__dataclass_fields__))
 
-    def drawn(self, count: int, generator: torch.Generator) -> _Seen:
+    def drawn(self, count: int, generator: torch.Generator) -> _RendererInputs:
         """Draw points with replacement."""
         return self[torch.randint(len(self.colour), (count,), generator=generator).to(self.colour.device)]
 
@@ -63,28 +63,28 @@ def fit_colours(
     generator: torch.Generator,
     step: Callable[[float, str], None],
 ) -> list[float]:
-    """Move the renderer's weights towards the pixels' colours and return the loss of each step.
+    """Fit the renderer's weights to the pixels' colours and return the loss of each step.
 
-    What the pixels see is found once, so that a step costs a tenth of one that moves the shape too. It is for what a
-    photo tells of colour and not of shape: one photo's shading, explained by ever more steps, bends the face. What no
-    photo shows keeps the colour that it has. The pixels' rays are in the head frame as fitted.
+    The rays are traced once, so that a step costs a tenth of one that also moves the shape. The shape is fixed because
+    further steps on one photo's shading deform the face. Hidden points keep their colours. The pixels' rays are in the
+    head frame as fitted.
     """
-    seen = _seen(head, latents, tracer, pixels.rays, pixels.colour, pixels.mask > 0.5)
-    if len(seen.colour) == 0:
+    visible = _visible_points(head, latents, tracer, pixels.rays, pixels.colour, pixels.mask > 0.5)
+    if len(visible.colour) == 0:
         return []
-    hidden = _hidden(head, latents, tracer, seen)
+    hidden = _hidden(head, latents, tracer, visible)
     head.renderer.requires_grad_(True)
     optimiser = torch.optim.Adam(head.renderer.parameters(), rate)
     curve: list[float] = []
     done = clock.done(0)
     while done < 1:
         optimiser.param_groups[0]["lr"] = rate * rate_factor(done)
-        some = seen.drawn(rays, generator)
+        some = visible.drawn(rays, generator)
         both = _joined([some, hidden.drawn(rays // 3, generator)]) if len(hidden.colour) else some
         found = _colour(head, latents, both)
         loss = losses.photometric(found[:rays], some.colour, rays)
         if len(both.colour) > rays:
-            loss = loss + _HOLD * losses.photometric(found[rays:], both.colour[rays:], rays // 3)
+            loss = loss + _HIDDEN_WEIGHT * losses.photometric(found[rays:], both.colour[rays:], rays // 3)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -94,16 +94,16 @@ def fit_colours(
     return curve
 
 
-def _colour(head: HeadField, latents: HeadLatents, at: _Seen) -> Float[Tensor, "n 3"]:
+def _colour(head: HeadField, latents: HeadLatents, at: _RendererInputs) -> Float[Tensor, "n 3"]:
     inputs = (at.reference[None], at.normals[None], at.directions[None], at.feature[None])
     return head.colour(*inputs, latents.z_appearance[None])[0]
 
 
-def _seen(
+def _visible_points(
     head: HeadField, latents: HeadLatents, tracer: HeadTracer, rays: Rays, colour: Float[Tensor, "n 3"],
-    wanted: Bool[Tensor, "n"],
-) -> _Seen:  # fmt: skip
-    """Return where wanted rays meet the head."""
+    selected: Bool[Tensor, "n"],
+) -> _RendererInputs:  # fmt: skip
+    """Return the points at which the selected rays hit the head."""
     shape = head.shape_network.fold(latents.z_shape[None])
 
     def sdf(points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
@@ -114,34 +114,42 @@ def _seen(
         for index in torch.arange(len(colour), device=colour.device).split(CHUNK):
             part = rays[index]
             trace = tracer(sdf, part)
-            own = trace.hit & wanted[index] & ~trace.started_inside
+            own = trace.hit & selected[index] & ~trace.started_inside
             points = part[own].at(trace.depth[own])
             at = head.query(points[None], shape)
             normals = torch.nn.functional.normalize(at.gradient[0], dim=-1)
             parts.append(
-                _Seen(points, at.reference[0], normals, part.directions[own], at.feature[0], colour[index][own])
+                _RendererInputs(
+                    points, at.reference[0], normals, part.directions[own], at.feature[0], colour[index][own]
+                )
             )
     return _joined(parts)
 
 
-def _joined(parts: Sequence[_Seen]) -> _Seen:
-    return _Seen(*(torch.cat([getattr(part, key) for part in parts]) for key in _Seen.__dataclass_fields__))
+def _joined(parts: Sequence[_RendererInputs]) -> _RendererInputs:
+    return _RendererInputs(
+        *(torch.cat([getattr(part, key) for part in parts]) for key in _RendererInputs.__dataclass_fields__)
+    )
 
 
-def _hidden(head: HeadField, latents: HeadLatents, tracer: HeadTracer, seen: _Seen) -> _Seen:
-    """Return points of the head that no photo shows, with the colours that they have, as seen from straight ahead."""
+def _hidden(head: HeadField, latents: HeadLatents, tracer: HeadTracer, visible: _RendererInputs) -> _RendererInputs:
+    """Return points of the head that no photo shows, with their present colours from a view along the normal."""
     rays = []
     for height in (-0.5, 0.5, 2.5):
         for turn in range(8):
             angle = torch.tensor(turn * torch.pi / 4)
             away = torch.stack([torch.sin(angle), torch.tensor(height), torch.cos(angle)])
             spot = head.centre.cpu() + 4.5 * torch.nn.functional.normalize(away, dim=0)
-            rays.append(Camera.look_at(spot, head.centre.cpu(), 2.2 * _AROUND, _AROUND, _AROUND).rays())
+            rays.append(
+                Camera.look_at(
+                    spot, head.centre.cpu(), 2.2 * _HIDDEN_VIEW_SIZE, _HIDDEN_VIEW_SIZE, _HIDDEN_VIEW_SIZE
+                ).rays()
+            )
     around = Rays(torch.cat([own.origins for own in rays]), torch.cat([own.directions for own in rays]))
-    around = around.to(seen.points.device)
-    every = torch.ones(len(around.origins), dtype=torch.bool, device=seen.points.device)
-    found = _seen(head, latents, tracer, around, torch.zeros_like(around.origins), every)
-    far = cKDTree(seen.points.cpu().numpy()).query(found.points.cpu().numpy())[0] > _HIDDEN
+    around = around.to(visible.points.device)
+    every = torch.ones(len(around.origins), dtype=torch.bool, device=visible.points.device)
+    found = _visible_points(head, latents, tracer, around, torch.zeros_like(around.origins), every)
+    far = cKDTree(visible.points.cpu().numpy()).query(found.points.cpu().numpy())[0] > _HIDDEN
     hidden = found[torch.from_numpy(far).to(found.points.device)]
     hidden = replace(hidden, directions=-hidden.normals)
     with torch.no_grad():

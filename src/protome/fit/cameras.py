@@ -1,4 +1,4 @@
-"""Small corrections of each view's camera, learned during a fit."""
+"""Small corrections of each view's camera, optimised during a fit."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from protome.units import UNIT_MM
 ROTATION = 0.5 * torch.pi / 180
 SHIFT = 2.0 / UNIT_MM
 FOCAL = 0.01
-"""Standard deviations of what cameras are off by: radians, inner units (2 mm) and a share of the focal length."""
+"""Standard deviations of the cameras' errors: radians, inner units (2 mm) and a share of the focal length."""
 
 
 class CameraCorrections(nn.Module):
-    """Turns and moves each camera about its own centre and scales its focal length; at first it does nothing.
+    """Rotates each camera about its own centre, shifts it and scales its focal length; initially the identity.
 
     Parameters are in standard deviations, so that one learning rate and one prior serve all of them.
     """
@@ -36,7 +36,7 @@ class CameraCorrections(nn.Module):
         self.log_focal = nn.Parameter(torch.zeros(len(views)))
 
     def move(self, rays: Rays, view: Int[Tensor, "n"]) -> Rays:
-        """Return rays of the given views (head frame, inner units) as the corrected cameras send them."""
+        """Return rays of the given views (head frame, inner units) after the cameras' correction."""
         local = torch.einsum("nji,nj->ni", self.pose[view], rays.directions)
         # A longer focal length brings a pixel's ray nearer to the optical axis.
         narrow = torch.exp(-FOCAL * self.log_focal)[view, None]

@@ -1,4 +1,4 @@
-"""How far a run has come, counted in steps or by the clock."""
+"""The progress of a run, by its number of steps or by wall time."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from dataclasses import dataclass
 from protome.errors import InputError
 
 COLOUR_STEP = 8
-"""How many steps of the renderer alone take about as long as one that moves everything."""
+"""Number of steps of the renderer alone that take about as long as one step of all parameters."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How long a fit may take; nothing in it: as long as its preset says."""
+    """Limit of a fit's steps or time; without either, the preset's schedule."""
 
     steps: int | None = None
     """Steps of the whole fit."""
     seconds: float | None = None
-    """Wall time of the whole fit; what comes out then depends on the machine."""
+    """Wall time of the whole fit; the result then depends on the machine."""
 
     @staticmethod
     def parse(text: str) -> Budget:
-        """Read a number of steps, or of seconds with an s behind it.
+        """Parse a number of steps, or a number of seconds followed by s.
 
         Raises:
             InputError: the text is neither.
@@ -36,14 +36,14 @@ class Budget:
 
 
 class Clock:
-    """What share of a run is done after a number of its steps: by their number, or by the time they took."""
+    """The completed share of a run after a number of steps, by that number or by the elapsed time."""
 
     def __init__(self, steps: int, seconds: float | None = None, now: Callable[[], float] = time.monotonic) -> None:
         self.steps, self.seconds, self.now = steps, seconds, now
         self.began = now()
 
     def done(self, number: int) -> float:
-        """Return the share, 1 at the end; a run by the clock takes one step at least."""
+        """Return the completed share, 1 at the end; a run limited by time takes at least one step."""
         if self.seconds is None:
             return number / self.steps if self.steps else 1.0
         return min(1.0, (self.now() - self.began) / self.seconds) if number else 0.0

@@ -10,7 +10,7 @@ import numpy as np
 from protome.fit.tracing import TracingConfig
 
 ByViews = Mapping[int, float]
-"""Values at some numbers of photos; linear between them, constant beyond the first and the last."""
+"""Values at some numbers of photos; interpolated linearly, constant beyond the first and the last."""
 
 
 def by_views(values: ByViews, views: int) -> float:
@@ -21,36 +21,36 @@ def by_views(values: ByViews, views: int) -> float:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How many steps each phase has; what changes during a phase is a fraction of the run (`protome.fit.schedule`)."""
+    """Numbers of steps of each phase; changes within the run are at fractions of it (`protome.fit.schedule`)."""
 
     latents: ByViews = field(default_factory=lambda: {1: 150})
-    """Steps that move only the latents (and the placement), by the number of photos."""
+    """Steps that optimise only the latents (and the placement), by the number of photos."""
     steps: ByViews = field(default_factory=lambda: {1: 100, 3: 450, 8: 1500, 32: 5000})
-    """Steps that also move the deformation and the renderer: more of them with one photo bend the face to explain its
-    shading, and each of many photos is drawn from more seldom."""
+    """Steps that also optimise the deformation and the renderer, by the number of photos. With one photo, more steps
+    deform the face to fit the shading; with many photos, each is sampled less often per step."""
     colours: int = 300
-    """Steps that then move the renderer alone."""
+    """Steps that then optimise only the renderer."""
     renderer_first: bool = False
-    """The renderer moves from the first step on: its prior knows no colours."""
+    """Whether the renderer is optimised from the first step on, for priors without an appearance model."""
 
     def latent_steps(self, views: int) -> int:
-        """Return how many steps move the latents alone, for a number of photos."""
+        """Return the number of steps that optimise only the latents, for a number of photos."""
         return round(by_views(self.latents, views))
 
     def network_steps(self, views: int) -> int:
-        """Return how many steps also move the networks, for a number of photos."""
+        """Return the number of steps that also optimise the networks, for a number of photos."""
         return round(by_views(self.steps, views))
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Learning rates of Adam at the start of the run; what has the rate 0 does not move."""
+    """Learning rates of Adam at the start of the run; parameters with the rate 0 are fixed."""
 
     latents: float = 0.05
-    """In standard deviations of the prior's latents per step; of free latents, in their own unit."""
+    """In standard deviations of the prior's latents per step; for free latents, in their own unit."""
     placement: float = 1e-3
     deformation: ByViews = field(default_factory=lambda: {1: 1e-4, 3: 2e-4})
-    """Of the network that the shape latent enters, by the number of photos."""
+    """Of the network that is conditioned on the shape latent, by the number of photos."""
     renderer: float = 5e-4
     corrections: float = 0.02
     """Of cameras and exposures, in their standard deviations per step."""
@@ -58,27 +58,27 @@ class Rates:
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights of the loss terms beside the colours', which counts 1. The first two are those of IDR and SIRA++."""
+    """Weights of the loss terms relative to the colour term. The first two are those of IDR and SIRA++."""
 
     mask: float = 100.0
     eikonal: float = 0.1
     eikonal_at_once: bool = False
-    """Whether gradients count from the first step on, as printed; False: once the networks move, because latents alone
-    do not spoil the prior's distances."""
+    """Whether the eikonal term is active from the first step on, as in the paper's text; False: from the second phase
+    on, because the latents alone keep the prior's distances valid."""
     latents: float = 1e-2
-    """Of the mean squared latent in standard deviations (ours: one view leaves most of them open)."""
+    """Of the mean squared latent in standard deviations (ours: one view does not determine most of them)."""
     estimated: ByViews = field(default_factory=lambda: {1: 0.1, 2: 0.02})
-    """The same where an encoder has estimated the latents, in what it misses them by, by the number of photos."""
+    """The same relative to an encoder's estimate, in standard deviations of its error, by the number of photos."""
     corrections: float = 1e-2
     """Of the mean squared corrections of cameras and exposures, in standard deviations."""
 
 
 @dataclass(frozen=True)
 class Patches:
-    """The comparison of several posed photos in patches of the surface (ours)."""
+    """Photo-consistency of several posed photos over patches of the surface (ours)."""
 
     weight: float = 0.0
-    """Of what the photos disagree about; 0 for no comparison."""
+    """Weight of the loss term; 0 switches it off."""
     size: int = 512
     """Longer side, in pixels, of the window around the head in which patches are compared."""
     count: int = 192
@@ -94,22 +94,22 @@ class FitConfig:
     rays: int = 768
     """Rays per step, drawn from all views."""
     eikonal_points: int = 128
-    """Points all over the volume, and as many near the surface, at which the gradient's length counts."""
+    """Points of the eikonal term throughout the volume, and as many near the surface."""
     renderer_frequencies: int | None = 8
-    """Frequencies of the reference point that the adapted renderer sees; None: as many as the prior's, which are
+    """Frequencies of the reference point's encoding in the adapted renderer; None: as many as the prior's, which has
     fewer."""
     weigh_pixels: bool = True
-    """Whether faces and people are drawn more often than background, and pixels of people whose rays leave the modelled
-    volume decide nothing; False: all pixels are drawn alike and all count, as in IDR and SIRA++."""
+    """Whether faces and people are sampled more often than background, and pixels of people whose rays leave the
+    modelled volume are excluded from the mask loss; False: uniform sampling of all pixels, as in IDR and SIRA++."""
     drop_background: float = 0.0
-    """Share of the background's rays that is left out from each of four marks on (SIRA++, selective sampling)."""
+    """Share of the background's rays that is dropped at each of four milestones (SIRA++, selective sampling)."""
     free_latents: float | None = None
-    """Deviation of the Gaussian about zero from which latents start that then move freely, as in SIRA++; None: they
-    start at the mean head, and move in standard deviations along the principal axes of the training heads'."""
+    """Standard deviation of the zero-mean Gaussian that initialises unconstrained latents, as in SIRA++; None: latents
+    start at the mean head and are coefficients of the training latents' principal axes, in standard deviations."""
     refine_cameras: bool = False
-    """Whether each view's rotation, position and focal length move too."""
+    """Whether each view's rotation, position and focal length are optimised too."""
     match_exposures: bool = True
-    """Whether each of several photos has gains of its own."""
+    """Whether each of several photos has its own colour gains."""
     schedule: Schedule = field(default_factory=Schedule)
     rates: Rates = field(default_factory=Rates)
     weights: Weights = field(default_factory=Weights)

@@ -1,4 +1,4 @@
-"""How bright each photo is and how its white is balanced, learned during a fit."""
+"""Exposure and white balance of each photo, optimised during a fit."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ DEVIATION = 0.1
 class Exposure(nn.Module):
     """A gain for each photo and colour channel, whose geometric mean over the photos is 1.
 
-    Photos taken with automatic exposure and white balance show the same skin in different colours. Only differences
-    can be told, so one photo has none. Parameters are in standard deviations.
+    Photos taken with automatic exposure and white balance show the same skin in different colours. Only ratios
+    between photos are observable, so one photo has none. Parameters are in standard deviations.
     """
 
     def __init__(self, views: int) -> None:
@@ -25,8 +25,8 @@ class Exposure(nn.Module):
         """Return the gains."""
         return torch.exp(DEVIATION * (self.log_gain - self.log_gain.mean(0)))
 
-    def seen(self, colours: Float[Tensor, "n 3"], view: Int[Tensor, "n"]) -> Float[Tensor, "n 3"]:
-        """Return what the photos show of the head's own colours."""
+    def expose(self, colours: Float[Tensor, "n 3"], view: Int[Tensor, "n"]) -> Float[Tensor, "n 3"]:
+        """Return the head's colours multiplied by the gains of the photos that show them."""
         return colours * self.gains()[view]
 
     def penalty(self) -> Float[Tensor, ""]:

@@ -1,4 +1,4 @@
-"""The latents that a fit moves: along the training heads' principal axes, or freely."""
+"""The latents that a fit optimises: along the training latents' principal axes, or unconstrained."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from protome.prior.prior import LatentStatistics
 
 
 class LatentBasis(nn.Module):
-    """Latents in standard deviations along the principal directions of the training heads'."""
+    """A latent as coefficients of the training latents' principal axes, in standard deviations."""
 
     mean: Tensor
     axes: Tensor
@@ -31,7 +31,7 @@ class LatentBasis(nn.Module):
 
 
 class FreeLatent(nn.Module):
-    """A latent that moves freely from near zero, about which the prior's training holds latents (SIRA++, 3.3)."""
+    """An unconstrained latent initialised near zero, to which training regularises the latents (SIRA++, 3.3)."""
 
     def __init__(self, length: int, deviation: float, generator: torch.Generator) -> None:
         super().__init__()

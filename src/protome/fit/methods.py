@@ -1,4 +1,4 @@
-"""The methods that can be compared: SIRA++, its ancestors and its ablations, all as settings of the same parts."""
+"""The methods that can be compared: SIRA++, its baselines and its ablations, all as settings of one implementation."""
 
 from __future__ import annotations
 
@@ -20,42 +20,42 @@ from protome.scene import Scene
 from protome.util.device import seeded
 
 RATE = 1e-4
-"""Learning rate of everything in SIRA++ and IDR."""
+"""Learning rate of all parameters in SIRA++ and IDR."""
 LATENT_SHARE = 100 / 2000
-"""Share of the run in which SIRA++ moves the latents alone."""
+"""Share of the run in which SIRA++ optimises only the latents."""
 BACKGROUND_DROP = 0.12
-"""Share of the background's rays that SIRA++ leaves out from each mark on."""
-_SMALL = 0.01
-"""Deviation of the latents' start: the text calls its variance small, and its other small variance is 1e-4."""
+"""Share of the background's rays that SIRA++ drops at each milestone."""
+_LATENT_DEVIATION = 0.01
+"""Standard deviation of the initial latents: the text calls the variance small; its other small variance is 1e-4."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """What a fit starts from and what it moves."""
+    """The initial state of a fit and the parameters that it optimises."""
 
     summary: str
-    """One line about it."""
+    """A description in one line."""
     prior: Callable[[], Prior]
-    """Reads or makes the prior."""
+    """Reads or creates the prior."""
     settings: Callable[[FitConfig], FitConfig] = lambda config: config
-    """Changes a preset of SIRA++ into one of this method."""
+    """Converts a preset of SIRA++ into one of this method."""
     encoder: Callable[[], Encoder] | None = None
-    """Reads what guesses the head from photos; None where the fit starts from the mean head."""
+    """Reads the encoder that estimates the head from photos; None: the fit starts from the mean head."""
     refines: bool = False
-    """Whether cameras of two and more posed photos are corrected unless somebody says otherwise."""
+    """Whether the cameras of two or more posed photos are refined by default."""
 
     def refine_cameras(self, scene: Scene) -> bool:
-        """Tell whether a scene's cameras are corrected where nobody says.
+        """Return whether a scene's cameras are refined by default.
 
-        One photo's camera and the head's place are the same unknowns, and so are those of photos without common
-        cameras, each of which places the head on its own.
+        One photo's camera and the head's pose are the same unknowns. So are those of photos without a common frame,
+        each of which has its own pose of the head.
         """
         return self.refines and scene.posed and len(scene.views) > 1
 
     def estimate(self, scene: Scene, prior: Prior) -> LatentEstimate | None:
-        """Return where the fit of a scene starts; None where it starts from the mean head.
+        """Return the latents' estimate for a scene; None where the fit starts from the mean head.
 
-        Several posed views need no guess: they say where the head is, and see most of it.
+        Several posed views need no estimate: they locate the head and show most of it.
         """
         if self.encoder is None or (scene.posed and len(scene.views) > 1):
             return None
@@ -67,11 +67,11 @@ def _ablation(name: str) -> Path:
 
 
 def untrained_prior(seed: int = 0, *, width: int = 128) -> Prior:
-    """Return a prior that knows nothing: a sphere of the size of a head, whose latents have no effect.
+    """Return an untrained prior: a sphere of the size of a head, without latents.
 
     It has IDR's networks: 8 layers for the distance and 4 for the colour, weight normalisation, six frequencies of the
-    point and four of the view, a feature half as long as a layer, no latents. IDR's own `width` is 512; what is smaller
-    is for two processor cores.
+    point and four of the view, a feature half as long as a layer, no latents. IDR's own `width` is 512; smaller widths
+    are for machines with two processor cores.
     """
     shipped = Prior.load()
     with seeded(seed):
@@ -87,48 +87,48 @@ def untrained_prior(seed: int = 0, *, width: int = 128) -> Prior:
 
 
 def _without_latents(prior: Prior) -> Prior:
-    """Return the prior with its mean head alone."""
-    nothing = torch.zeros(1, prior.field.config.latent)
-    still = [LatentStatistics(own.mean[: nothing.shape[1]], nothing) for own in (prior.shape, prior.appearance)]
-    return replace(prior, shape=still[0], appearance=still[1], cross_covariance=torch.zeros(1, 1))
+    """Return the prior restricted to its mean head."""
+    zeros = torch.zeros(1, prior.field.config.latent)
+    statistics = [LatentStatistics(own.mean[: zeros.shape[1]], zeros) for own in (prior.shape, prior.appearance)]
+    return replace(prior, shape=statistics[0], appearance=statistics[1], cross_covariance=torch.zeros(1, 1))
 
 
-def _unlatent(config: FitConfig) -> FitConfig:
-    """Return settings whose latent steps move the networks, too; one photo gets as many as three."""
+def _without_latent_phase(config: FitConfig) -> FitConfig:
+    """Return settings whose latent steps also optimise the networks; one photo gets as many steps as three."""
     own = config.schedule
     steps = {count: own.latent_steps(count) + own.network_steps(max(count, 3)) for count in (1, 3, 8, 32)}
     return replace(config, schedule=replace(own, latents={1: 0}, steps=steps, renderer_first=True))
 
 
-def _by_idr(config: FitConfig) -> FitConfig:
-    """Return settings with IDR's tracer, which asks a hundred points a ray, and without a phase of colours."""
+def _idr_settings(config: FitConfig) -> FitConfig:
+    """Return settings with IDR's tracer, which evaluates a hundred points a ray, and without the colour phase."""
     config = replace(config, schedule=replace(config.schedule, colours=0))
-    return replace(_unlatent(config), tracing=TracingConfig("idr", baked_mm=0), renderer_frequencies=None)
+    return replace(_without_latent_phase(config), tracing=TracingConfig("idr", baked_mm=0), renderer_frequencies=None)
 
 
-def _colourless(config: FitConfig) -> FitConfig:
+def _renderer_from_start(config: FitConfig) -> FitConfig:
     return replace(config, schedule=replace(config.schedule, renderer_first=True))
 
 
-def _latents_alone(config: FitConfig) -> FitConfig:
-    return replace(_colourless(config), rates=replace(config.rates, deformation={1: 0.0}))
+def _latents_only(config: FitConfig) -> FitConfig:
+    return replace(_renderer_from_start(config), rates=replace(config.rates, deformation={1: 0.0}))
 
 
-def _consistent(config: FitConfig) -> FitConfig:
+def _with_photo_consistency(config: FitConfig) -> FitConfig:
     return replace(config, patches=replace(config.patches, weight=0.3))
 
 
-def _unhurried(config: FitConfig) -> FitConfig:
-    """Return settings without what makes SIRA++ faster than SIRA."""
+def _without_accelerations(config: FitConfig) -> FitConfig:
+    """Return settings without the accelerations of SIRA++ over SIRA."""
     steps = {count: config.schedule.network_steps(max(count, 3)) for count in (1, 3, 8, 32)}
     schedule = replace(config.schedule, steps=steps)
     return replace(config, schedule=schedule, tracing=TracingConfig("sphere", baked_mm=0))
 
 
-def _printed(config: FitConfig) -> FitConfig:
-    """Return settings of SIRA++ as its text has them, with as much time as a preset of ours.
+def _paper_settings(config: FitConfig) -> FitConfig:
+    """Return the settings of SIRA++ according to its text, at the cost of one of our presets.
 
-    The numbers of steps are the preset's, those of the renderer alone among them as what they cost.
+    The total number of steps is the preset's; its colour-only steps are converted by their cost.
     """
     own = config.schedule
     total = {n: own.latent_steps(n) + own.network_steps(n) + own.colours / COLOUR_STEP for n in (1, 3, 8, 32)}
@@ -142,7 +142,7 @@ def _printed(config: FitConfig) -> FitConfig:
         renderer_frequencies=None,
         weigh_pixels=False,
         drop_background=BACKGROUND_DROP,
-        free_latents=_SMALL,
+        free_latents=_LATENT_DEVIATION,
         match_exposures=False,
         schedule=schedule,
         rates=Rates(latents=RATE, placement=0.0, deformation={1: RATE}, renderer=RATE),
@@ -153,52 +153,52 @@ def _printed(config: FitConfig) -> FitConfig:
 
 
 METHODS = {
-    "idr": Method("no prior: a sphere becomes the head, traced as in IDR", untrained_prior, _by_idr),
+    "idr": Method("no prior: starts from a sphere, with the tracer of IDR", untrained_prior, _idr_settings),
     "idr-one-head": Method(
-        "no prior but a first guess: one mean head becomes the head",
+        "no prior but an initial shape: starts from one mean head",
         lambda: _without_latents(Prior.load(_ablation("h3d-net"))),
-        _unlatent,
+        _without_latent_phase,
     ),
     "h3d-net-latents": Method(
-        "a prior of shapes alone in one network, which keeps its weights: latents alone move the shape",
+        "a prior of shape only, in one network with frozen weights: the shape follows the latents alone",
         lambda: Prior.load(_ablation("h3d-net")),
-        _latents_alone,
+        _latents_only,
     ),
     "h3d-net": Method(
-        "the same prior, whose network moves, too",
+        "the same prior, with its network fitted too",
         lambda: Prior.load(_ablation("h3d-net")),
-        _colourless,
+        _renderer_from_start,
     ),
     "h3d-net-pm": Method(
-        "the same with another prior, its encoding unmasked little by little in training",
+        "the same with another prior, trained with a progressively unmasked encoding",
         lambda: Prior.load(_ablation("h3d-net-pm")),
-        _colourless,
+        _renderer_from_start,
     ),
     "deform": Method(
-        "a prior of shapes alone, as deformations of one reference head",
+        "a prior of shape only, as deformations of one reference head",
         lambda: Prior.load(_ablation("deform")),
-        _colourless,
+        _renderer_from_start,
     ),
     "sira-short": Method(
-        "the prior of shapes and appearances, trained as long as those of the ablations",
+        "the prior of shape and appearance, trained as long as those of the ablations",
         lambda: Prior.load(_ablation("sira++")),
     ),
     "sira": Method(
-        "the full prior from the mean head, traced by spheres, with as many steps for one photo as for three",
+        "the full prior from the mean head, with sphere tracing and as many steps for one photo as for three",
         Prior.load,
-        _unhurried,
+        _without_accelerations,
     ),
-    "sira++-paper": Method("the full prior, fitted as the text of SIRA++ has it", Prior.load, _printed),
-    "sira++": Method("the full prior, and a guess to start from", Prior.load, encoder=Encoder.load),
+    "sira++-paper": Method("the full prior, fitted according to the text of SIRA++", Prior.load, _paper_settings),
+    "sira++": Method("the full prior, starting from an estimate of the latents", Prior.load, encoder=Encoder.load),
     "protome": Method(
-        "the same, and posed photos must agree about patches of the surface",
+        "the same, with photo-consistency of surface patches and refined cameras for posed photos",
         Prior.load,
-        _consistent,
+        _with_photo_consistency,
         Encoder.load,
         refines=True,
     ),
 }
-"""Methods by name, the published ones as in the paper's tables."""
+"""Methods by name; the published ones are named as in the paper's tables."""
 
 
 def method(name: str) -> Method:

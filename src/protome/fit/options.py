@@ -1,4 +1,4 @@
-"""What a user chooses of a fit beyond its preset."""
+"""The options of a fit that a user sets beside its preset."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from protome.encoder.scale import MetricScale
 
 @dataclass(frozen=True)
 class FitOptions:
-    """What is fitted and for how long, beyond the preset."""
+    """The method of a fit, its budget and what is known of the scene."""
 
     method: str = "protome"
-    """One of `protome.fit.methods.METHODS`: this package's own, SIRA++, its ancestors or its ablations."""
+    """One of `protome.fit.methods.METHODS`: this package's own, SIRA++, its baselines or its ablations."""
     budget: str | None = None
     """Steps ("300") or seconds ("60s") of the fit, instead of the preset's."""
     refine_cameras: bool | None = None
-    """Whether each view's rotation, position and focal length are corrected, too; None: where the method does so by
-    itself, as protome does with two and more posed photos."""
+    """Whether each view's rotation, position and focal length are refined; None: the method's default, which for
+    protome is to refine two or more posed photos."""
     size: MetricScale | None = None
-    """A measure of the person, where photos alone do not tell how large the head is."""
+    """A known length that fixes the metric scale, which photos alone do not determine."""

@@ -1,7 +1,7 @@
-"""Whether photos agree about small patches of the surface that several of them see.
+"""Photo-consistency: the similarity of surface patches between the photos that show them.
 
-The renderer learns colours as well as it can, and what it cannot learn hides a millimetre of hair. Two photos of the
-same patch need no renderer: their pixels belong together wherever the surface is right. Sources: normalised
+The colour loss depends on the renderer, whose residual can hide a surface error of a millimetre in hair. Two photos of
+the same patch need no renderer: their pixels correspond where the surface is right. Sources: normalised
 cross-correlation across the plane-induced homography (Hartley and Zisserman, section 13.1), as a loss of neural
 surfaces in Geo-Neus (Fu et al. 2022) and NeuralWarp (Darmon et al. 2022).
 """
@@ -22,18 +22,18 @@ from protome.scene import Scene
 SIDE = 7
 """Pixels along a patch's side, in the photo that the ray belongs to."""
 SOURCES = 4
-"""Most other photos that are asked about one patch."""
+"""Largest number of other photos with which one patch is compared."""
 LEAST_FACING = 0.35
-"""Cosine between the normal and the direction to a camera above which the camera's photo is asked."""
+"""Smallest cosine between the normal and the direction to a camera whose photo is compared."""
 LEAST_APART, MOST_APART = math.radians(5), math.radians(60)
-"""Between what angles two photos' directions must lie: closer ones tell no depth, wider ones look different."""
+"""Limits of the angle between two views: smaller ones do not constrain depth, in wider ones patches differ."""
 FAINT = 0.01
-"""Contrast (standard deviation of the brightness) at which a patch counts half: what is flat shows noise alone."""
+"""Contrast (standard deviation of the brightness) that halves a correlation: flat patches contain only noise."""
 
 
 @dataclass(frozen=True)
 class Viewpoints:
-    """Where all photos' cameras are and how they project, in the head frame."""
+    """Poses and intrinsics of all photos' cameras, in the head frame."""
 
     centre: Float[Tensor, "v 3"]
     axes: Float[Tensor, "v 3 3"]
@@ -42,7 +42,7 @@ class Viewpoints:
     """Intrinsics in the pixels of a `PhotoStack`."""
 
     def project(self, view: Int[Tensor, "n"], points: Float[Tensor, "n p 3"]) -> Float[Tensor, "n p 2"]:
-        """Return where each view sees its own points."""
+        """Return the pixel positions of each view's own points."""
         local = torch.einsum("nij,npj->npi", self.axes[view], points - self.centre[view, None])
         flat = torch.einsum("nij,npj->npi", self.K[view], local)
         return flat[..., :2] / flat[..., 2:]
@@ -59,7 +59,7 @@ class PhotoStack:
     """The brightness of all photos around the head, with their cameras before any refinement."""
 
     brightness: Float[Tensor, "v h w"]
-    """Smaller photos are filled up with zeros at the right and below."""
+    """Smaller photos are padded with zeros on the right and below."""
     extent: Float[Tensor, "v 2"]
     """Width and height of each photo."""
     K: Float[Tensor, "v 3 3"]
@@ -85,8 +85,8 @@ class PhotoStack:
             brightness, extent, torch.stack([camera.K for camera in cameras]), Rays(centres, axes), number
         )
 
-    def seen_from(self, moved: Rays, K: Float[Tensor, "v 3 3"]) -> Viewpoints:
-        """Return the cameras whose rays `moved` are, for this stack's `rays` as a fit has moved them."""
+    def viewpoints(self, moved: Rays, K: Float[Tensor, "v 3 3"]) -> Viewpoints:
+        """Return the cameras whose rays are `moved`, which are this stack's `rays` after a fit's corrections."""
         return Viewpoints(moved.origins.reshape(-1, 3, 3)[:, 0], moved.directions.reshape(-1, 3, 3), K)
 
     def sample(self, view: Int[Tensor, "n"], spots: Float[Tensor, "n p 2"]) -> Float[Tensor, "n p"]:
@@ -115,11 +115,12 @@ class PhotoStack:
 
 @dataclass(frozen=True)
 class Comparisons:
-    """Which other photos are asked about each patch, and how alike the patch is in them."""
+    """The other photos with which each patch is compared, and its correlation with them."""
 
-    asked: Bool[Tensor, "n s"]
+    valid: Bool[Tensor, "n s"]
+    """Whether the photo was selected and contains the whole patch."""
     correlation: Float[Tensor, "n s"]
-    """Between -1 and 1; 0 where not asked."""
+    """Between -1 and 1; 0 where not valid."""
 
 
 def compare_patches(
@@ -130,10 +131,10 @@ def compare_patches(
     normals: Float[Tensor, "n 3"],
     generator: torch.Generator,
 ) -> Comparisons:
-    """Compare the patch around each point as its own view shows it with what other photos show there.
+    """Correlate the patch around each point in its own view with the same patch in other photos.
 
-    The patch lies in the plane through the point across its normal; each of its pixels in its own view is carried to
-    that plane and on into the other photo. Derivatives reach points, normals and cameras.
+    The patch lies in the tangent plane at the point. Each of its pixels in its own view is projected onto that plane
+    and from there into the other photo. Derivatives reach points, normals and cameras.
     """
     sources, good = _choose(cameras, view, points.detach(), normals.detach(), generator)
     row, column = good.nonzero(as_tuple=True)
@@ -146,9 +147,9 @@ def compare_patches(
     there = cameras.project(source, patch[row])
     alike = _correlation(photos.sample(view, spots)[row], photos.sample(source, there))
     within = photos.inside(source, there)
-    asked = torch.zeros_like(good).index_put((row, column), within)
+    valid = torch.zeros_like(good).index_put((row, column), within)
     found = torch.zeros_like(good, dtype=points.dtype).index_put((row, column), torch.where(within, alike, 0.0))
-    return Comparisons(asked, found)
+    return Comparisons(valid, found)
 
 
 def _choose(
@@ -158,7 +159,7 @@ def _choose(
     normals: Float[Tensor, "n 3"],
     generator: torch.Generator,
 ) -> tuple[Int[Tensor, "n s"], Bool[Tensor, "n s"]]:
-    """Draw other views for each point, and tell whether each can say something about it."""
+    """Draw other views for each point; also return which of them lie at usable angles."""
     towards = torch.nn.functional.normalize(cameras.centre.detach() - points[:, None], dim=-1)
     facing = torch.einsum("nvi,ni->nv", towards, normals)
     own = towards[torch.arange(len(view), device=view.device), view]
@@ -176,7 +177,7 @@ def _window(like: Tensor) -> Float[Tensor, "p 2"]:
 
 
 def _correlation(first: Float[Tensor, "m p"], second: Float[Tensor, "m p"]) -> Float[Tensor, "m"]:
-    """Return the normalised cross-correlation, pulled to 0 where there is less contrast than noise."""
+    """Return the normalised cross-correlation, attenuated towards 0 at a contrast below the noise."""
 
     def normed(values: Tensor) -> Tensor:
         values = values - values.mean(-1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Small corrections of where the head is, learned during a fit."""
+"""Small corrections of the head's pose, optimised during a fit."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from protome.geometry.transforms import Similarity, rotation_from_vector
 class Placement(nn.Module):
     """A rotation about a pivot and a shift: one for the whole scene, or one for each view.
 
-    A posed scene moves as a whole, so its cameras stay as given. Photos without a common frame are each placed on
-    their own. The scale stays what the landmarks told: latents say how large a head is, too, and learned beside them it
-    moves what photos show badly. Where there is but one photo, `held` is the direction in which it looks: the head then
-    stays as far away as it was found.
+    A posed scene has one correction, so its cameras stay as given. Photos without a common frame have one each. The
+    scale stays as estimated from the landmarks: the latents also determine the size of a head, and optimised together
+    with them the scale changes parts that photos show badly. With one photo, `held` is its viewing direction, along
+    which the head does not move: its distance stays as estimated.
     """
 
     pivot: Tensor
@@ -31,7 +31,7 @@ class Placement(nn.Module):
 
     @property
     def shifts(self) -> Float[Tensor, "f 3"]:
-        """Return the frames' shifts, without what is held."""
+        """Return the frames' shifts without their component along `held`."""
         return self.shift - (self.shift @ self.held)[:, None] * self.held
 
     def frame(self, number: int) -> Similarity:

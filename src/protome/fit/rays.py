@@ -1,4 +1,4 @@
-"""The pixels that a fit draws its rays from, all views in one table."""
+"""The pixels from which a fit samples its rays, all views in one table."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from protome.scene import Scene, View
 from protome.units import UNIT_MM
 
 _EDGE = 30.0 / UNIT_MM
-"""How far inside the modelled volume a ray must pass before it counts as pointing at what is modelled."""
+"""Distance inside the modelled volume that a ray has to reach for its pixel of the person to count in the mask loss."""
 _BOTTOM = 70.0 / UNIT_MM
 
 
 @dataclass(frozen=True)
 class PixelTable:
-    """Pixels whose rays cross the modelled volume; rays are in the head frame before any refinement."""
+    """Pixels whose rays cross the modelled volume; rays are in the head frame before refinement."""
 
     rays: Rays
     view: Int[Tensor, "p"]
-    """Which view a pixel belongs to."""
+    """Index of the pixel's view."""
     colour: Float[Tensor, "p 3"]
     mask: Float[Tensor, "p"]
     decided: Bool[Tensor, "p"]
-    """Whether a miss means something: background always, the person only well inside the modelled volume."""
+    """Whether the mask loss applies: always for background, for the person only well inside the modelled volume."""
     weight: Float[Tensor, "p"]
-    """Relative chance to be drawn."""
+    """Relative sampling probability."""
 
     def __len__(self) -> int:
         return len(self.view)
@@ -43,7 +43,7 @@ class PixelTable:
         )  # fmt: skip
 
     def draw(self, count: int, generator: torch.Generator, background: float = 1.0) -> PixelTable:
-        """Draw `count` pixels by their weights, with replacement; of the background only the given share stays."""
+        """Draw `count` pixels by their weights, with replacement; only the given share of background pixels is kept."""
         index = torch.multinomial(self.weight.cpu(), count, replacement=True, generator=generator)
         drawn = self[index.to(self.view.device)]
         if background == 1.0:
@@ -80,7 +80,7 @@ def head_window(view: View, bounds: Float[Tensor, "2 3"], size: int) -> View:
 
 
 def _weights(view: View, mask: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
-    """People count fully, background near them too, far background a tenth; the face as much as all the rest."""
+    """Return weights: 1 for people and near background, 0.1 for far background; the face as much as all the rest."""
     reach = max(3, round(0.08 * max(mask.shape)) | 1)
     near = torch.nn.functional.max_pool2d(mask[None, None], reach, 1, reach // 2)[0, 0]
     weight = torch.where(near > 0.5, 1.0, 0.1)
@@ -96,7 +96,8 @@ def _weights(view: View, mask: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
 def pixel_table(scene: Scene, bounds: Float[Tensor, "2 3"], size: int, *, weighed: bool = True) -> PixelTable:
     """Return the table of all views of a scene in the head frame, each shrunk so that its window has `size` pixels.
 
-    All views weigh the same. Not `weighed`, so do all pixels of a view, and all of them are decided.
+    All views have the same total weight. Unless `weighed`, all pixels of a view have the same weight, and the mask loss
+    applies to all of them.
     """
     inner = bounds + torch.tensor([[_EDGE, _BOTTOM, _EDGE], [-_EDGE, -_EDGE, -_EDGE]])
     tables = []

@@ -1,4 +1,4 @@
-"""Few-shot reconstruction: latents first, then the deformation and the renderer; the reference stays frozen."""
+"""Few-shot reconstruction: latents first, then the deformation and the renderer; the reference is frozen."""
 
 from __future__ import annotations
 
@@ -34,29 +34,29 @@ from protome.units import UNIT_MM
 from protome.util.progress import progress
 
 _FAR = 16.0
-"""Sharpness times distance from which on a passed background ray is left out: its loss is below e^-16."""
-_BESIDE = 40.0 / UNIT_MM
-"""How far sideways, forwards and backwards a fitted head may leave the volume in which the prior learned."""
+"""Sharpness times distance above which a background ray is left out: its loss is below e^-16."""
+_MARGIN = 40.0 / UNIT_MM
+"""Margin by which a fitted head may leave the prior's training volume sideways, forwards and backwards."""
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a fit found."""
+    """The result of a fit."""
 
     head: FittedHead
     head_from_world: tuple[Similarity, ...]
-    """Where the head is: one map for a posed scene, one for each photo otherwise."""
+    """The head's pose: one map for a posed scene, one for each photo otherwise."""
     curves: dict[str, list[float]] = field(default_factory=dict)
     """Each loss term at each step."""
     queries: int = 0
-    """Points asked of the networks to find the surface."""
+    """Points at which the networks were evaluated to find the surface."""
     cameras: tuple[Camera, ...] | None = None
     """The views' cameras as refined, in the scene's world frame; None where they were taken as given."""
     gains: Float[Tensor, "v 3"] | None = None
-    """How much brighter each photo shows each colour than the photos' mean; None where that was not asked."""
+    """Each photo's colour gains relative to the photos' geometric mean; None where they were not fitted."""
 
     def to(self, device: str) -> FitResult:
-        """Return it with the head on a device; this one stays where it is."""
+        """Return a copy with the head on a device; this one is not moved."""
         places = tuple(place.to(device) for place in self.head_from_world)
         return replace(self, head=self.head.to(device), head_from_world=places)
 
@@ -67,7 +67,7 @@ class FitResult:
 
 @dataclass
 class _Fit:
-    """Everything a step reads and moves."""
+    """The state that a step reads and optimises."""
 
     head: HeadField
     shape: LatentBasis | FreeLatent
@@ -76,14 +76,14 @@ class _Fit:
     cameras: CameraCorrections | None
     exposure: Exposure | None
     photos: PhotoStack | None
-    """What patches are compared in; None where they are not."""
+    """The photos in which patches are compared; None without photo-consistency."""
     bounds: Tensor
     tracer: HeadTracer
     config: FitConfig
     deformation_rate: float
     """For this number of photos."""
     latent_weight: float
-    """Of the mean squared latents, which count from where they are guessed to be."""
+    """Of the mean squared latents, relative to their estimate."""
     baked: SdfGrid | None = None
     """The reference's distances on a grid."""
     networks_move: bool = False
@@ -93,13 +93,13 @@ class _Fit:
         return self.head.bind(self.shape.latent(), self.appearance.latent(), self.baked)
 
     def rays(self, batch: PixelTable | PhotoStack) -> Rays:
-        """Return the rays of pixels or cameras, in the head frame as the fit now sees it."""
+        """Return the rays of pixels or cameras in the head frame with the current corrections."""
         rays = batch.rays if self.cameras is None else self.cameras.move(batch.rays, batch.view)
         return self.placement.move(rays, batch.view)
 
     def viewpoints(self, photos: PhotoStack) -> Viewpoints:
-        """Return where the photos' cameras are, in the head frame as the fit now sees it."""
-        return photos.seen_from(
+        """Return the photos' cameras in the head frame with the current corrections."""
+        return photos.viewpoints(
             self.rays(photos), photos.K if self.cameras is None else self.cameras.intrinsics(photos.K)
         )
 
@@ -107,8 +107,8 @@ class _Fit:
 def step_losses(fit: _Fit, batch: PixelTable, sharpness: float, generator: torch.Generator) -> dict[str, Tensor]:
     """Return the weighted loss terms of one batch P of pixels (SIRA++, section 3.3).
 
-    P_rgb are the pixels on the person whose rays hit the head. P_mask are the others, without those that decide nothing
-    and without those whose loss vanishes.
+    P_rgb are the pixels on the person whose rays hit the head. P_mask are the others, without those to which the mask
+    loss does not apply and without those whose loss vanishes.
     """
     config, weights, rays, count = fit.config, fit.config.weights, fit.rays(batch), len(batch)
     now = fit.bind()
@@ -122,7 +122,7 @@ def step_losses(fit: _Fit, batch: PixelTable, sharpness: float, generator: torch
     at, around = everywhere[: len(points)], everywhere[len(points) :]
     colours = now.colour(points, at.normals, rays.directions[p_rgb], at.feature)
     if fit.exposure is not None:
-        colours = fit.exposure.seen(colours, batch.view[p_rgb])
+        colours = fit.exposure.expose(colours, batch.view[p_rgb])
     explained = (batch.mask < 0.5) & (sharpness * trace.lowest > _FAR)
     p_mask = ~p_rgb & batch.decided & usable & ~explained
     lowest = now.sdf(rays[p_mask].at(trace.depth[p_mask]))
@@ -137,7 +137,7 @@ def step_losses(fit: _Fit, batch: PixelTable, sharpness: float, generator: torch
         compared = compare_patches(
             fit.photos, fit.viewpoints(fit.photos), batch.view[p_rgb][few], points[few], at.normals[few], generator
         )
-        found = losses.consistency(compared.correlation, compared.asked, config.patches.count)
+        found = losses.consistency(compared.correlation, compared.valid, config.patches.count)
         terms["consistency"] = config.patches.weight * found
     for name, corrections in (("cameras", fit.cameras), ("exposure", fit.exposure)):
         if corrections is not None:
@@ -148,7 +148,7 @@ def step_losses(fit: _Fit, batch: PixelTable, sharpness: float, generator: torch
 
 
 def _eikonal_points(fit: _Fit, surface: Float[Tensor, "k 3"], generator: torch.Generator) -> Float[Tensor, "n 3"]:
-    """Return points of which half lie anywhere in the volume and half within millimetres of the surface."""
+    """Return points, half of them uniform in the volume and half within millimetres of the surface."""
     count, bounds = fit.config.eikonal_points, fit.bounds
     anywhere = bounds[0] + torch.rand(count, 3, generator=generator).to(bounds) * (bounds[1] - bounds[0])
     if len(surface) == 0:
@@ -160,7 +160,7 @@ def _eikonal_points(fit: _Fit, surface: Float[Tensor, "k 3"], generator: torch.G
 def new_fit(
     scene: Scene, prior: Prior, config: FitConfig, *, seed: int = 0, estimate: LatentEstimate | None = None
 ) -> _Fit:
-    """Return the state that a fit starts from: the mean head, or the guessed one, where the scene says that it is.
+    """Return the initial state of a fit: the mean head, or the estimated one, at the scene's pose of the head.
 
     The scene is in the head frame.
     """
@@ -216,20 +216,20 @@ def _placement(scene: Scene, head: HeadField) -> Placement:
 
 @dataclass(frozen=True)
 class _Plan:
-    """How a fit's budget is shared out."""
+    """The division of a fit's budget between its phases."""
 
     steps: int
-    """Of the phases that move the shape."""
+    """Of the phases that optimise the shape."""
     colour_steps: int
     latents: float
-    """Share of `steps` in which the latents alone move."""
+    """Share of `steps` in which only the latents are optimised."""
     shape: float
-    """Share of the time that goes into `steps`."""
+    """Share of the time that `steps` take."""
     seconds: float | None
 
     @staticmethod
     def of(config: FitConfig, views: int, budget: Budget) -> _Plan:
-        """Return the configuration's own plan, scaled to a budget."""
+        """Return the configuration's plan, scaled to a budget."""
         schedule, colours = config.schedule, config.schedule.colours
         latents = schedule.latent_steps(views)
         steps = latents + schedule.network_steps(views)
@@ -261,17 +261,17 @@ def fit_head(
 ) -> FitResult:
     """Fit a prior to a scene.
 
-    In a posed scene one correction moves the head; otherwise each photo has its own. The schedule is made of shares of
-    the run, so that a budget scales all of it; one in seconds is not reproducible from the seed. With a `guess` the fit
-    starts from it, and is held to it as far as it is sure. The caller's random state stays as it is.
+    In a posed scene one correction places the head; otherwise each photo has its own. The schedule is in shares of the
+    run, so that a budget scales all of it; with a budget in seconds the result does not follow from the seed. With an
+    `estimate` the fit starts from it and is regularised to it by its uncertainty. The caller's random state is kept.
     """
     device = prior.bounds.device
     generator = torch.Generator().manual_seed(seed)
     if estimate is not None:
         scene = estimate.placed(scene)
-    seen = scene.in_head_frame()
-    fit = new_fit(seen, prior, config, seed=seed, estimate=estimate)
-    table = pixel_table(seen, prior.bounds.cpu(), config.size, weighed=config.weigh_pixels).to(device)
+    head_scene = scene.in_head_frame()
+    fit = new_fit(head_scene, prior, config, seed=seed, estimate=estimate)
+    table = pixel_table(head_scene, prior.bounds.cpu(), config.size, weighed=config.weigh_pixels).to(device)
     curves: dict[str, list[float]] = {}
     plan = _Plan.of(config, len(scene.views), budget or Budget())
     with progress("fitting", 1.0, quiet=quiet) as step:
@@ -298,29 +298,31 @@ def fit_head(
         fit.head.requires_grad_(False)
         if plan.colour_steps:
             curves["colour alone"] = fit_colours(
-                fit.head, latents, fit.tracer, _as_seen(fit, table, generator), rays=config.rays,
+                fit.head, latents, fit.tracer, _corrected_pixels(fit, table, generator), rays=config.rays,
                 rate=config.rates.renderer, clock=plan.colour_clock(), generator=generator,
                 step=lambda share, detail: step((1 - plan.shape) * share, detail),
             )  # fmt: skip
-    return _result(fit, scene, seen, latents, curves)
+    return _result(fit, scene, head_scene, latents, curves)
 
 
-def _as_seen(fit: _Fit, table: PixelTable, generator: torch.Generator) -> PixelTable:
-    """Return many pixels with their rays where the fit has moved them and the head's own colours in them."""
+def _corrected_pixels(fit: _Fit, table: PixelTable, generator: torch.Generator) -> PixelTable:
+    """Return pixels with their rays after the fit's corrections and their colours without the photos' gains."""
     drawn = table.draw(min(MOST_PIXELS, 4 * len(table)), generator)
     with torch.no_grad():
         colour = drawn.colour if fit.exposure is None else drawn.colour / fit.exposure.gains()[drawn.view]
         return replace(drawn, rays=fit.rays(drawn), colour=colour)
 
 
-def _result(fit: _Fit, scene: Scene, seen: Scene, latents: HeadLatents, curves: dict[str, list[float]]) -> FitResult:
+def _result(
+    fit: _Fit, scene: Scene, head_scene: Scene, latents: HeadLatents, curves: dict[str, list[float]]
+) -> FitResult:
     world_from_head = scene.head_from_world.inverse()
     cameras = None
     with torch.no_grad():
         frames = range(len(fit.placement.rotation))
         placed = [fit.placement.frame(k).compose(scene.head_from_world.to(fit.bounds.device)) for k in frames]
         if fit.cameras is not None:
-            moved = [fit.cameras.corrected(k, view.camera) for k, view in enumerate(seen.views)]
+            moved = [fit.cameras.corrected(k, view.camera) for k, view in enumerate(head_scene.views)]
             cameras = tuple(camera.transformed(world_from_head) for camera in moved)
         gains = None if fit.exposure is None else fit.exposure.gains()
     head = FittedHead(fit.head.requires_grad_(False), latents, padded_bounds(fit.bounds))
@@ -328,17 +330,17 @@ def _result(fit: _Fit, scene: Scene, seen: Scene, latents: HeadLatents, curves: 
 
 
 def padded_bounds(bounds: Float[Tensor, "2 3"]) -> Float[Tensor, "2 3"]:
-    """Return the space that a fitted head may fill: photos move shoulders out of the prior's volume, not the cut below.
+    """Return the space that a fitted head may fill: the prior's volume with a margin on all sides but above and below.
 
-    A fit scales the head and turns it by its face, and what hangs beside the face goes where it must. Cut at the sides
-    of the prior's volume, the benchmark's heads lacked up to 18 mm of their arms.
+    A fit aligns the head by its face, so that shoulders may leave the prior's volume. Cut at the sides of that volume,
+    the benchmark's heads lacked up to 18 mm of their arms.
     """
-    beside = bounds.new_tensor([_BESIDE, 0.0, _BESIDE])
-    return torch.stack([bounds[0] - beside, bounds[1] + beside])
+    margin = bounds.new_tensor([_MARGIN, 0.0, _MARGIN])
+    return torch.stack([bounds[0] - margin, bounds[1] + margin])
 
 
 def _optimiser(fit: _Fit) -> torch.optim.Adam:
-    """Return a fresh optimiser of all that moves in the current phase."""
+    """Return a new optimiser of the current phase's parameters."""
     rates, head = fit.config.rates, fit.head
     moved = [([*fit.shape.parameters(), *fit.appearance.parameters()], rates.latents)]
     moved.append((list(fit.placement.parameters()), rates.placement))

@@ -1,4 +1,4 @@
-"""When things change during a fit, as fractions of the run."""
+"""The schedule of a fit's settings, as fractions of the run."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ RATE_HALVINGS = (0.5, 0.75)
 """IDR and SIRA++ halve the learning rate at 1000 and 1500 of 2000 epochs."""
 
 BACKGROUND_DROPS = (0.125, 0.25, 0.375, 0.5)
-"""SIRA++ leaves out background rays every 250 of the first 1000 of 2000 epochs."""
+"""SIRA++ drops background rays every 250 of the first 1000 of 2000 epochs."""
 
 
-def passed(done: float, marks: Sequence[float]) -> int:
-    """Return how many of the marks the run has passed."""
-    return sum(done >= mark for mark in marks)
+def passed(done: float, milestones: Sequence[float]) -> int:
+    """Return how many milestones the run has passed."""
+    return sum(done >= milestone for milestone in milestones)
 
 
 def mask_sharpness(done: float, start: float = 50.0) -> float:
@@ -29,5 +29,5 @@ def rate_factor(done: float) -> float:
 
 
 def background_share(done: float, drop: float) -> float:
-    """Return which share of the background's rays is still used, when each mark takes the share `drop` of them."""
+    """Return the share of background rays that is used, when each milestone drops the share `drop` of them."""
     return (1 - drop) ** passed(done, BACKGROUND_DROPS)

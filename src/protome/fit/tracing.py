@@ -1,4 +1,4 @@
-"""How a fit finds the surface of a head that changes from step to step."""
+"""Ray tracing during a fit, whose head changes from step to step."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ from protome.units import UNIT_MM
 
 @dataclass(frozen=True)
 class TracingConfig:
-    """Which tracer, and what spares it work."""
+    """The tracer and its accelerations."""
 
     tracer: Literal["grid", "sphere", "parallel", "idr"] = "grid"
-    """By a grid of the head as it was a few steps ago; from the outside inwards; by the paper's equal samples; or from
-    both ends of each ray, as IDR does."""
+    """grid: guided by a grid of the head as it was a few steps ago; sphere: sphere tracing; parallel: the paper's equal
+    samples; idr: sphere tracing from both ends of each ray."""
     grid_mm: float = 12.0
-    """Distance of the grid's points."""
+    """Spacing of the grid."""
     renew: int = 10
-    """Steps after which the grid is sampled anew."""
+    """Steps after which the grid is sampled again."""
     baked_mm: float = 3.0
-    """Distance of the points of a grid that stands for the frozen reference while tracing; 0: the network is asked."""
+    """Spacing of a grid that replaces the frozen reference while tracing; 0: the network is evaluated."""
     cache: bool = False
-    """Whether distances are remembered in the paper's dynamic cache."""
+    """Whether distances are stored in the paper's dynamic cache."""
     half: bool = False
     """Whether products between hidden layers are in half precision (float16) while rays are traced, on a CUDA device.
 
-    Without effect on a processor: there it is not faster, or, in bfloat16, too coarse for sphere tracing to arrive.
+    Without effect on a processor: there it is not faster, or, in bfloat16, too coarse for sphere tracing to converge.
     """
 
 
 class HeadTracer:
-    """Traces rays to a head, one step of a fit after the other."""
+    """Traces rays to a head over the steps of a fit."""
 
     def __init__(self, config: TracingConfig, bounds: Float[Tensor, "2 3"], generator: torch.Generator) -> None:
         self.config, self.bounds = config, bounds
         self.cache = SdfCache(bounds, generator) if config.cache else None
         self.steps = 0
         self.queries = 0
-        """Points asked of the field so far."""
+        """Points at which the field was evaluated so far."""
         self.tracer: Tracer = sphere_tracer()
         if config.tracer == "parallel":
             self.tracer = parallel_tracer()
@@ -70,5 +70,5 @@ class HeadTracer:
             if config.tracer == "grid" and self.steps % config.renew == 0:
                 self.tracer = grid_tracer(SdfGrid.of(counted, self.bounds, config.grid_mm / UNIT_MM))
             self.steps += 1
-            asked = counted if self.cache is None else self.cache.remembering(counted)
-            return self.tracer(asked, rays, box_span(rays, self.bounds))
+            search = counted if self.cache is None else self.cache.wrap(counted)
+            return self.tracer(search, rays, box_span(rays, self.bounds))

@@ -1,1 +1,1 @@
-"""Cameras, transforms and meshes: the plain facts of space."""
+"""Cameras, transforms and meshes."""

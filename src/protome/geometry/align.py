@@ -1,4 +1,4 @@
-"""Alignment of a point set with landmarks or with a surface, with named degrees of freedom."""
+"""Alignment of a point set to landmarks or to a surface, with named degrees of freedom."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity, procrustes, rotation_from_vector
 
 Dof = Literal["rigid", "similarity"]
-"""What an alignment may change: rotation and translation, or these and one scale. Never a reflection."""
+"""Degrees of freedom: rotation and translation, or these and one scale. Never a reflection."""
 
 
 @dataclass(frozen=True)
 class Foot:
-    """The surface points nearest to some query points."""
+    """The surface points nearest to query points."""
 
     points: Float[np.ndarray, "n 3"]
     distances: Float[np.ndarray, "n"]
     faces: Int[np.ndarray, "n"]
-    """The triangle each of them lies on."""
+    """The triangle of each."""
 
 
 class Surface:
@@ -69,12 +69,12 @@ class Surface:
 
 @dataclass(frozen=True)
 class Alignment:
-    """A found alignment and how well it fits."""
+    """An alignment and its residual."""
 
     target_from_source: Similarity
     """In double precision."""
     residual: float
-    """Root mean square distance after the alignment, over the points that were kept, in the source's unit."""
+    """Root mean square distance after the alignment, over the kept points, in the source's unit."""
     iterations: int
     """Steps taken; 0 for a closed solution."""
 
@@ -108,14 +108,14 @@ def icp(
     max_iterations: int = 60,
     tolerance: float = 1e-6,
 ) -> Alignment:
-    """Return the alignment of points with a surface, found by iterating over nearest points.
+    """Return the alignment of points to a surface by the iterative closest point algorithm (ICP).
 
     Each step solves for the motion along the directions in which the distances change (point to plane), damped so
     that the residual never grows; a "rigid" alignment keeps the scale of `start` exactly. With `keep` below 1 the sum
     runs over that share of the points with the smallest distances (trimmed ICP), chosen anew in each step: use it
     when part of the points has no counterpart on the surface.
 
-    What is minimised are the distances in the source's unit: in the target's, a "similarity" alignment would gain from
+    Distances are minimised in the source's unit: in the target's, a "similarity" alignment would reduce them by
     shrinking the points, down to a single one on the surface.
 
     The iteration ends when a step moves no point further than `tolerance` times the point set's radius, or improves
@@ -154,7 +154,7 @@ def icp(
 
 @dataclass(frozen=True)
 class _Fit:
-    """The points at one pose, their nearest surface points, and which of them count."""
+    """The points at one pose, their nearest surface points, and which of them are kept."""
 
     pose: Similarity
     moved: Float[np.ndarray, "n 3"]
@@ -187,7 +187,7 @@ class _Fit:
         arm = (points - centre) / radius
         columns = [np.cross(arm, direction), direction]
         if dof == "similarity":
-            # Growing moves a point along its arm, and makes its distance count for less in the source's unit.
+            # A larger scale moves a point along its arm, and reduces its distance in the source's unit.
             columns.append((arm * direction).sum(1, keepdims=True) - distances[:, None] / radius)
         jacobian = np.concatenate(columns, 1)
         normal_matrix = jacobian.T @ jacobian / len(points)

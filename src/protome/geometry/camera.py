@@ -61,7 +61,7 @@ class Camera:
         height: int,
         up: Float[Tensor, "3"] | None = None,
     ) -> Camera:
-        """Return a camera at `centre` that sees `target` in the middle of its image.
+        """Return a camera at `centre` with `target` in the middle of its image.
 
         Raises:
             ValueError: the viewing direction is parallel to `up`.
@@ -109,7 +109,7 @@ class Camera:
         return homogeneous[..., :2] / homogeneous[..., 2:]
 
     def unproject(self, pixels: Float[Tensor, "n 2"]) -> Float[Tensor, "n 3"]:
-        """Return where pixel positions lie in the plane one unit ahead, camera coordinates."""
+        """Return the points of pixel positions in the plane at depth 1, camera coordinates."""
         return torch.cat([pixels, torch.ones_like(pixels[:, :1])], 1) @ torch.linalg.inv(self.K).T
 
     def transformed(self, b_from_a: Similarity) -> Camera:

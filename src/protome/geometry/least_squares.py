@@ -1,4 +1,4 @@
-"""Robust least squares over a few hundred numbers: Levenberg-Marquardt steps on reweighted residuals."""
+"""Robust least squares over a few hundred unknowns: Levenberg-Marquardt steps on reweighted residuals."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Residuals:
-    """What is to become small, at one place."""
+    """The residuals at one set of unknowns."""
 
     value: Float[Tensor, "n"]
     jacobian: Float[Tensor, "n k"]
     """Derivatives of each value in the k unknowns."""
     weight: Float[Tensor, "n"]
-    """What each value counts; the sum is the caller's choice."""
+    """Weight of each value; the scale is the caller's choice."""
 
 
 @dataclass(frozen=True)
 class Descent:
-    """Where a minimisation ended."""
+    """The result of a minimisation."""
 
     unknowns: Float[Tensor, "k"]
     cost: float
-    """Sum of weighted robust residuals and of the pull."""
+    """Sum of weighted robust residuals and of the quadratic prior."""
     steps: int
-    """Steps tried, the refused ones too."""
+    """Number of steps, rejected ones included."""
 
 
 def minimise(
@@ -43,10 +43,10 @@ def minimise(
 ) -> Descent:
     """Minimise sum_i w_i (sqrt(r_i^2 + width^2) - width) + sum_j pull_j u_j^2 from `start` on.
 
-    Residuals far below `width` count squared, those far above it by their size, so that what no choice of the unknowns
-    explains does not drag the rest along. A step solves the normal equations of the reweighted residuals, damped in
-    each unknown's own scale; a step that would raise the cost is refused and the damping grows. The descent ends when
-    a step gains less than the share `tolerance` of the cost.
+    The loss is quadratic far below `width` and linear far above it, which limits the influence of outliers. A step
+    solves the normal equations of the reweighted residuals, damped in each unknown's own scale; a step that would raise
+    the cost is rejected and the damping grows. The iteration ends when a step reduces the cost by less than the share
+    `tolerance`.
 
     Source: Levenberg (1944), Marquardt (1963); reweighting as in Holland and Welsch (1977).
     """

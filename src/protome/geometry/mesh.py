@@ -21,7 +21,7 @@ _COLOUR = "_LINEAR_RGB"
 
 @dataclass(frozen=True)
 class Mesh:
-    """A triangle mesh; the frame and the unit are the caller's to name."""
+    """A triangle mesh; the frame and the unit are the caller's."""
 
     vertices: Float[np.ndarray, "v 3"]
     faces: Int[np.ndarray, "f 3"]
@@ -30,7 +30,7 @@ class Mesh:
     normals: Float[np.ndarray, "v 3"] | None = None
     """Unit vertex normals that point outwards."""
     visibility: Float[np.ndarray, "v"] | None = None
-    """How well the best photo shows each vertex: 1 straight from ahead, 0 not at all. Only PLY files keep it."""
+    """Visibility of each vertex in its best photo: 1 in frontal view, 0 if hidden. Only PLY files keep it."""
 
     def transformed(self, b_from_a: Similarity) -> Mesh:
         """Return the mesh mapped by a similarity."""
@@ -44,7 +44,7 @@ class Mesh:
 
     @property
     def bounds(self) -> Float[np.ndarray, "2 3"]:
-        """Lower and upper corner of the box that holds all vertices."""
+        """Lower and upper corner of the bounding box."""
         return np.stack([self.vertices.min(0), self.vertices.max(0)])
 
     def largest_component(self) -> Mesh:
@@ -91,10 +91,10 @@ class Mesh:
         write_atomically(path, lambda part: scene.export(part, **{option: self.normals is not None}))
 
     def _write_glb(self, path: Path) -> None:
-        """glTF wants linear colours, and takes a mesh without a material for polished metal."""
+        """Write linear colours, as glTF requires, and a material, because the default one is polished metal."""
         scene = Mesh(self.vertices, self.faces, None, self.normals).to_trimesh()
         if self.colours is not None:
-            # As an attribute of its own it keeps floating-point values; eight bits are too few for linear dark hair.
+            # A custom attribute keeps floating-point values; eight bits are too few for dark hair in linear colour.
             scene.vertex_attributes[_COLOUR] = linear_from_srgb(self.colours).astype(np.float32)
         scene.export(path, include_normals=self.normals is not None, tree_postprocessor=_finish_gltf)
 
@@ -110,7 +110,7 @@ class Mesh:
             raise InputError(f"{path} does not exist: give a mesh file")
         try:
             parts = [_from_ply(Ply.load(path))] if path.suffix.lower() == ".ply" else _parts(path)
-        except Exception as error:  # readers raise all kinds of errors on broken files
+        except Exception as error:  # readers raise various errors on broken files
             raise InputError(f"{path} cannot be read as a mesh ({error}): give a PLY, OBJ or GLB file") from error
         parts = [part for part in parts if len(part.faces)]
         if not parts:
@@ -140,7 +140,7 @@ def srgb_from_linear(light: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 
 
 
 def _finish_gltf(tree: dict[str, Any]) -> None:
-    """Name the colour attribute as glTF does and give every part a matt material."""
+    """Give the colour attribute its name in glTF and every part a matt material."""
     tree["materials"] = [{"pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 0.9}}]
     for mesh in tree["meshes"]:
         for primitive in mesh["primitives"]:
@@ -168,9 +168,9 @@ def _from_ply(file: Ply) -> Mesh:
 
 
 def _parts(path: Path) -> list[Mesh]:
-    """Return the meshes in a file of another kind, each at its place.
+    """Return the meshes in a file of another kind, each with its node's pose applied.
 
-    They are joined by the caller and not by trimesh, whose joining forgets the file's normals.
+    They are joined by the caller and not by trimesh, which would drop the file's normals.
     """
     loaded = trimesh.load_scene(path, process=False)
     parts = []
@@ -183,7 +183,7 @@ def _parts(path: Path) -> list[Mesh]:
 
 
 def _placed(part: trimesh.Trimesh, pose: Float[np.ndarray, "4 4"], linear: bool) -> Mesh:
-    """Return one part of a file at its place, with its own normals; `linear` tells how its colours are meant."""
+    """Return one posed part of a file with its own normals; `linear`: its colours are linear, not sRGB."""
     colours = None
     if isinstance(part.visual, trimesh.visual.ColorVisuals) and part.visual.kind == "vertex":
         colours = np.asarray(part.visual.vertex_colors)

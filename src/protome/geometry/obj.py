@@ -1,4 +1,4 @@
-"""Wavefront OBJ files as they are: vertices in the file's order, polygons, texture coordinates and groups."""
+"""Wavefront OBJ files without conversion: vertices in the file's order, polygons, texture coordinates and groups."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from protome.errors import InputError
 class ObjMesh:
     """The geometry of an OBJ file; the unit is the file's.
 
-    Morph targets, landmarks and regions are numbers of vertices. Mesh libraries split the vertices at the seams of a
-    texture and reorder them, so their numbers are others.
+    Morph targets, landmarks and regions are vertex indices. Mesh libraries split the vertices at texture seams and
+    reorder them, which changes the indices.
     """
 
     vertices: Float[np.ndarray, "v 3"]
     uv: Float[np.ndarray, "t 2"]
     """Texture coordinates, v up."""
     polygons: Int[np.ndarray, "p k"]
-    """Rows of `vertices` at the corners of each polygon; shorter polygons are filled up with -1."""
+    """Rows of `vertices` at the corners of each polygon; shorter polygons are padded with -1."""
     uv_polygons: Int[np.ndarray, "p k"]
     """Rows of `uv` at the same corners; -1 where the file gives none."""
     polygon_groups: tuple[str, ...]
@@ -35,8 +35,8 @@ class ObjMesh:
     def load(path: Path) -> ObjMesh:
         """Read an OBJ file, also one that gzip compressed (.obj.gz).
 
-        Numbers of vertices below zero count back from the last one that stands before them, as the format says.
-        Normals, materials and everything else is passed over.
+        Negative vertex indices count back from the last vertex before them, as the format says. Normals, materials and
+        everything else are ignored.
 
         Raises:
             InputError: no such file, a line that is not as in an OBJ file, no faces, or faces of vertices that the
@@ -98,11 +98,11 @@ class ObjMesh:
 
     @property
     def _whole(self) -> np.ndarray:
-        """Which triangles of the fans have all their corners."""
+        """Which triangles of the fans are complete."""
         return np.all(_fans(self.polygons) >= 0, axis=1)
 
     def group(self, name: str) -> ObjMesh:
-        """Return the mesh with the polygons of one group only; all vertices stay, so indices keep their meaning.
+        """Return the mesh with the polygons of one group only; all vertices are kept, so indices stay valid.
 
         Raises:
             InputError: there is no such group.
@@ -115,7 +115,7 @@ class ObjMesh:
 
 
 def _row(word: str, count: int) -> int:
-    """Return the row that a number in a face means when `count` rows stand before it."""
+    """Return the row of an index in a face after `count` rows."""
     number = int(word)
     row = number - 1 if number > 0 else count + number
     if number == 0 or row < 0:

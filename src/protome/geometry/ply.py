@@ -1,8 +1,8 @@
-"""PLY files as they are: every value of every element, text or binary, with vertices in the file's own order.
+"""PLY files without conversion: every value of every element, text or binary, with vertices in the file's own order.
 
 Source: "The PLY Polygon File Format" (Turk, 1994), with the names of types that later tools have added. Readers made
-for display renumber vertices at the seams of a texture, and leave further values out or in another shape for text than
-for binary; landmarks are numbers of vertices, and our own meshes carry one further value.
+for display renumber vertices at texture seams, and drop further values or return them in different shapes for text and
+binary files. Landmarks are vertex indices, and our own meshes have one further value.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Ply:
         """Read a file.
 
         Raises:
-            ValueError: it is no PLY file, or shorter or otherwise than its header says (also as another
+            ValueError: it is no PLY file, or does not match its header (also as another
                 ArithmeticError, where a number is not one of its type).
             OSError: it cannot be read.
         """
@@ -140,7 +140,7 @@ def _header(content: bytes) -> tuple[str, list[_Element], int]:
 
 def _text(words: Float[np.ndarray, "w"], elements: list[_Element]) -> dict[str, dict[str, Values]]:
     found: dict[str, dict[str, Values]] = {}
-    with np.errstate(invalid="raise"):  # words that are no numbers of their type
+    with np.errstate(invalid="raise"):  # words that are not numbers of their type
         for element in elements:
             table, width = _uniform_text(words, element)
             if table is None:
@@ -152,7 +152,7 @@ def _text(words: Float[np.ndarray, "w"], elements: list[_Element]) -> dict[str, 
 
 
 def _uniform_text(words: Float[np.ndarray, "w"], element: _Element) -> tuple[dict[str, Values] | None, int]:
-    """Return an element whose lists all are as long as its first item's, and how many words it has; else None."""
+    """Return an element whose lists all have the length of the first item's, and its number of words; else None."""
     columns, at = dict[str, Values](), 0
     spans: list[tuple[_Property, int, int]] = []
     for own in element.properties:
@@ -179,7 +179,7 @@ def _uniform_text(words: Float[np.ndarray, "w"], element: _Element) -> tuple[dic
 
 
 def _rows_of_text(words: Float[np.ndarray, "w"], element: _Element) -> tuple[dict[str, Values], int]:
-    """Return an element item by item, and how many words it has."""
+    """Return an element item by item, and its number of words."""
     rows: dict[str, list[np.ndarray]] = {own.name: [] for own in element.properties}
     at = 0
     for _ in range(element.length):
@@ -208,7 +208,7 @@ def _binary(content: memoryview, elements: list[_Element], order: str) -> dict[s
 
 
 def _uniform_binary(content: memoryview, element: _Element, order: str) -> tuple[dict[str, Values] | None, int]:
-    """Return an element whose lists all are as long as its first item's, and how many bytes it has; else None."""
+    """Return an element whose lists all have the length of the first item's, and its number of bytes; else None."""
     fields: list[tuple[str, str] | tuple[str, str, tuple[int]]] = []
     at = 0
     lengths = list[int]()
@@ -238,7 +238,7 @@ def _uniform_binary(content: memoryview, element: _Element, order: str) -> tuple
 
 
 def _rows_of_binary(content: memoryview, element: _Element, order: str) -> tuple[dict[str, Values], int]:
-    """Return an element item by item, and how many bytes it has."""
+    """Return an element item by item, and its number of bytes."""
     rows: dict[str, list[np.ndarray]] = {own.name: [] for own in element.properties}
     kinds = {own.name: np.dtype(order + own.kind) for own in element.properties}
     counts = {own.name: np.dtype(order + own.count) for own in element.properties if own.count is not None}

@@ -1,4 +1,4 @@
-"""Splitting chosen triangles of a mesh into finer ones, without gaps towards the others."""
+"""Subdivision of chosen triangles of a mesh, without gaps to the others."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ triangle's place; corners 3, 4 and 5 are the middles of these edges."""
 
 @dataclass(frozen=True)
 class Refined:
-    """A mesh with finer triangles; its first vertices are those that there were."""
+    """A subdivided mesh; its first vertices are the old ones."""
 
     faces: Int[np.ndarray, "f 3"]
     parents: tuple[Int[np.ndarray, "_ 2"], ...]
     """Level by level, new vertices follow those of the levels before, each midway between the two named here."""
     origin: Int[np.ndarray, "f"]
-    """The triangle that each one was part of."""
+    """The old triangle of each new one."""
 
     def carry(self, values: Float[np.ndarray, "v k"]) -> Float[np.ndarray, "w k"]:
-        """Return values known at the old vertices at all vertices."""
+        """Interpolate values of the old vertices at all vertices."""
         for pairs in self.parents:
             values = np.concatenate([values, values[pairs].mean(1)])
         return values
@@ -40,7 +40,7 @@ class Refined:
     def curved(
         self, vertices: Float[np.ndarray, "v 3"], normals: Float[np.ndarray, "v 3"]
     ) -> tuple[Float[np.ndarray, "w 3"], Float[np.ndarray, "w 3"]]:
-        """Return places and unit normals of all vertices on a smooth surface through the old ones.
+        """Return positions and unit normals of all vertices on a smooth surface through the old ones.
 
         Each new vertex is the middle of the cubic curve that leaves both ends of its edge at right angles to their
         normals, as the edges of PN triangles do (Vlachos et al. 2001).
@@ -56,7 +56,7 @@ class Refined:
 
 
 def refine(faces: Int[np.ndarray, "f 3"], count: int, chosen: Bool[np.ndarray, "f"], levels: int) -> Refined:
-    """Split each chosen triangle into four, `levels` times, and their neighbours as far as shared edges ask for it.
+    """Split each chosen triangle into four, `levels` times, and their neighbours as far as shared edges require.
 
     `count` is the number of the mesh's vertices.
     """
@@ -91,7 +91,7 @@ class _Growing:
     parents: tuple[Int[np.ndarray, "_ 2"], ...] = ()
 
     def split(self, edges: Bool[np.ndarray, "f 3"]) -> tuple[_Growing, Int[np.ndarray, "g"]]:
-        """Split edges in the middle; also return which triangle each new one was part of."""
+        """Split edges in the middle; also return the old triangle of each new one."""
         ends = np.sort(self.faces[:, [[0, 1], [1, 2], [2, 0]]], 2)
         pairs, inverse = np.unique(ends[edges], axis=0, return_inverse=True)
         middles = np.full(edges.shape, -1)

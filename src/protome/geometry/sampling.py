@@ -1,4 +1,4 @@
-"""Random points on triangle meshes, spread evenly by area."""
+"""Random points on triangle meshes, uniform by area."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from protome.geometry.mesh import Mesh
 
 @dataclass(frozen=True)
 class SurfaceSamples:
-    """Points on a mesh."""
+    """Sampled points on a mesh."""
 
     points: Float[np.ndarray, "n 3"]
     faces: Int[np.ndarray, "n"]
@@ -21,7 +21,7 @@ class SurfaceSamples:
 
 
 def uniform_weights(random: np.random.Generator, count: int) -> Float[np.ndarray, "count 3"]:
-    """Return barycentric weights of points spread evenly over a triangle, whatever its shape.
+    """Return barycentric weights of points that are uniform over a triangle of any shape.
 
     Source: Turk (1990), generating random points in triangles, Graphics Gems.
     """
@@ -30,9 +30,9 @@ def uniform_weights(random: np.random.Generator, count: int) -> Float[np.ndarray
 
 
 def sample_surface(mesh: Mesh, count: int, seed: int | np.random.Generator = 0) -> SurfaceSamples:
-    """Return `count` points spread evenly by area over a mesh; the same seed gives the same points.
+    """Return `count` points, uniform by area over a mesh; the same seed gives the same points.
 
-    A generator in place of the seed is drawn from.
+    A generator may be given instead of a seed.
 
     Raises:
         ValueError: the mesh has no area.
@@ -42,7 +42,7 @@ def sample_surface(mesh: Mesh, count: int, seed: int | np.random.Generator = 0) 
     area = np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=1).cumsum()
     if len(area) == 0 or not area[-1] > 0:
         raise ValueError("a mesh without area cannot be sampled")
-    # Equal strides through the summed area give every triangle its share with the least chance.
+    # Stratified sampling of the cumulative area gives every triangle its share with the least variance.
     place = (np.arange(count) + random.random(count)) / count * area[-1]
     faces = np.minimum(np.searchsorted(area, place, side="right"), len(area) - 1)
     weights = uniform_weights(random, count)

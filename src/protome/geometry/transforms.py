@@ -33,12 +33,12 @@ class Similarity:
 
     @staticmethod
     def identity(dtype: torch.dtype = torch.float32) -> Similarity:
-        """Return the map that moves nothing."""
+        """Return the identity map."""
         return Similarity(torch.eye(3, dtype=dtype), torch.zeros(3, dtype=dtype), torch.ones((), dtype=dtype))
 
     @staticmethod
     def scaling(scale: float, dtype: torch.dtype = torch.float32) -> Similarity:
-        """Return the map that only multiplies lengths by `scale`."""
+        """Return the map that multiplies lengths by `scale`."""
         unmoved = Similarity.identity(dtype)
         return Similarity(unmoved.rotation, unmoved.translation, torch.tensor(float(scale), dtype=dtype))
 
@@ -47,12 +47,12 @@ class Similarity:
         return self.scale * (points @ self.rotation.T) + self.translation
 
     def apply_numpy(self, points: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3"]:
-        """Map points of NumPy, in double precision."""
+        """Map NumPy points, in double precision."""
         rotation, translation = (value.detach().double().cpu().numpy() for value in (self.rotation, self.translation))
         return float(self.scale.detach()) * (points @ rotation.T) + translation
 
     def inverse(self) -> Similarity:
-        """Return the map that undoes this one."""
+        """Return the inverse map."""
         rotation = self.rotation.T
         scale = 1.0 / self.scale
         return Similarity(rotation, -scale * (rotation @ self.translation), scale)

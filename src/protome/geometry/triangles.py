@@ -1,4 +1,4 @@
-"""Places on triangles."""
+"""Barycentric coordinates."""
 
 from __future__ import annotations
 

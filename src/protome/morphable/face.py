@@ -1,4 +1,4 @@
-"""The face of a head model: the part that photos show, measured by landmarks."""
+"""The face of a head model: the part that photos show, bounded by landmarks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trimesh.ray.ray_pyembree import RayMeshIntersector
 from protome.geometry.mesh import Mesh
 
 WAYS = ((0.0, 0.0), (40.0, 0.0), (-40.0, 0.0), (0.0, 35.0), (0.0, -35.0))
-"""Azimuths and elevations, degrees, from which the face is looked at."""
+"""Azimuths and elevations, degrees, of the views that decide visibility."""
 OUTER_RIGHT, RIGHT, LEFT, OUTER_LEFT, NOSE_BASE = 36, 39, 42, 45, 33
 """Of iBUG's 68: the corners of the eyes, and where nose and upper lip meet."""
 NOW_LANDMARKS = (36, 39, 42, 45, 33, 48, 54)
@@ -20,8 +20,8 @@ NOW_LANDMARKS = (36, 39, 42, 45, 33, 48, 54)
 def face_triangles(mesh: Mesh, landmarks: Float[np.ndarray, "68 3"]) -> Bool[np.ndarray, "f"]:
     """Return which triangles of a head (head frame) belong to its face.
 
-    They lie within the ball that the NoW protocol cuts faces out with, and can be seen from the front: the insides of
-    mouths and nostrils, and eyeballs behind lids, cannot.
+    They lie within the ball with which the NoW protocol crops faces, and are visible from the front: the insides of
+    mouths and nostrils, and eyeballs behind lids, are not.
     """
     bridge, base = (landmarks[RIGHT] + landmarks[LEFT]) / 2, landmarks[NOSE_BASE]
     size = np.linalg.norm(landmarks[OUTER_RIGHT] - landmarks[OUTER_LEFT]) + np.linalg.norm(bridge - base)
@@ -32,22 +32,22 @@ def face_triangles(mesh: Mesh, landmarks: Float[np.ndarray, "68 3"]) -> Bool[np.
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-300)
     starts = corners.mean(1) + 1e-3 * size * normals
-    seen = np.zeros(len(mesh.faces), bool)
+    visible = np.zeros(len(mesh.faces), bool)
     for across, up in np.radians(WAYS):
         way = np.array([np.sin(across) * np.cos(up), np.sin(up), np.cos(across) * np.cos(up)])
-        asked = np.flatnonzero(inside & ~seen & (normals @ way > 0.05))
-        seen[asked] = ~caster.intersects_any(starts[asked], np.broadcast_to(way, (len(asked), 3)))
-    return _largest(mesh, seen)
+        candidates = np.flatnonzero(inside & ~visible & (normals @ way > 0.05))
+        visible[candidates] = ~caster.intersects_any(starts[candidates], np.broadcast_to(way, (len(candidates), 3)))
+    return _largest(mesh, visible)
 
 
 def part(mesh: Mesh, triangles: Bool[np.ndarray, "f"]) -> Mesh:
-    """Return some triangles of a mesh with their vertices alone."""
+    """Return some triangles of a mesh with only their vertices."""
     used, faces = np.unique(mesh.faces[triangles], return_inverse=True)
     return Mesh(mesh.vertices[used], faces.reshape(-1, 3))
 
 
 def _largest(mesh: Mesh, chosen: Bool[np.ndarray, "f"]) -> Bool[np.ndarray, "f"]:
-    """Return the chosen triangles that hang together with most others."""
+    """Return the largest connected component of the chosen triangles."""
     numbers = np.flatnonzero(chosen)
     groups = trimesh.graph.connected_component_labels(
         trimesh.graph.face_adjacency(mesh.faces[numbers]), node_count=len(numbers)

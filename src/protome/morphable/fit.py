@@ -1,9 +1,9 @@
 """Fitting a mesh head model to face landmarks in one or several photos of a person.
 
 Where a model knows the places of MediaPipe's 468 landmarks, all of them are used ("dense"), otherwise the 68 that stand
-for iBUG's. MediaPipe predicts a face mesh: its outline is made of points that stay on the skin when the head turns, and
-does not slide along the silhouette as the jaw lines of other detectors do. It is found less surely, and counts less, by
-the deviation that the model states for each landmark.
+for iBUG's. MediaPipe predicts a face mesh: the points of its outline stay on the skin when the head turns, and do not
+slide along the silhouette as the jaw lines of other detectors do. They are located less accurately, and are weighted
+less by the deviation that the model states for each landmark.
 
 Source: Levenberg-Marquardt on robust residuals with Gaussian priors, in the spirit of Blanz and Vetter (1999).
 """
@@ -34,14 +34,14 @@ ZOOM_DEVIATION = 0.15
 JAW_DEVIATION = 0.15
 """Standard deviation of the jaw's turns in radians, for models that have a jaw."""
 LEAST_FACING = 0.25
-"""A landmark's deviation grows as its surface turns away from the camera, up to one over this."""
+"""A landmark's deviation grows as its surface turns away from the camera, by at most one over this factor."""
 SURE_TURNED, TURNED_DEGREES = 25.0, 15.0
-"""Degrees up to which a face may be turned before all of its landmarks are found less surely, and how many more
-double their deviations: the detector was made for faces from the front."""
+"""Rotation of a face in degrees beyond which the deviations of all its landmarks grow, and the further rotation that
+doubles them: the detector was made for faces from the front."""
 WORST_FIT = 0.05
-"""Largest weighted root mean square error of a believable fit, in units of the face's size in the image."""
+"""Largest weighted root mean square error of a plausible fit, in units of the face's size in the image."""
 MOST_UNUSUAL = 3.0
-"""Root mean square of the identity's coefficients beyond which nobody looks like that."""
+"""Largest root mean square of a plausible identity's coefficients."""
 
 
 @dataclass(frozen=True)
@@ -51,29 +51,29 @@ class Sighting:
     landmarks: Float[Tensor, "l 2"]
     """Pixels: MediaPipe's 478, or iBUG's 68 from any detector."""
     camera: Camera
-    """Its focal length and image size hold; where it stood is found anew."""
+    """Its focal length and image size are used; its pose is estimated."""
     focal_known: bool = False
-    """Whether the focal length is recorded, not assumed."""
+    """Whether the focal length is recorded and not assumed."""
     name: str = "the photo"
 
 
 @dataclass(frozen=True)
 class LandmarkFitConfig:
-    """How to fit."""
+    """Settings of the fit."""
 
     points: Literal["dense", "ibug68"] = "dense"
     """Which landmarks to use of MediaPipe's: all, where the model knows them, or the 68 that stand for iBUG's."""
     trust: float = 0.5
-    """What a landmark counts against the priors; below 1 because errors of neighbours are alike."""
+    """Weight of the landmarks against the priors; below 1 because errors of neighbouring landmarks are correlated."""
     width: float = 2.0
-    """Deviations up to which a residual counts squared."""
+    """Residual in deviations up to which the robust loss is quadratic."""
     max_steps: int = 40
-    """Steps of the descent."""
+    """Largest number of steps."""
 
 
 @dataclass(frozen=True)
 class LandmarkFit:
-    """What was found."""
+    """The result of a fit."""
 
     model: MorphableModel
     identity: Float[Tensor, "i"]
@@ -81,25 +81,25 @@ class LandmarkFit:
     expressions: Float[Tensor, "p e"]
     """One for each photo."""
     turns: Float[Tensor, "p t 3"] | None
-    """Rotation vectors of the joints in each photo, for models that have some."""
+    """Rotation vectors of the joints in each photo, for models with joints."""
     cameras: tuple[Camera, ...]
     """One for each photo, posed in the head frame, millimetres."""
     error_px: tuple[float, ...]
-    """Root mean square reprojection error in pixels, each landmark weighted by how surely it is found."""
+    """Root mean square reprojection error in pixels, each landmark weighted by its accuracy."""
     relative_error: tuple[float, ...]
     """The same in units of the face's size in the image."""
 
     def head(self, photo: int = 0) -> PosedHead:
         """Return the person's head in the head frame, with the expression of one photo."""
         expressive = self.model.with_shape(self.identity).with_expression(self.expressions[photo])
-        still = Similarity.identity(self.identity.dtype)
-        return expressive.with_pose(still, None if self.turns is None else self.turns[photo])
+        identity = Similarity.identity(self.identity.dtype)
+        return expressive.with_pose(identity, None if self.turns is None else self.turns[photo])
 
 
 def fit_landmarks(
     model: MorphableModel, sightings: Sequence[Sighting], config: LandmarkFitConfig | None = None
 ) -> LandmarkFit:
-    """Return the most likely person, expressions and cameras for the landmarks in one or several photos.
+    """Return the maximum a posteriori person, expressions and cameras for the landmarks in one or several photos.
 
     All photos share one identity; each has its own expression, pose and, where it is not recorded, focal length.
 
@@ -143,7 +143,7 @@ def fit_landmarks(
 
 
 def _columns(sizes: tuple[int, int, int], number: int) -> Tensor:
-    """Return which unknowns a photo depends on: everybody's identity, its own expression, pose, zoom and jaw."""
+    """Return the unknowns that a photo depends on: the shared identity, its own expression, pose, zoom and jaw."""
     identity, own = sizes[0], sizes[1] + sizes[2]
     return torch.cat([torch.arange(identity), torch.arange(own) + identity + number * own])
 
@@ -174,11 +174,11 @@ class _Result:
 
 @dataclass(frozen=True)
 class PhotoResiduals:
-    """One photo's part of the problem, in double precision."""
+    """The residuals of one photo, in double precision."""
 
     model: MorphableModel
     part: MorphableModel
-    """What moves the landmarks."""
+    """The part of the model that determines the landmarks."""
     points: SurfaceAnchors
     camera: Camera
     pixels: Float[Tensor, "n 2"]
@@ -197,17 +197,17 @@ class PhotoResiduals:
         mean = points.on(model.template, model.faces)
         K = sighting.camera.K.detach().cpu().double()
         trust = (deviations.min() / deviations) ** 2
-        seen = np.flatnonzero(trust.numpy() > 0)
-        pose = solve_pose(mean.numpy()[seen], pixels.numpy()[seen], trust.numpy()[seen], K.numpy())
-        check_pose(pose, mean.numpy()[seen], pixels.numpy()[seen], sighting.name)
+        used = np.flatnonzero(trust.numpy() > 0)
+        pose = solve_pose(mean.numpy()[used], pixels.numpy()[used], trust.numpy()[used], K.numpy())
+        check_pose(pose, mean.numpy()[used], pixels.numpy()[used], sighting.name)
         start = Similarity(
             torch.from_numpy(pose.rotation), torch.from_numpy(pose.translation), torch.ones((), dtype=torch.float64)
         )
         pixel_mm = float(torch.sqrt(K[0, 0] * K[1, 1])) / float(pose.translation[2])
-        deviations = deviations * _doubt(model, points, mean, torch.from_numpy(pose.centre))
+        deviations = deviations * _deviation_factor(model, points, mean, torch.from_numpy(pose.centre))
         identity, expression = len(model.identity), len(model.expression)
         zooms, jaws = not sighting.focal_known, _jaw(model) is not None
-        # The zoom's and the jaw's unknowns are in deviations; the pose has no prior to speak of.
+        # The zoom's and the jaw's unknowns are in deviations; the pose has practically no prior.
         pull = torch.full((identity + expression + POSE + 1 + 3 * jaws,), 0.5, dtype=torch.float64)
         pull[identity : identity + expression] /= model.expression_deviations**2
         pull[identity + expression : identity + expression + POSE] = 1e-9
@@ -219,14 +219,14 @@ class PhotoResiduals:
 
     @property
     def own(self) -> int:
-        """How many unknowns follow those of identity and expression."""
+        """Number of unknowns after those of identity and expression."""
         return len(self.pull) - len(self.model.identity) - len(self.model.expression)
 
     def placed(self, unknowns: Float[Tensor, "k"]) -> tuple[Similarity, Tensor, Tensor | None]:
         """Return camera from head, focal factor and the joints' turns."""
         own = unknowns[len(self.model.identity) + len(self.model.expression) :]
         turn = rotation_from_vector(own[:3])
-        # The shift's unknowns are radians, too, as seen from the camera.
+        # The shift's unknowns are radians too, from the camera's viewpoint.
         shift = self.start.translation + self.start.translation[2].abs() * own[3:6]
         zoom = torch.exp(ZOOM_DEVIATION * own[6] * self.zooms)
         turns, jaw = None, _jaw(self.model)
@@ -251,8 +251,8 @@ class PhotoResiduals:
         projected = middle + zoom * (places[:, :2] / places[:, 2:] - middle)
         return ((projected - self.pixels) * self.scale[:, None]).reshape(-1)
 
-    def seen_part(self, unknowns: Float[Tensor, "k"]) -> MorphableModel:
-        """Return what moves the landmarks; those on the silhouette are others when the head turns."""
+    def visible_part(self, unknowns: Float[Tensor, "k"]) -> MorphableModel:
+        """Return the part of the model that determines the landmarks; those on the silhouette depend on the pose."""
         if not self.sees_contour:
             return self.part
         pose = self.placed(unknowns)[0]
@@ -260,12 +260,12 @@ class PhotoResiduals:
 
     def linearised(self, unknowns: Float[Tensor, "k"]) -> tuple[Float[Tensor, "m"], Float[Tensor, "m k"]]:
         """Return residuals and their derivatives."""
-        part = self.seen_part(unknowns)
+        part = self.visible_part(unknowns)
         jacobian = torch.func.jacfwd(lambda there: self.residuals(part, there))(unknowns)
         return self.residuals(part, unknowns), jacobian
 
     def result(self, unknowns: Float[Tensor, "k"]) -> _Result:
-        """Return what the unknowns mean."""
+        """Return the result that the unknowns describe."""
         pose, zoom, turns = self.placed(unknowns)
         count = len(self.model.identity)
         K = self.camera.K.clone()
@@ -274,19 +274,19 @@ class PhotoResiduals:
         back = pose.inverse()
         T_head_camera[:3, :3], T_head_camera[:3, 3] = back.rotation, back.translation
         camera = Camera(K, T_head_camera, self.camera.width, self.camera.height).to(torch.float32)
-        square = self.residuals(self.seen_part(unknowns), unknowns).reshape(-1, 2).square().sum(1)
+        square = self.residuals(self.visible_part(unknowns), unknowns).reshape(-1, 2).square().sum(1)
         error = float((square.sum() / self.scale.square().sum()).sqrt())
         size = float((self.pixels.amax(0) - self.pixels.amin(0)).max())
         expression = unknowns[count : count + len(self.model.expression)]
         return _Result(expression, turns, camera, error, size)
 
 
-def _doubt(
+def _deviation_factor(
     model: MorphableModel, points: SurfaceAnchors, mean: Float[Tensor, "n 3"], camera: Float[Tensor, "3"]
 ) -> Float[Tensor, "n"]:
-    """Return by how much less surely landmarks are found than on a face seen from the front; camera in the head frame.
+    """Return the factor of the landmarks' deviations relative to a frontal face; camera in the head frame.
 
-    Less light and fewer pixels tell of surfaces seen from the side, and none of those behind.
+    An oblique surface has fewer pixels, and a surface that faces away has none.
     """
     corners = model.template[model.faces[points.faces]]
     normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])

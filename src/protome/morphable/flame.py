@@ -1,8 +1,8 @@
 """FLAME 2020, 2023 and 2023 Open, read from the files as they are distributed; the package holds none of them.
 
 Source: Li, Bolkart, Black, Li, Romero (2017), Learning a model of facial shape and expression from 4D scans. The
-landmarks follow the embeddings that come with the model: 51 fixed points, and 17 along the jaw that depend on how far
-the face is turned.
+landmarks follow the embeddings that come with the model: 51 fixed points, and 17 along the jaw that depend on the
+face's yaw.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def load_flame(
     """Read a FLAME model and its landmarks, in the head frame and in millimetres.
 
     `path` is the model's pickle or the folder that holds it, `embedding` the landmarks' file (`landmark_embedding.npy`
-    or `flame_static_embedding.pkl`), looked for beside the model if left out. Only the first components are kept.
+    or `flame_static_embedding.pkl`), by default the one beside the model. Only the first components are kept.
 
     Raises:
         InputError: a file is missing or is not what FLAME's authors distribute.
@@ -132,7 +132,7 @@ def _mm(metres: np.ndarray) -> torch.Tensor:
 
 
 def _contour(faces: np.ndarray, weights: np.ndarray) -> Contour:
-    """Return the jaw by turns: the first half of the rows is for faces that look to their right, 0 degrees first."""
+    """Return the jaw by yaw: the first half of the rows is for faces turned to their right, 0 degrees first."""
     half = (len(faces) + 1) // 2
     yaw = np.concatenate([-np.arange(half), np.arange(1, len(faces) - half + 1)])
     return Contour(

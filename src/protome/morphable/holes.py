@@ -1,4 +1,4 @@
-"""Closing the holes of a head's mesh: eyes and mouth, between an upper and a lower rim."""
+"""Closing the holes of a head's mesh: eyes and mouth, between their upper and lower rims."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from protome.errors import InputError
 
 @dataclass(frozen=True)
 class Patch:
-    """A fill whose new vertices lie on straight lines between vertices of the rim, whatever shape these take."""
+    """A fill whose new vertices are linear interpolations of vertices of the rim, for any shape of the head."""
 
     faces: Int[np.ndarray, "f 3"]
-    """New vertices follow after the `count` that the mesh had."""
+    """Indices of new vertices start at the mesh's `count`."""
     parents: Int[np.ndarray, "n 2"]
     shares: Float[np.ndarray, "n 2"]
-    """How much of each parent a new vertex takes; a pair sums to one."""
+    """Weights of a new vertex's two parents, which sum to one."""
     middle: Float[np.ndarray, "n"]
     """1 in the middle of the hole, falling to 0 on its rim."""
 
     def carry(self, values: Float[np.ndarray, "*m v k"]) -> Float[np.ndarray, "*m n k"]:
-        """Return values known at the mesh's vertices at the new ones."""
+        """Interpolate values of the mesh's vertices at the new ones."""
         return (values[..., self.parents, :] * self.shares[..., None]).sum(-2)
 
 
@@ -32,7 +32,7 @@ def boundary_loops(faces: Int[np.ndarray, "f 3"]) -> list[Int[np.ndarray, "n"]]:
     """Return the closed borders of a mesh, longest first, each in the direction of its triangles' edges.
 
     Raises:
-        InputError: borders touch one another, so that the mesh is no surface there.
+        InputError: borders touch, so that the mesh is not a manifold there.
     """
     directed = faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
     _, first, counts = np.unique(np.sort(directed, 1), axis=0, return_index=True, return_counts=True)

@@ -17,7 +17,7 @@ from protome.morphable.model import MorphableModel, SurfaceAnchors
 INDICES = "vertex_indices.json"
 EYE_CORNERS = (36, 39, 42, 45)
 EXPRESSION = 0.3
-"""Standard deviation of a blend shape's weight; 1 is the whole movement."""
+"""Standard deviation of a blend shape's weight; 1 is the full expression."""
 
 
 def load_ict(folder: str | Path) -> MorphableModel:

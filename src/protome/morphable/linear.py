@@ -7,9 +7,9 @@ Keys of a file; lengths are millimetres in the head frame, floats of any precisi
 - `identity` (i, v, 3): displacements, one standard deviation each;
 - `expression` (e, v, 3), `expression_names` (e), `expression_deviations` (e): optional;
 - `landmark_faces` (68), `landmark_weights` (68, 3), `landmark_deviations` (68): iBUG's 68 as points of triangles, and
-  how far detectors find them from there, mm;
+  the standard deviations of detected ones from there, mm;
 - `dense_faces` (468), `dense_weights` (468, 3), `dense_deviations` (468): the same for MediaPipe's; optional;
-- `uv` (u, 2), `uv_faces` (f, 3): a flat map; optional.
+- `uv` (u, 2), `uv_faces` (f, 3): a UV map; optional.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def load_linear(path: str | Path) -> MorphableModel:
     """Read a linear model.
 
     Raises:
-        InputError: no such file, not one of NumPy's archives, a key is missing, or shapes do not fit together.
+        InputError: no such file, not one of NumPy's archives, a key is missing, or shapes are inconsistent.
     """
     path = Path(path)
     if not path.is_file():
@@ -113,7 +113,7 @@ def _points(arrays: dict[str, np.ndarray], name: str) -> SurfaceAnchors:
 
 
 def _check(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Refuse arrays that do not fit together.
+    """Reject inconsistent arrays.
 
     Raises:
         InputError: a shape, a number or an index is impossible.
@@ -139,4 +139,4 @@ def _check(path: Path, arrays: dict[str, np.ndarray]) -> None:
     limits |= {"dense_faces": len(arrays["faces"]), "uv_faces": len(arrays.get("uv", ()))}
     for key, limit in limits.items():
         if key in arrays and len(arrays[key]) and not 0 <= arrays[key].min() <= arrays[key].max() < limit:
-            raise InputError(f"{key} in {path} names things that are not there (of {limit}): correct the file")
+            raise InputError(f"{key} in {path} has indices out of range (of {limit}): correct the file")

@@ -1,4 +1,4 @@
-"""Head models by name, as the command line gives them."""
+"""Head models by their names on the command line."""
 
 from __future__ import annotations
 

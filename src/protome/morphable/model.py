@@ -1,4 +1,4 @@
-"""Mesh head models in stages: load, then with_shape, with_expression, with_pose; each stage knows more.
+"""Mesh head models in stages: load, then with_shape, with_expression, with_pose.
 
 All lengths are millimetres in the head frame, whose origin lies midway between the eyes of the mean head. Everything is
 differentiable with respect to coefficients and poses.
@@ -22,16 +22,16 @@ JAW = 17
 
 @dataclass(frozen=True)
 class SurfaceAnchors:
-    """Points on a mesh by triangle and barycentric weights: they stay on the surface whatever shape it takes."""
+    """Points on a mesh by triangle and barycentric weights: they stay on the surface for any shape."""
 
     faces: Int[Tensor, "n"]
     weights: Float[Tensor, "n 3"]
     """Barycentric; each row sums to one."""
     deviations: Float[Tensor, "n"]
-    """How far a detector finds them from there, in one direction of the surface: a standard deviation, mm."""
+    """Standard deviations of detected landmarks from there, in one direction along the surface, mm."""
 
     def on(self, vertices: Float[Tensor, "*m v 3"], faces: Int[Tensor, "f 3"]) -> Float[Tensor, "*m n 3"]:
-        """Return their places."""
+        """Return their positions."""
         return (vertices[..., faces[self.faces], :] * self.weights[..., None]).sum(-2)
 
     def __getitem__(self, index: Int[Tensor, "k"]) -> SurfaceAnchors:
@@ -40,7 +40,7 @@ class SurfaceAnchors:
 
 @dataclass(frozen=True)
 class Chart:
-    """A flat map of the surface, in which no two triangles overlap."""
+    """A UV map of the surface, in which no two triangles overlap."""
 
     uv: Float[Tensor, "u 2"]
     """In [0, 1], v up."""
@@ -54,35 +54,35 @@ class Skeleton:
 
     names: tuple[str, ...]
     parents: tuple[int, ...]
-    """-1 for the root; every other parent stands before its child."""
+    """-1 for the root; every other parent precedes its child."""
     joints: Float[Tensor, "j 3"]
     """Of the mean head."""
     joint_identity: Float[Tensor, "i j 3"]
     joint_expression: Float[Tensor, "e j 3"]
     weights: Float[Tensor, "v j"]
-    """How much a vertex follows each joint."""
+    """Skinning weights of each vertex."""
     correctives: Float[Tensor, "c v 3"]
     """Displacements per entry of rotation minus identity: 9 for each joint but the root, row by row."""
 
 
 @dataclass(frozen=True)
 class Contour:
-    """Places of the jaw's landmarks on the silhouette, which depend on how far the face is turned."""
+    """Positions of the jaw's landmarks on the silhouette, which depend on the face's yaw."""
 
     yaw_degrees: Float[Tensor, "y"]
-    """Rotation about +y, against the camera: positive where the face looks to its left."""
+    """Rotation about +y relative to the camera: positive for a face turned to its left."""
     faces: Int[Tensor, "y 17"]
     weights: Float[Tensor, "y 17 3"]
 
     def at(self, yaw_degrees: float) -> tuple[Int[Tensor, "17"], Float[Tensor, "17 3"]]:
-        """Return faces and weights for the nearest of the known turns."""
+        """Return faces and weights for the nearest of the known yaws."""
         row = int((self.yaw_degrees - yaw_degrees).abs().argmin())
         return self.faces[row], self.weights[row]
 
 
 @dataclass(frozen=True)
 class MorphableModel:
-    """A mean head and what changes it."""
+    """A mean head with its identity and expression components."""
 
     name: str
     template: Float[Tensor, "v 3"]
@@ -96,7 +96,7 @@ class MorphableModel:
     landmarks: SurfaceAnchors
     """iBUG's 68."""
     dense: SurfaceAnchors | None = None
-    """The first 468 of MediaPipe's landmarks, where their places are known."""
+    """The first 468 of MediaPipe's landmarks, if their positions are known."""
     chart: Chart | None = None
     skeleton: Skeleton | None = None
     contour: Contour | None = None
@@ -114,7 +114,7 @@ class MorphableModel:
         return self.with_shape(self.template.new_zeros(len(self.identity)))
 
     def landmark_points(self, yaw_degrees: float = 0.0) -> SurfaceAnchors:
-        """Return the 68 landmarks of a head turned against the camera."""
+        """Return the 68 landmarks of a head at a yaw relative to the camera."""
         if self.contour is None:
             return self.landmarks
         faces, weights = self.contour.at(yaw_degrees)
@@ -122,7 +122,7 @@ class MorphableModel:
         return replace(own, faces=torch.cat([faces, own.faces[JAW:]]), weights=torch.cat([weights, own.weights[JAW:]]))
 
     def only(self, points: SurfaceAnchors) -> MorphableModel:
-        """Return the part of the model that moves some points: three vertices and a triangle for each.
+        """Return the part of the model that determines some points: three vertices and a triangle for each.
 
         It takes the same coefficients; its `landmarks` are the points.
         """
@@ -154,7 +154,7 @@ class MorphableModel:
 
 @dataclass(frozen=True)
 class ShapedHead:
-    """One person with a neutral face."""
+    """The head of one person with a neutral face."""
 
     model: MorphableModel
     identity: Float[Tensor, "i"]
@@ -176,16 +176,16 @@ class ShapedHead:
 
 @dataclass(frozen=True)
 class ExpressiveHead:
-    """One person's face at one moment, in the head frame."""
+    """The head of one person with an expression, in the head frame."""
 
     shaped: ShapedHead
     expression: Float[Tensor, "e"]
     vertices: Float[Tensor, "v 3"]
-    """Before joints turn."""
+    """Before the joints' rotation."""
     joints: Float[Tensor, "j 3"] | None
 
     def with_pose(self, frame_from_head: Similarity, turns: Float[Tensor, "t 3"] | None = None) -> PosedHead:
-        """Return the head in another frame, its joints turned.
+        """Return the head in another frame, with its joints rotated.
 
         `turns` are rotation vectors (radians) of all joints but the root, each against its parent; none: at rest.
 
@@ -204,7 +204,7 @@ class ExpressiveHead:
 
 @dataclass(frozen=True)
 class PosedHead:
-    """One person's face at one moment and place."""
+    """The head of one person with an expression and a pose."""
 
     expressive: ExpressiveHead
     frame_from_head: Similarity
@@ -217,14 +217,14 @@ class PosedHead:
         return self.expressive.shaped.model
 
     def landmarks(self, camera: Float[Tensor, "3"] | None = None) -> Float[Tensor, "68 3"]:
-        """Return iBUG's 68 landmarks as a camera at that place (in the frame) sees them; none: from the front."""
+        """Return iBUG's 68 landmarks for a camera at a position in the frame; None: from the front."""
         yaw = 0.0
         if camera is not None:
             yaw = yaw_degrees(self.frame_from_head, camera)
         return self.model.landmark_points(yaw).on(self.vertices, self.model.faces)
 
     def at(self, points: SurfaceAnchors) -> Float[Tensor, "n 3"]:
-        """Return the places of points of the surface."""
+        """Return the positions of points of the surface."""
         return points.on(self.vertices, self.model.faces)
 
     def mesh(self) -> Mesh:
@@ -233,7 +233,7 @@ class PosedHead:
 
 
 def yaw_degrees(frame_from_head: Similarity, camera: Float[Tensor, "3"]) -> float:
-    """Return how far a face is turned against a camera at a place of the frame, positive to the subject's left."""
+    """Return a face's yaw relative to a camera at a position of the frame, positive to the subject's left."""
     there = frame_from_head.inverse().apply(camera).detach()
     return -float(torch.rad2deg(torch.atan2(there[0], there[2])))
 
@@ -241,9 +241,9 @@ def yaw_degrees(frame_from_head: Similarity, camera: Float[Tensor, "3"]) -> floa
 def _skinned(
     vertices: Float[Tensor, "v 3"], joints: Float[Tensor, "j 3"], skeleton: Skeleton, turns: Float[Tensor, "t 3 3"]
 ) -> Float[Tensor, "v 3"]:
-    still = torch.eye(3, dtype=vertices.dtype, device=vertices.device)
-    moved = vertices + torch.einsum("c,cvk->vk", (turns - still).reshape(-1), skeleton.correctives)
-    rotations, places = [still], [joints[0]]
+    identity = torch.eye(3, dtype=vertices.dtype, device=vertices.device)
+    moved = vertices + torch.einsum("c,cvk->vk", (turns - identity).reshape(-1), skeleton.correctives)
+    rotations, places = [identity], [joints[0]]
     for joint in range(1, len(skeleton.parents)):
         parent = skeleton.parents[joint]
         places.append(rotations[parent] @ (joints[joint] - joints[parent]) + places[parent])
@@ -255,7 +255,7 @@ def _skinned(
 
 
 def _moved(thing: Any, target: torch.device | torch.dtype | str) -> Any:
-    """Move every tensor of nested dataclasses; whole numbers keep their type."""
+    """Move every tensor of nested dataclasses; integers keep their type."""
     if isinstance(thing, Tensor):
         return thing if isinstance(target, torch.dtype) and not thing.is_floating_point() else thing.to(target)
     if is_dataclass(thing) and not isinstance(thing, type):

@@ -1,4 +1,4 @@
-"""Reading pickles of arrays without running what they say: a short list of harmless classes, and nothing else."""
+"""Safe reading of pickled arrays: only the classes of a short list are allowed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from protome.errors import InputError
 
 
 class _Chumpy:
-    """Stands in for an array of chumpy, a package that current Pythons cannot import."""
+    """A substitute for an array of chumpy, a package that current Python versions cannot import."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.state = state
@@ -31,13 +31,13 @@ class _Chumpy:
 
 
 class _Sparse:
-    """Stands in for a sparse matrix of whatever SciPy wrote the file."""
+    """A substitute for a sparse matrix of any version of SciPy."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.state = state
 
     def array(self) -> np.ndarray:
-        """Return the matrix with its zeros."""
+        """Return the dense matrix."""
         own = self.state
         shape = own["_shape"] if "_shape" in own else own["shape"]
         return csc_matrix((own["data"], own["indices"], own["indptr"]), shape=shape).toarray()
@@ -82,17 +82,17 @@ for _module in ("scipy.sparse.csc", "scipy.sparse._csc"):
 class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _HARMLESS:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+            raise pickle.UnpicklingError(f"it needs {module}.{name}")
         return _HARMLESS[module, name]
 
 
 def read_pickle(path: Path, wanted: str) -> dict[str, Any]:
-    """Return a pickled dictionary (or one that NumPy saved as `.npy`) with plain arrays in it.
+    """Return a pickled dictionary (or one that NumPy saved as `.npy`) of plain arrays.
 
-    `wanted` says in the message what file to give instead.
+    `wanted` is the description of the expected file in the message.
 
     Raises:
-        InputError: the file is damaged, holds no dictionary, or asks for anything but arrays.
+        InputError: the file is damaged, holds no dictionary, or needs other classes.
     """
     try:
         with path.open("rb") as file:
@@ -103,7 +103,7 @@ def read_pickle(path: Path, wanted: str) -> dict[str, Any]:
                 reader(file)
             else:
                 file.seek(0)
-            # Python 2 wrote these files: its strings of bytes are text here.
+            # Python 2 wrote these files: its byte strings are text here.
             found = _Reader(file, encoding="latin1").load()
     except Exception as error:
         raise InputError(f"{path} cannot be read safely ({error}): give {wanted}") from error
@@ -114,5 +114,5 @@ def read_pickle(path: Path, wanted: str) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Return an array in place of what stands in for one."""
+    """Return the array of a substitute."""
     return value.array() if isinstance(value, _Chumpy | _Sparse) else value

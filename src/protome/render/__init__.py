@@ -1,1 +1,1 @@
-"""Images of fields: tracing, the differentiable hit point, shading."""
+"""Images of fields: tracing, the differentiable hit point, rendering."""

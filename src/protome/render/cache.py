@@ -1,4 +1,4 @@
-"""The dynamic cache of SIRA++: signed distances remembered voxel by voxel while a head changes."""
+"""The dynamic cache of SIRA++: signed distances stored per voxel while a head changes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from protome.field.field import SdfFn
 
 
 class SdfCache:
-    """The last signed distance seen in each voxel of a box.
+    """The last signed distance evaluated in each voxel of a box.
 
-    A point in a voxel whose remembered value is further than `threshold` from zero gets that value; any other point is
-    asked of the field, and so is each point with the probability `again`, so that no voxel is wrong for ever.
-    The grid is of `size` voxels along each side of the box. The paper's scenes lie in the unit sphere, whose box has a
+    A point in a voxel whose stored value is further than `threshold` from zero gets that value. At any other point the
+    field is evaluated, and so it is at each point with the probability `refresh`, so that stale values are replaced.
+    The grid has `size` voxels along each side of the box. The paper's scenes lie in the unit sphere, whose box has a
     half side of 1: `threshold` is in half sides of this box, the longest one. In the shipped prior's box that half
     side is 1.3 inner units (260 mm), and 0.1 of it 26 mm, 3.2 voxels along that side.
     Source: SIRA++, dynamic SDF cache (64^3 voxels, 0.1, 0.2).
@@ -27,18 +27,18 @@ class SdfCache:
         *,
         size: int = 64,
         threshold: float = 0.1,
-        again: float = 0.2,
+        refresh: float = 0.2,
     ) -> None:
         self.bounds, self.generator = bounds, generator
-        self.size, self.again = size, again
+        self.size, self.refresh = size, refresh
         self.threshold = threshold * float((bounds[1] - bounds[0]).max()) / 2
         """In the field's unit."""
         self.values = bounds.new_zeros(size**3)
-        self.asked = self.given = 0
-        """Points asked of the field, and points in all."""
+        self.evaluated = self.total = 0
+        """Number of points at which the field was evaluated, and of all points."""
 
-    def remembering(self, sdf: SdfFn) -> SdfFn:
-        """Return the field as it looks through the cache; values carry no gradient."""
+    def wrap(self, sdf: SdfFn) -> SdfFn:
+        """Return the field with the cache in front of it; values carry no gradient."""
 
         def cached(points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
             low, high = self.bounds
@@ -46,10 +46,10 @@ class SdfCache:
             voxel = (place[:, 0] * self.size + place[:, 1]) * self.size + place[:, 2]
             values = self.values[voxel]
             chance = torch.rand(len(points), generator=self.generator).to(values)
-            ask = (values.abs() <= self.threshold) | (chance < self.again)
+            ask = (values.abs() <= self.threshold) | (chance < self.refresh)
             values[ask] = sdf(points[ask]).to(values)
             self.values[voxel[ask]] = values[ask]
-            self.asked, self.given = self.asked + int(ask.sum()), self.given + len(points)
+            self.evaluated, self.total = self.evaluated + int(ask.sum()), self.total + len(points)
             return values
 
         return cached

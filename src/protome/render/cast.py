@@ -1,4 +1,4 @@
-"""What a camera sees of a mesh: one ray per pixel, through Embree."""
+"""The surface of a mesh that a camera sees: one ray per pixel, cast by Embree."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from protome.geometry.mesh import Mesh
 from protome.geometry.triangles import barycentric
 
 _LIFT = 1e-3
-"""Of the mesh's size: how far off the surface rays start that leave it."""
+"""Offset from the surface of the origins of rays that leave it, as a share of the mesh's size."""
 
 
 @dataclass(frozen=True)
 class MeshHits:
-    """The pixels at which a camera sees a mesh."""
+    """The pixels in which a camera sees a mesh, and the surface points there."""
 
     pixel: Int[Tensor, "k"]
     """Index of the pixel, row by row."""
@@ -34,7 +34,7 @@ class MeshHits:
 
 
 def cast(mesh: Mesh, camera: Camera) -> MeshHits:
-    """Return what the camera sees of a mesh that is posed in the same frame."""
+    """Return the first hits of the camera's rays with a mesh that is posed in the same frame."""
     rays = camera.rays()
     triangles = Trimesh(mesh.vertices, mesh.faces, process=False)
     points, pixel, faces = RayMeshIntersector(triangles).intersects_location(
@@ -52,7 +52,7 @@ def cast(mesh: Mesh, camera: Camera) -> MeshHits:
 
 
 def interpolate(values: Float[np.ndarray, "v c"], mesh: Mesh, hits: MeshHits) -> Float[Tensor, "k c"]:
-    """Return values given at the mesh's vertices at the points that are seen."""
+    """Interpolate values of the mesh's vertices at the hits."""
     corners = torch.tensor(values, dtype=torch.float32)[torch.tensor(mesh.faces)[hits.faces]]
     return (corners * hits.weights[..., None]).sum(1)
 
@@ -60,9 +60,9 @@ def interpolate(values: Float[np.ndarray, "v c"], mesh: Mesh, hits: MeshHits) ->
 def sky_visibility(
     mesh: Mesh, points: Float[Tensor, "k 3"], normals: Float[Tensor, "k 3"], rays: int = 64
 ) -> Float[Tensor, "k"]:
-    """Return the share of an even sky's light that the mesh lets through to points on it.
+    """Return the share of a uniform sky's light that reaches points on the mesh unoccluded.
 
-    1 on a plane, 0.5 beside a high wall; the sky's parts count by their cosine with the unit normal.
+    1 on a plane, 0.5 beside a high wall; directions are weighted by their cosine with the unit normal.
     """
     # A normal and a point of the unit ball's surface add up to a direction spread by the cosine (Malley's method).
     turn, height = np.pi * (1 + 5**0.5) * np.arange(rays), 1 - 2 * (np.arange(rays) + 0.5) / rays

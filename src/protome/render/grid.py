@@ -1,4 +1,4 @@
-"""First hits along rays when a grid of the signed distance is at hand: it says where to look, the field decides."""
+"""First hits along rays, found with a grid of the signed distance and refined with the field."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from protome.render.trace import Span, Trace, Tracer, parallel_tracer, refined
 
 
 def grid_tracer(grid: SdfGrid, *, tolerance: float = 5e-4, corrections: int = 5) -> Tracer:
-    """Return a tracer that looks for the surface in a grid and asks the field only there.
+    """Return a tracer that brackets the surface in a grid and evaluates the field only there.
 
-    The grid may be coarse, and older than the field: the first change of sign along a ray in the grid is where the
-    search starts, by Newton's steps and, once the surface lies between two depths, by regula falsi, until the field
-    itself is within `tolerance` of zero or `corrections` steps are done. Rays that then have no zero between two depths
-    are sampled all along, without the grid. Rays that pass the grid's surface within one cell are asked of the field.
-    Only what the grid misses by more than a cell is missed: things thinner than a cell.
+    The grid may be coarse, and older than the field. The search starts at the first change of sign along a ray in the
+    grid. It takes Newton steps and, once the zero is bracketed, steps of regula falsi, until the field is within
+    `tolerance` of zero or `corrections` steps are done. Rays that then have no bracketed zero are sampled along their
+    whole length without the grid. On rays that pass the grid's surface within one cell the field is sampled too.
+    Surfaces that the grid misses by more than a cell are missed: structures thinner than a cell.
     """
-    every = parallel_tracer()
+    exhaustive = parallel_tracer()
 
     def trace(sdf: SdfFn, rays: Rays, span: Span) -> Trace:
         near, far = span.near, torch.maximum(span.far, span.near)
@@ -60,7 +60,7 @@ def grid_tracer(grid: SdfGrid, *, tolerance: float = 5e-4, corrections: int = 5)
             grazed = _grazed(sdf, rays[close], depth[close], span[close], grid.step)
             hit[close], depth[close], lowest[close], unsettled[close] = grazed
         if unsettled.any():
-            again = every(sdf, rays[unsettled], span[unsettled])
+            again = exhaustive(sdf, rays[unsettled], span[unsettled])
             hit[unsettled], depth[unsettled], lowest[unsettled] = again.hit, again.depth, again.lowest
         return Trace(hit, depth, lowest.where(~hit, 0.0), inside)
 
@@ -68,7 +68,7 @@ def grid_tracer(grid: SdfGrid, *, tolerance: float = 5e-4, corrections: int = 5)
 
 
 def _starts_inside(sdf: SdfFn, rays: Rays, span: Span, coarse: Float[Tensor, "n"], step: float) -> Bool[Tensor, "n"]:
-    """Return which rays enter the box inside the surface; near the grid's surface the field is asked."""
+    """Return which rays enter the box inside the surface; near the grid's surface the field decides."""
     inside = (coarse <= 0) & span.crosses
     unsure = (coarse.abs() < step) & span.crosses
     if unsure.any():
@@ -77,7 +77,7 @@ def _starts_inside(sdf: SdfFn, rays: Rays, span: Span, coarse: Float[Tensor, "n"
 
 
 def _dips(coarse: Float[Tensor, "n s"], first: Int[Tensor, "n"], step: float) -> Bool[Tensor, "n s"]:
-    """Return where rays come within a cell of the grid's surface before they first cross it."""
+    """Return at which samples rays come within a cell of the grid's surface before they first cross it."""
     inner = torch.nn.functional.pad(coarse, (1, 1), value=torch.inf)
     low = (coarse <= inner[:, :-2]) & (coarse < inner[:, 2:]) & (coarse > 0) & (coarse < step)
     return low & (torch.arange(coarse.shape[1], device=coarse.device) < first[:, None])
@@ -86,7 +86,7 @@ def _dips(coarse: Float[Tensor, "n s"], first: Int[Tensor, "n"], step: float) ->
 def _corrected(
     sdf: SdfFn, rays: Rays, start: Tensor, slope: Tensor, tolerance: float, corrections: int, reach: float
 ) -> tuple[Tensor, Tensor]:
-    """Return depths of zeros near `start` and which rays have found one; `slope` is the descent per depth there."""
+    """Return depths of zeros near `start` and for which rays one was found; `slope` is the descent per depth there."""
     depth, settled = start.clone(), torch.zeros_like(start, dtype=torch.bool)
     low, high = torch.full_like(start, -torch.inf), torch.full_like(start, torch.inf)
     f_low, f_high = torch.ones_like(start), -torch.ones_like(start)
@@ -100,23 +100,23 @@ def _corrected(
             return depth, settled
         outside = value > 0
         out, within = active[outside], active[~outside]
-        # Halving the value kept at an end that stays keeps that end from staying for ever (Illinois).
+        # Halving the stored value of the end that is kept prevents that end from stagnating (Illinois).
         low[out], f_low[out], f_high[out] = depth[out], value[outside], 0.5 * f_high[out]
         high[within], f_high[within], f_low[within] = depth[within], value[~outside], 0.5 * f_low[within]
         between = (low[active] > -torch.inf) & (high[active] < torch.inf)
         share = (f_low[active] / (f_low[active] - f_high[active])).clamp(0.02, 0.98)
         secant = low[active] + (high[active] - low[active]) * share
         stride = (value / slope[active]).clamp(-2 * reach, 2 * reach)
-        # Where a zero is known to lie between two depths, a step stays between them.
+        # Where a zero is bracketed, a step stays within the bracket.
         depth[active] = torch.where(between, secant, depth[active] + stride)
-    # The last step's value is not known; between two depths it cannot be far off.
+    # The last step's value is not evaluated; within a bracket its error is small.
     settled[active[between]] = True
     return depth, settled
 
 
 def _grazed(sdf: SdfFn, rays: Rays, depth: Tensor, span: Span, reach: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return which rays that pass close by the grid's surface hit, where (or where they come closest), how low
-    they get, and which ones are inside all along what was looked at."""
+    """Return for rays that pass close to the grid's surface: whether they hit, the depth of the hit (or of the lowest
+    sample), the lowest value, and whether they start inside and do not cross."""
     offsets = reach * torch.linspace(-1, 1, 7).to(depth)
     depths = (depth[:, None] + offsets).clamp(span.near[:, None], span.far[:, None])
     values = in_chunks(sdf, rays.origins[:, None] + depths[..., None] * rays.directions[:, None])

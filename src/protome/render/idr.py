@@ -8,7 +8,7 @@ from torch import Tensor
 
 from protome.field.field import SdfFn, in_chunks
 from protome.geometry.camera import Rays
-from protome.render.trace import Span, Trace, Tracer, crossings, sampled
+from protome.render.trace import Span, Trace, Tracer, crossings, sample_rays
 
 
 def idr_tracer(
@@ -16,15 +16,15 @@ def idr_tracer(
 ) -> Tracer:
     """Return IDR's tracer.
 
-    Of every ray the near end walks forwards and the far end backwards, `steps` times by the distance where it stands.
-    A step that lands inside is halved up to `halvings` times; one that still does is not taken. The near end within
-    `threshold` of the surface is a hit, and a ray whose ends pass each other is a miss. What is neither has `samples`
-    equal samples between its two ends: the first change of sign is closed in on by `secants` steps of regula falsi.
-    A miss is represented in the mask loss by the lowest of `samples` equal samples, between the ends where they have
-    not passed each other, else along the whole ray.
+    The near end of every ray is sphere-traced forwards and the far end backwards, for `steps` steps. A step that lands
+    inside is halved up to `halvings` times; one that then still lands inside is not taken. A near end within
+    `threshold` of the surface is a hit. A ray whose ends pass each other is a miss. All other rays get `samples` equal
+    samples between their two ends: the first change of sign is refined by `secants` steps of regula falsi. A miss is
+    represented in the mask loss by the lowest of `samples` equal samples, between the ends where they have not passed
+    each other, else along the whole ray.
 
-    IDR draws the samples of the whole ray at random; here they are equally spaced. A field steeper than a distance
-    can lead the ends past a thin surface, which is then missed, as it is in IDR. Source: IDR (Yariv et al. 2020),
+    IDR draws the samples of the whole ray at random; here they are equally spaced. Where the field is steeper than a
+    distance, the ends can step over a thin surface, which is then missed, as in IDR. Source: IDR (Yariv et al. 2020),
     supplementary material, ray tracing.
     """
 
@@ -37,7 +37,7 @@ def idr_tracer(
         outside = span.crosses & ~inside
         for _ in range(steps):
             apart = outside & (start < end)
-            # Both ends step from where they stand now.
+            # Both ends step from their current depths.
             forwards, backwards = apart & (f_start > threshold), apart & (f_end > threshold)
             if not (forwards | backwards).any():
                 break
@@ -49,7 +49,7 @@ def idr_tracer(
         depth, lowest = start.clone(), f_start.where(outside, torch.inf)
         unsettled, passed = (apart & ~hit).nonzero()[:, 0], (outside & ~apart).nonzero()[:, 0]
         for part, near, far in ((unsettled, start, end), (passed, span.near, span.far)):
-            found = sampled(sdf, rays[part], near[part], far[part], samples)
+            found = sample_rays(sdf, rays[part], near[part], far[part], samples)
             depth[part], lowest[part] = found.depth, found.lowest
             if part is unsettled and found.crossed.any():
                 depth[part[found.crossed]] = crossings(sdf, rays[part], found, secants)
@@ -69,7 +69,7 @@ def _step(
     sign: float,
     halvings: int,
 ) -> None:
-    """Move one end of the `moving` rays by the distance where it stands, in place; it never moves inside."""
+    """Move one end of the `moving` rays by the distance there, in place; a step that ends inside is not taken."""
     own = moving.nonzero()[:, 0]
     stride = sign * value[own]
     for attempt in range(1 + halvings):

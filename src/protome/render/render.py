@@ -1,4 +1,4 @@
-"""Images of a field seen by a camera."""
+"""Images of a field from a camera."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from protome.render.trace import Tracer, box_span, sphere_tracer
 
 @dataclass(frozen=True)
 class Rendering:
-    """What a camera sees of a field."""
+    """The image of a field."""
 
     colour: Float[Tensor, "h w 3"]
     """RGB in [0, 1]; the background's colour where nothing is hit."""

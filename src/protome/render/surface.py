@@ -22,8 +22,8 @@ def hit_points(surface: SurfaceFn, rays: Rays, depths: Float[Tensor, "n"]) -> Fl
 
 
 def crossing(start: Float[Tensor, "n 3"], at: SurfacePoints, directions: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
-    """Return the hit points of rays through points near the surface, for whoever has asked the field there already."""
+    """Return the hit points of rays through points near the surface at which the field has been evaluated."""
     slope = (at.gradient.detach() * directions.detach()).sum(-1)
-    # Rays that graze the surface have no finite derivative; a floor keeps one of them from ruling a step.
+    # Rays that graze the surface have no finite derivative; a floor limits the influence of a single one.
     slope = torch.where(slope.abs() < 0.05, torch.where(slope > 0, 0.05, -0.05), slope)
     return start - directions * (at.sdf / slope)[:, None]

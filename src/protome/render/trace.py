@@ -1,4 +1,4 @@
-"""First hits along rays, without gradients: what tracers share, sphere tracing and the paper's parallel tracing."""
+"""First hits along rays, without gradients: common parts, sphere tracing and the paper's parallel tracing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from protome.geometry.camera import Rays
 _DIP = 9
 """Samples between the neighbours of a ray's lowest point."""
 _SECANTS = 8
-"""Steps by which a crossing between two samples of a whole ray is closed in on (IDR)."""
+"""Steps of regula falsi that refine a crossing between two samples of a whole ray (IDR)."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class Trace:
 
     hit: Bool[Tensor, "n"]
     depth: Float[Tensor, "n"]
-    """Distance along the ray to the hit; without a hit, to the lowest signed distance that was met."""
+    """Distance along the ray to the hit; without a hit, to the lowest signed distance that was found."""
     lowest: Float[Tensor, "n"]
-    """The signed distance there as far as the tracer knows it: zero for a hit, rough far from the surface."""
+    """The signed distance there: zero for a hit, approximate far from the surface."""
     started_inside: Bool[Tensor, "n"]
-    """The ray enters the box inside the surface, so nothing can be said about it."""
+    """Whether the ray enters the box inside the surface; it has no first hit then."""
 
 
 Tracer = Callable[[SdfFn, Rays, Span], Trace]
@@ -60,20 +60,20 @@ def box_span(rays: Rays, bounds: Float[Tensor, "2 3"]) -> Span:
 
 
 def refined(sdf: SdfFn, rays: Rays, low: Tensor, high: Tensor, f_low: Tensor, f_high: Tensor, steps: int) -> Tensor:
-    """Close in on the sign change between two depths (regula falsi, the Illinois variant)."""
+    """Return the depth of the sign change between two depths (regula falsi, the Illinois variant)."""
     for _ in range(steps):
         middle = low + (high - low) * (f_low / (f_low - f_high)).clamp(0.02, 0.98)
         value = in_chunks(sdf, rays.at(middle))
         outside = value > 0
-        # Halving the value kept at an end that stays keeps that end from staying for ever.
+        # Halving the stored value of the end that is kept prevents that end from stagnating.
         low, f_low = torch.where(outside, middle, low), torch.where(outside, value, 0.5 * f_low)
         high, f_high = torch.where(outside, high, middle), torch.where(outside, 0.5 * f_high, value)
     return low + (high - low) * (f_low / (f_low - f_high)).clamp(0, 1)
 
 
 @dataclass(frozen=True)
-class Samples:
-    """What equal samples along a part of each ray show."""
+class RaySamples:
+    """The result of equal samples along a part of each ray."""
 
     first: Float[Tensor, "n"]
     """Value at the first sample."""
@@ -95,8 +95,8 @@ class Samples:
     """Largest absolute difference of two neighbouring samples."""
 
 
-def sampled(sdf: SdfFn, rays: Rays, near: Float[Tensor, "n"], far: Float[Tensor, "n"], samples: int) -> Samples:
-    """Return what equally spaced samples from `near` to `far`, both ends among them, show of each ray."""
+def sample_rays(sdf: SdfFn, rays: Rays, near: Float[Tensor, "n"], far: Float[Tensor, "n"], samples: int) -> RaySamples:
+    """Evaluate equally spaced samples of each ray from `near` to `far`, both included."""
     fractions = torch.linspace(0, 1, samples).to(near)
     depths = near[:, None] + (far - near)[:, None] * fractions
     values = in_chunks(sdf, rays.origins[:, None] + depths[..., None] * rays.directions[:, None])
@@ -105,7 +105,7 @@ def sampled(sdf: SdfFn, rays: Rays, near: Float[Tensor, "n"], far: Float[Tensor,
     lowest, place = values.min(1)
     before = torch.where(crossed, flips.float().argmax(1), (place - 1).clamp(min=0))[:, None]
     after = torch.where(crossed, before[:, 0] + 1, (place + 1).clamp(max=samples - 1))[:, None]
-    return Samples(
+    return RaySamples(
         values[:, 0], crossed,
         depths.gather(1, before)[:, 0], depths.gather(1, after)[:, 0],
         values.gather(1, before)[:, 0], values.gather(1, after)[:, 0],
@@ -113,20 +113,20 @@ def sampled(sdf: SdfFn, rays: Rays, near: Float[Tensor, "n"], far: Float[Tensor,
     )  # fmt: skip
 
 
-def crossings(sdf: SdfFn, rays: Rays, found: Samples, steps: int) -> Float[Tensor, "k"]:
-    """Return the depths at which the rays that cross a surface between two samples do so, by regula falsi."""
+def crossings(sdf: SdfFn, rays: Rays, found: RaySamples, steps: int) -> Float[Tensor, "k"]:
+    """Return the depths of the crossings of those rays that cross a surface, by regula falsi."""
     own = found.crossed
     return refined(sdf, rays[own], found.low[own], found.high[own], found.f_low[own], found.f_high[own], steps)
 
 
 def parallel_tracer(samples: int = 75, subsamples: int = 25) -> Tracer:
-    """Return the paper's tracer: equal samples along every ray at once, the first sign change, sub-samples in it.
+    """Return the paper's tracer: equal samples along every ray, sub-samples within the first change of sign.
 
     A surface thinner than the sample spacing can be missed. Source: SIRA++, parallel tracing.
     """
 
     def trace(sdf: SdfFn, rays: Rays, span: Span) -> Trace:
-        coarse = sampled(sdf, rays, span.near, torch.maximum(span.far, span.near), samples)
+        coarse = sample_rays(sdf, rays, span.near, torch.maximum(span.far, span.near), samples)
         inside = (coarse.first <= 0) & span.crosses
         hit, depth = coarse.crossed & span.crosses & ~inside, coarse.depth
         if hit.any():
@@ -146,14 +146,14 @@ def parallel_tracer(samples: int = 75, subsamples: int = 25) -> Tracer:
 def sphere_tracer(
     steps: int = 48, relaxation: float = 0.9, tolerance: float = 2e-4, refinements: int = 3, samples: int = 100
 ) -> Tracer:
-    """Return a sphere tracer that drops finished rays, closes overshoots by regula falsi and samples what is left.
+    """Return a sphere tracer that drops finished rays, refines overshoots by regula falsi and samples unsettled rays.
 
-    A field that is only nearly a distance is followed with steps shortened by `relaxation`. Rays are finished when
+    Steps are shortened by `relaxation`, because the field is only approximately a distance. Rays are finished when
     they are within `tolerance` of the surface, cross it, or leave the box. Two kinds of rays are then searched by
     `samples` equal samples, as in IDR: those that `steps` have not finished (along outlines, or where the field is
-    flatter than a distance), from where they stand to their far end; and those along which the field changes by more
-    than 1 / `relaxation` per unit of length, where a step may have jumped over a surface, from end to end. Changes
-    over less than the samples' spacing do not count, because samples would find no more than the steps did.
+    flatter than a distance), from their current depth to their far end; and those along which the field changes by
+    more than 1 / `relaxation` per unit of length, where a step may have passed over a surface, from end to end.
+    Changes over less than the samples' spacing do not count, because samples would find no more than the steps did.
     """
 
     def trace(sdf: SdfFn, rays: Rays, span: Span) -> Trace:
@@ -166,9 +166,9 @@ def sphere_tracer(
         at, last_at = span.near[active], span.near[active]
         last_value = torch.full_like(at, torch.inf)
 
-        def look(own: Tensor, near: Tensor, far: Tensor, count: int, rounds: int) -> Samples:
-            """Sample some rays and note what they show: a hit, or for those without one a lower point than known."""
-            found = sampled(sdf, rays[own], near, far, count)
+        def search(own: Tensor, near: Tensor, far: Tensor, count: int, rounds: int) -> RaySamples:
+            """Sample some rays and store the hits, and for rays without one a lower point than known."""
+            found = sample_rays(sdf, rays[own], near, far, count)
             better = ~hit[own] & (found.lowest < lowest[own])
             lower = own[better]
             lowest[lower], depth[lower] = found.lowest[better], found.depth[better]
@@ -207,17 +207,17 @@ def sphere_tracer(
         if missed.any():
             own = missed.nonzero()[:, 0]
             apart = (after[own] - before[own]) / (_DIP - 1)
-            found = look(own, before[own], after[own], _DIP, refinements)
+            found = search(own, before[own], after[own], _DIP, refinements)
             steep[own[(apart > spacing[own]) & (found.change * relaxation > apart)]] = True
-        stands = span.near.clone()
-        stands[active] = torch.where(steep[active], span.near[active], last_at)
+        from_depth = span.near.clone()
+        from_depth[active] = torch.where(steep[active], span.near[active], last_at)
         unsettled = steep & ~inside
         unsettled[active] = True
         if unsettled.any():
             own = unsettled.nonzero()[:, 0]
-            look(own, stands[own], span.far[own], samples, _SECANTS)
+            search(own, from_depth[own], span.far[own], samples, _SECANTS)
             own = own[~hit[own]]
-            look(own, before[own], after[own], _DIP, _SECANTS)
+            search(own, before[own], after[own], _DIP, _SECANTS)
         return Trace(hit, depth, lowest.where(~hit, 0.0), inside)
 
     return trace

@@ -1,4 +1,4 @@
-"""SIDER's first stage: a network learns the signed distance of a coarse face."""
+"""SIDER's first stage: a network is fitted to the signed distance of a coarse face."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ from protome.util.progress import Step
 
 @dataclass(frozen=True)
 class CoarseConfig:
-    """How the coarse face is learned."""
+    """Settings of the fit to the coarse face."""
 
     thickness_mm: float = 2.0
-    """Of the layer that stands for the face; its outer side is the face itself."""
+    """Of the layer that represents the face; its outer side is the face itself."""
     points: int = 60_000
-    """Points around the face whose distance is computed once."""
+    """Points around the face whose distances are computed once."""
     batch: int = 512
-    """Points of a step."""
+    """Points per step."""
     steps: int = 2000
     rate: float = 2e-3
-    """At the start; it falls to zero in a straight line."""
+    """Initial learning rate; it decays linearly to zero."""
     eikonal: float = 1e-4
     """Weight of the eikonal term (the paper's lambda)."""
     eikonal_points: int = 64
-    """Points of a batch that it is computed for."""
+    """Points of a batch at which it is computed."""
 
 
 @dataclass(frozen=True)
-class Around:
+class DistanceSamples:
     """Points around a coarse face and their signed distances, inner units."""
 
     points: Float[Tensor, "n 3"]
     distances: Float[Tensor, "n"]
 
     @staticmethod
-    def of(face: Mesh, config: CoarseConfig, seed: int = 0) -> Around:
+    def of(face: Mesh, config: CoarseConfig, seed: int = 0) -> DistanceSamples:
         """Sample the space around a face (inner units).
 
         Half of the points lie within a few millimetres, a third within a centimetre or two, the others anywhere in a
-        box around the face. Those behind the layer's middle are left out, because a photo shows the front alone: the
-        network then takes all that lies behind for inside, and has one sheet to learn instead of two.
+        box around the face. Those behind the layer's middle are left out, because a photo shows only the front: the
+        space behind then counts as inside, and the network represents one surface instead of two.
         """
         rng = np.random.default_rng(seed)
         layer = ThickSurface.behind(face, config.thickness_mm / UNIT_MM)
@@ -66,31 +66,31 @@ class Around:
             ]
         )
         points = points[layer.before(points)]
-        return Around(torch.from_numpy(points).float(), torch.from_numpy(layer.distance(points)).float())
+        return DistanceSamples(torch.from_numpy(points).float(), torch.from_numpy(layer.distance(points)).float())
 
-    def near(self) -> Around:
+    def near(self) -> DistanceSamples:
         """Return the points within two millimetres of the face."""
         close = self.distances.abs() < 2.0 / UNIT_MM
-        return Around(self.points[close], self.distances[close])
+        return DistanceSamples(self.points[close], self.distances[close])
 
-    def to(self, device: torch.device) -> Around:
+    def to(self, device: torch.device) -> DistanceSamples:
         """Move to a device."""
-        return Around(self.points.to(device), self.distances.to(device))
+        return DistanceSamples(self.points.to(device), self.distances.to(device))
 
-    def draw(self, count: int, generator: torch.Generator) -> Around:
+    def draw(self, count: int, generator: torch.Generator) -> DistanceSamples:
         """Draw points with replacement."""
         chosen = torch.randint(len(self.points), (count,), generator=generator).to(self.points.device)
-        return Around(self.points[chosen], self.distances[chosen])
+        return DistanceSamples(self.points[chosen], self.distances[chosen])
 
 
 def fit_coarse(
-    field: DetailField, generator: torch.Generator, around: Around, config: CoarseConfig, step: Step
+    field: DetailField, generator: torch.Generator, around: DistanceSamples, config: CoarseConfig, step: Step
 ) -> float:
-    """Teach a field the distances around a face: |f - SDF| + lambda (|grad f| - 1)^2 (SIDER, equations 4 to 7).
+    """Fit a field to the distances around a face: |f - SDF| + lambda (|grad f| - 1)^2 (SIDER, equations 4 to 7).
 
     The field is changed in place. Returns the mean |f - SDF| near the face at the end, in inner units.
     """
-    field.show_waves(0.0)
+    field.unmask_frequencies(0.0)
     optimiser = torch.optim.Adam(field.geometry.parameters(), lr=config.rate)
     for number in range(config.steps):
         for group in optimiser.param_groups:

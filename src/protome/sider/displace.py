@@ -1,4 +1,4 @@
-"""A mesh moved to the zero level of a field along its own normals."""
+"""Displacement of a mesh to the zero level of a field along its own normals."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from protome.geometry.mesh import Mesh
 from protome.units import UNIT_MM
 
 FARTHEST_MM = 5.0
-"""No vertex moves farther than this."""
+"""Largest displacement of a vertex."""
 FADE_MM = 10.0
-"""Along the rim of what moves, displacements fade to nothing over this width."""
+"""Width over which displacements fade to zero at the rim of the displaced part."""
 _STEPS = 5
 
 
 @dataclass(frozen=True)
 class Displaced:
-    """A mesh and where a field has it, millimetres."""
+    """A mesh and its displacement to a field's surface, millimetres."""
 
     base: Mesh
     """With smooth normals."""
     mesh: Mesh
-    """The displaced one; its normals are the field's where it moved."""
+    """The displaced mesh; its normals are the field's where it was displaced."""
     displacement: Float[np.ndarray, "v"]
     """Along the base's normals."""
 
@@ -55,10 +55,10 @@ def displace(base: Mesh, moving: Bool[np.ndarray, "f"], field: Field) -> Displac
 def zero_along(
     sdf: SdfFn, start: Float[torch.Tensor, "n 3"], along: Float[torch.Tensor, "n 3"]
 ) -> Float[torch.Tensor, "n"]:
-    """Return how far along unit directions a field's zero is, at most `FARTHEST_MM`, by secant steps.
+    """Return the distance along unit directions to a field's zero, at most `FARTHEST_MM`, by secant steps.
 
-    The start is taken to be near the surface and the directions near its normals, so that the first step is the
-    distance itself.
+    The start is assumed near the surface and the directions near its normals, so that the first step is the signed
+    distance.
     """
     limit = FARTHEST_MM / UNIT_MM
     before, there = torch.zeros(len(start)), in_chunks(sdf, start)
@@ -66,7 +66,7 @@ def zero_along(
     for _ in range(_STEPS):
         value = in_chunks(sdf, start + now[:, None] * along)
         slope = (value - first) / (now - before).where((now - before).abs() > 1e-7, torch.ones_like(now))
-        # Surfaces that lean away from the direction are met at most twice as far as their distance.
+        # On surfaces oblique to the direction a step is at most twice the signed distance.
         slope = slope.clamp(0.5, 1.5)
         before, first, now = now, value, (now - value / slope).clamp(-limit, limit)
     return now

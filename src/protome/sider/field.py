@@ -14,19 +14,19 @@ from protome.field.field import Field, SurfacePoints
 from protome.field.mlp import Mlp, initialise_small, initialise_sphere
 
 RADIUS = 0.5
-"""Half the size of the space that the networks see as one unit, inner units: a face's."""
+"""Half the extent of the space that is normalised for the networks, inner units: that of a face."""
 
 
 @dataclass(frozen=True)
 class DetailFieldConfig:
-    """Sizes that two processor cores fit in minutes. The paper's: width 512, depth 8 and 4, feature 256."""
+    """Network sizes for a fit in minutes on two processor cores. The paper's: width 512, depth 8 and 4, feature 256."""
 
     width: int = 128
     depth: int = 4
     frequencies: int = 9
-    """Of the point that the distance depends on; the finest wave is 2.5 mm long."""
+    """Of the encoded point in the distance network; the shortest wavelength is 2.5 mm."""
     coarse_frequencies: int = 5
-    """Those of them that the coarse face has; the finer ones are let in while detail is found."""
+    """Those of them that the coarse face uses; the higher ones are unmasked during the second stage."""
     features: int = 16
     """Length of the feature (gamma)."""
     renderer_width: int = 96
@@ -34,19 +34,19 @@ class DetailFieldConfig:
     shade_width: int = 32
     shade_depth: int = 2
     renderer_frequencies: int = 4
-    """Of the point that the colour depends on: fewer, so that what is fine in a photo is left to the shape."""
+    """Of the encoded point in the renderer: fewer, so that fine structure in a photo is explained by the shape."""
     view_frequencies: int = 1
     feature: bool = True
-    """Whether the renderer sees the feature."""
+    """Whether the feature is an input of the renderer."""
     normal: bool = True
-    """Whether the renderer sees the normal."""
+    """Whether the normal is an input of the renderer."""
 
 
 class PaintedShade(nn.Module):
-    """g = exp(paint(PE(x), PE(v), gamma) + shade(n)): one law of shading for the whole face, and its colours.
+    """g = exp(paint(PE(x), PE(v), gamma) + shade(n)): an albedo and one function of shading for the whole face.
 
-    A network that sees place and normal together learns a law of its own for each place; there a photo shows one
-    normal, and a wrong slope is as good as a darker skin.
+    A network with point and normal as joint inputs can learn a different shading at each point. A photo shows one
+    normal there, so a wrong slope would fit as well as a darker albedo.
     """
 
     def __init__(self, config: DetailFieldConfig, inputs: int) -> None:
@@ -57,16 +57,16 @@ class PaintedShade(nn.Module):
             initialise_small(part, 0.03)
         nn.init.constant_(self.paint.last.bias, math.log(0.5))  # type: ignore[arg-type]
 
-    def forward(self, normals: Float[Tensor, "n 3"], seen: Float[Tensor, "n i"]) -> Float[Tensor, "n 3"]:
-        """Return RGB, 0 and more."""
-        paint: Tensor = self.paint(seen[None])[0]
+    def forward(self, normals: Float[Tensor, "n 3"], inputs: Float[Tensor, "n i"]) -> Float[Tensor, "n 3"]:
+        """Return non-negative RGB."""
+        paint: Tensor = self.paint(inputs[None])[0]
         return torch.exp(paint if self.shade is None else paint + self.shade(normals[None])[0])
 
 
 class DetailField(nn.Module):
     """f(x) = (distance, gamma) and g(PE(x), n, PE(v), gamma) = RGB (SIDER, equations 1 and 2).
 
-    Both networks see the space around `centre` in units of `RADIUS`.
+    The inputs of both networks are relative to `centre`, in units of `RADIUS`.
     """
 
     def __init__(self, config: DetailFieldConfig, centre: Float[Tensor, "3"]) -> None:
@@ -78,20 +78,20 @@ class DetailField(nn.Module):
         self.spot, self.facing = Encoding(config.renderer_frequencies), Encoding(config.view_frequencies)
         self.geometry = Mlp(self.around.width, 1 + config.features, config.width, config.depth)
         initialise_sphere(self.geometry, 0.8)
-        seen = self.spot.width + self.facing.width + config.features * config.feature
-        self.renderer = PaintedShade(config, seen)
-        self._start_waves()
+        inputs = self.spot.width + self.facing.width + config.features * config.feature
+        self.renderer = PaintedShade(config, inputs)
+        self._initialise_frequencies()
 
-    def _start_waves(self) -> None:
-        """Let the coarse face's waves in from the start, the finer the fainter; from zero they are learned slowly."""
+    def _initialise_frequencies(self) -> None:
+        """Initialise the coarse face's frequencies, higher ones smaller; from zero they would converge slowly."""
         count, known = self.config.frequencies, torch.arange(self.config.frequencies)
         share = torch.where(known < self.config.coarse_frequencies, 0.5 ** (known + 1.0), 0.0)
         with torch.no_grad():
             waves = self.geometry.first.weight[:, 3:]
             waves.normal_(0.0, (0.5 / len(waves)) ** 0.5).view(len(waves), -1, count).mul_(share)
 
-    def show_waves(self, share: float) -> None:
-        """Let the distance depend on the coarse face's waves alone (0), on all of them (1), or on some of the finer."""
+    def unmask_frequencies(self, share: float) -> None:
+        """Unmask a share of the higher frequencies: none beyond the coarse face's (0), or all (1)."""
         coarse, count = self.config.coarse_frequencies, self.config.frequencies
         self.around = Encoding(count, coarse + share * (count - coarse))
 
@@ -108,7 +108,7 @@ class DetailField(nn.Module):
         tape = self.geometry.forward_with_tape(encoded.value)
         first = torch.zeros_like(tape.value)
         first[..., 0] = 1
-        # Distances and places are both in units of RADIUS inside: the gradient has none.
+        # Distances and points are both in units of RADIUS inside, so the gradient needs no factor.
         gradient = self.around.vjp(encoded, self.geometry.vjp(tape, first))
         return SurfacePoints(RADIUS * tape.value[0, :, 0], gradient[0], tape.value[0, :, 1:])
 
@@ -119,11 +119,11 @@ class DetailField(nn.Module):
         views: Float[Tensor, "n 3"],
         features: Float[Tensor, "n k"],
     ) -> Float[Tensor, "n 3"]:
-        """Return RGB, 0 and more; what the configuration switches off has no influence."""
-        seen = [self.spot(self._local(points)[0]).value, self.facing(views).value]
-        colours: Tensor = self.renderer(normals, torch.cat(seen + [features] * self.config.feature, -1))
+        """Return non-negative RGB; inputs that the configuration switches off have no influence."""
+        inputs = [self.spot(self._local(points)[0]).value, self.facing(views).value]
+        colours: Tensor = self.renderer(normals, torch.cat(inputs + [features] * self.config.feature, -1))
         return colours
 
     def bind(self) -> Field:
-        """Return the functions that renderers and meshers take."""
+        """Return the field's functions for rendering and meshing."""
         return Field(self.sdf, self.surface, self.colour)

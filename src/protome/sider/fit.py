@@ -1,4 +1,4 @@
-"""SIDER's second stage: what a coarse face lacks, found from the shading in one photo."""
+"""SIDER's second stage: detail beyond a coarse face, recovered from the shading in one photo."""
 
 from __future__ import annotations
 
@@ -21,47 +21,47 @@ from protome.geometry.camera import Rays
 from protome.geometry.mesh import Mesh
 from protome.render.surface import crossing
 from protome.render.trace import Span, sphere_tracer
-from protome.sider.coarse import Around, CoarseConfig, fit_coarse
+from protome.sider.coarse import CoarseConfig, DistanceSamples, fit_coarse
 from protome.sider.field import DetailField, DetailFieldConfig
 from protome.units import UNIT_MM
 from protome.util.device import seeded
 from protome.util.progress import Step, progress
 
 _REACH = 10.0 / UNIT_MM
-"""How far before and behind the coarse face the detailed one is looked for."""
+"""Search range before and behind the coarse face."""
 _METRE = UNIT_MM / 1000.0
 _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
 class DetailConfig:
-    """One fit."""
+    """Settings of a fit."""
 
     networks: DetailFieldConfig = field(default_factory=DetailFieldConfig)
     coarse: CoarseConfig = field(default_factory=CoarseConfig)
     starts: int = 2
-    """Fits whose mean is the face (the paper: 1)."""
+    """Number of fits, whose mean is the face (the paper: 1)."""
     epochs: int = 120
-    """Times that every pixel is looked at (the paper: 200 to 300)."""
+    """Passes over all pixels (the paper: 200 to 300)."""
     renderer_epochs: int = 3
-    """The first of them, in which the renderer alone moves."""
+    """The first of them, in which only the renderer is fitted."""
     opened: float = 0.4
-    """Share of the run after which the finest waves are fully let in."""
+    """Share of the run after which all frequencies are unmasked."""
     batch: int = 1024
-    """Pixels of a step."""
+    """Pixels per step."""
     geometry_rate: float = 1e-4
-    """At the start, as the renderer's; both fall to zero in straight lines. Faster, noise becomes pores."""
+    """Initial learning rate; it and the renderer's decay linearly to zero. Higher rates fit noise as pores."""
     renderer_rate: float = 2e-3
     prior: float = 20.0
-    """Weight of |f - SDF| in metres (the paper's lambda 1 is 1e2 of a unit that is not told)."""
+    """Weight of |f - SDF| in metres (the paper's lambda 1 is 1e2 in a unit that is not stated)."""
     prior_points: int = 512
     """Points around the face in each step."""
     eikonal: float = 1e-4
     """Weight of the eikonal term (lambda 2)."""
     eikonal_points: int = 64
-    """Those of the points around the face that it is computed for."""
+    """Those of the points around the face at which it is computed."""
     retrace: int = 5
-    """Epochs after which all rays are traced anew; in between hits follow the surface by Newton's steps."""
+    """Epochs after which all rays are traced again; in between hits follow the surface by Newton steps."""
 
 
 _SIDER = DetailConfig()
@@ -83,7 +83,7 @@ class FacePixels:
     depth: Float[Tensor, "n"]
     """Distance along the ray to the coarse face."""
     skin: Bool[Tensor, "n"]
-    """Whether they tell about the shape: eyes, brows, teeth and hair only teach the renderer."""
+    """Whether they constrain the shape: eyes, brows, teeth and hair only train the renderer."""
 
     def __len__(self) -> int:
         return len(self.depth)
@@ -95,11 +95,11 @@ class FacePixels:
 
 @dataclass(frozen=True)
 class DetailFit:
-    """A detailed face: the mean of several fits that started differently."""
+    """A detailed face: the mean of several fits with different initialisations."""
 
     fields: tuple[DetailField, ...]
     coarse_error_mm: float
-    """Mean distance by which the networks missed the coarse face at the end of the first stage."""
+    """Mean error of the distance at the coarse face at the end of the first stage."""
     curves: dict[str, list[float]]
     """Each weighted loss term, epoch by epoch, mean of the fits."""
     seconds: dict[str, float]
@@ -113,10 +113,10 @@ class DetailFit:
 def fit_detail(
     face: Mesh, pixels: FacePixels, config: DetailConfig, *, seed: int = 0, quiet: bool = False
 ) -> DetailFit:
-    """Learn a coarse face (an open mesh in inner units), then what the pixels show beyond it (SIDER, equation 10).
+    """Fit a coarse face (an open mesh in inner units), then the detail that the pixels show (SIDER, equation 10).
 
-    Shading leaves heights open, and each start fills them in otherwise; the mean of several is nearer to the truth.
-    On a processor they are fitted side by side.
+    Shading does not determine heights uniquely, and the result depends on the initialisation; the mean of several fits
+    is nearer to the truth. On a processor they run in parallel.
     """
     started = time.perf_counter()
     device = pixels.depth.device
@@ -124,22 +124,22 @@ def fit_detail(
     with seeded(seed):
         fields = [DetailField(config.networks, middle).to(device) for _ in range(config.starts)]
     generators = [torch.Generator().manual_seed(seed + start) for start in range(config.starts)]
-    around = Around.of(face, config.coarse, seed).to(device)
+    around = DistanceSamples.of(face, config.coarse, seed).to(device)
     with progress("coarse face", config.starts * config.coarse.steps, quiet=quiet) as step:
         coarse = partial(fit_coarse, around=around, config=config.coarse)
-        missed = _side_by_side(coarse, fields, generators, step, device)
-    learned = time.perf_counter()
+        missed = _in_parallel(coarse, fields, generators, step, device)
+    coarse_done = time.perf_counter()
     with progress("detail", config.starts * config.epochs, quiet=quiet) as step:
         shading = partial(_fit_shading, pixels=pixels, around=around.near(), config=config)
-        curves = _side_by_side(shading, fields, generators, step, device)
-    seconds = {"coarse distances": learned - started, "detail": time.perf_counter() - learned}
-    # A fit whose rays all miss for an epoch has no losses to tell of there.
+        curves = _in_parallel(shading, fields, generators, step, device)
+    seconds = {"coarse distances": coarse_done - started, "detail": time.perf_counter() - coarse_done}
+    # A fit whose rays all miss in an epoch has no losses in it.
     alike = {key: zip(*(one.get(key, []) for one in curves), strict=False) for key in curves[0]}
     mean = {key: [fmean(values) for values in columns] for key, columns in alike.items()}
     return DetailFit(tuple(field.requires_grad_(False) for field in fields), fmean(missed) * UNIT_MM, mean, seconds)
 
 
-def _side_by_side(
+def _in_parallel(
     fit: Callable[..., _Result],
     fields: list[DetailField],
     generators: list[torch.Generator],
@@ -150,8 +150,8 @@ def _side_by_side(
     threads, ended = torch.get_num_threads(), threading.Event()
     workers = min(len(fields), threads) if device.type == "cpu" else 1
 
-    def watched(amount: float = 1, detail: str = "") -> None:
-        # After an error, or Ctrl-C, no fit goes on in the background.
+    def checked_step(amount: float = 1, detail: str = "") -> None:
+        # After an error, or Ctrl-C, no fit continues in the background.
         if ended.is_set():
             raise RuntimeError("stopped, because another fit was")
         step(amount, detail)
@@ -159,7 +159,7 @@ def _side_by_side(
     try:
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,)) as pool:
             try:
-                return list(pool.map(partial(fit, step=watched), fields, generators))
+                return list(pool.map(partial(fit, step=checked_step), fields, generators))
             finally:
                 ended.set()
     finally:
@@ -170,7 +170,7 @@ def _fit_shading(
     networks: DetailField,
     generator: torch.Generator,
     pixels: FacePixels,
-    around: Around,
+    around: DistanceSamples,
     config: DetailConfig,
     step: Step,
 ) -> dict[str, list[float]]:
@@ -180,7 +180,7 @@ def _fit_shading(
     for epoch in range(config.epochs):
         if epoch % config.retrace == 0:
             hits.trace(networks)
-        networks.show_waves(min(1.0, epoch / max(1.0, config.opened * config.epochs)))
+        networks.unmask_frequencies(min(1.0, epoch / max(1.0, config.opened * config.epochs)))
         frozen = epoch < config.renderer_epochs
         networks.geometry.requires_grad_(not frozen)
         for group in optimiser.param_groups:
@@ -201,15 +201,20 @@ def _fit_shading(
 
 
 def step_losses(
-    networks: DetailField, hits: Hits, batch: Tensor, around: Around, config: DetailConfig, generator: torch.Generator
+    networks: DetailField,
+    hits: Hits,
+    batch: Tensor,
+    around: DistanceSamples,
+    config: DetailConfig,
+    generator: torch.Generator,
 ) -> dict[str, Tensor]:
     """Return the weighted loss terms of some pixels."""
     skin = hits.pixels.skin[batch]
     shaping, rest = batch[skin], batch[~skin]
-    own = hits.meet(networks, shaping)
-    # What is no skin teaches the renderer, and leaves the shape alone.
+    own = hits.intersect(networks, shaping)
+    # Pixels that are not skin train the renderer and do not change the shape.
     with torch.no_grad():
-        others = hits.meet(networks, rest)
+        others = hits.intersect(networks, rest)
     points, normals, features = (torch.cat(both) for both in zip(own, others, strict=True))
     pixels = torch.cat([shaping, rest])
     colours = networks.colour(points, normals, hits.pixels.rays.directions[pixels], features)
@@ -223,7 +228,7 @@ def step_losses(
 
 
 class Hits:
-    """Where each pixel's ray meets the surface, as the surface moves."""
+    """The hits of the pixels' rays on the moving surface."""
 
     def __init__(self, pixels: FacePixels) -> None:
         self.pixels = pixels
@@ -238,14 +243,14 @@ class Hits:
         self.hit = found.hit
         self.depth = torch.where(found.hit, found.depth, self.pixels.depth)
 
-    def meet(
+    def intersect(
         self, networks: DetailField, batch: Int[Tensor, "k"]
     ) -> tuple[Float[Tensor, "k 3"], Float[Tensor, "k 3"], Float[Tensor, "k f"]]:
-        """Return where the rays of some pixels meet the surface, and the normals and features there.
+        """Return the hits of some pixels' rays, and the normals and features there.
 
-        The hits move on by the Newton step that implicit differentiation takes anyway. Normals and features are those
-        where the field was asked, at most that step away, and know nothing of it: asking again, at the points that
-        are returned, would take twice the time.
+        The hits advance by the Newton step of the implicit differentiation. Normals and features are those at the point
+        before that step and are not differentiated through it: a second evaluation at the returned points would double
+        the time.
         """
         rays, near = self.pixels.rays[batch], self.pixels.depth[batch]
         start = rays.at(self.depth[batch])

@@ -1,4 +1,4 @@
-"""Signs of what covers skin, where shading says nothing of the shape: beards and the frames of glasses."""
+"""Detection of beards and the frames of glasses, which cover skin and invalidate shading as a cue of shape."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from torch import Tensor
 from protome.capture.skin import skin_mask
 
 BEARD = 0.4
-"""Share of the chin or of the upper lip in another colour than skin from which on a face counts as bearded."""
+"""Share of the chin or of the upper lip in another colour than skin above which a face counts as bearded."""
 FRAMES = 0.18
-"""Darkness of a line below the eyes and across the bridge from which on a face counts as wearing glasses."""
+"""Darkness of a line below the eyes and across the bridge above which a face counts as wearing glasses."""
 _TINT = 0.3
-"""Difference of a colour's proportions from the cheek's from which on it is not skin."""
+"""Difference of a colour's chromaticity from the cheek's above which it is not skin."""
 _DARK = 0.55
-"""Of the cheek's brightness on the same side; what is darker is taken for hair."""
+"""Share of the cheek's brightness on the same side below which a pixel counts as hair."""
 _MOUTH = (61, 291)
 _SIDES = {"right": (50, 117, 123), "left": (280, 346, 352)}
-"""Places on the cheeks, of which beards leave some bare."""
+"""Points on the cheeks, some of which beards leave bare."""
 _BELOW = ((145, 118), (144, 117), (153, 119), (374, 347), (373, 346), (380, 348))
 """From the lower lids to the cheeks."""
 _FURTHER = 1.8
-"""How much farther than those places lines are looked for."""
+"""Factor by which the search for lines extends beyond those points."""
 _BRIDGE = (8, 195)
 """Down the bridge of the nose."""
 
 
 def beard_share(image: Float[Tensor, "h w 3"], landmarks: Float[Tensor, "478 2"]) -> float:
-    """Return which share of the chin, or of what is above the mouth, has another colour than the cheek beside it.
+    """Return the share of the chin, or of the area above the mouth, whose colour differs from the cheek's beside it.
 
     Of the two halves of a face the smaller share counts: a lamp from one side darkens one half, a beard both. Shadows
-    keep the proportions of red, green and blue, and hair does not.
+    keep the chromaticity, and hair does not.
     """
     image, landmarks = _face(image, landmarks)
     height, width = image.shape[:2]
@@ -59,7 +59,7 @@ def beard_share(image: Float[Tensor, "h w 3"], landmarks: Float[Tensor, "478 2"]
 def _face(
     image: Float[Tensor, "h w 3"], landmarks: Float[Tensor, "478 2"]
 ) -> tuple[Float[Tensor, "_ _ 3"], Float[Tensor, "478 2"]]:
-    """Return the part of an image that holds the face, and the landmarks in it."""
+    """Return the part of an image that contains the face, and the landmarks in it."""
     image, landmarks = image.detach().cpu(), landmarks.detach().cpu()
     limit = torch.tensor([image.shape[1], image.shape[0]])
     low = torch.minimum(landmarks.amin(0).floor().long().clamp(min=0), limit - 1)
@@ -75,12 +75,12 @@ def _cheek(
     for spot in spots:
         rows, columns = (slice(max(0, int(c - radius)), int(c + radius) + 1) for c in points[spot][::-1])
         found.append(colours[rows, columns].reshape(-1, 3))
-    seen = np.concatenate(found)
-    return np.median(seen, axis=0) if len(seen) else np.zeros(3)
+    pixels = np.concatenate(found)
+    return np.median(pixels, axis=0) if len(pixels) else np.zeros(3)
 
 
 def _differs(colours: Float[np.ndarray, "n 3"], skin: Float[np.ndarray, "3"]) -> float:
-    """Return the share of colours that are not a lit or shaded form of the skin's."""
+    """Return the share of colours that are not the skin's colour under more or less light."""
     if len(colours) == 0 or skin.sum() == 0:
         return 0.0
     ratio = (colours + 0.01) / (skin + 0.01)
@@ -90,9 +90,9 @@ def _differs(colours: Float[np.ndarray, "n 3"], skin: Float[np.ndarray, "3"]) ->
 
 
 def frame_edge(image: Float[Tensor, "h w 3"], landmarks: Float[Tensor, "478 2"]) -> float:
-    """Return how dark a thin line lies below both eyes and across the bridge of the nose, as a share of what is beside.
+    """Return the darkness of a thin line below both eyes and across the bridge of the nose, relative to its sides.
 
-    The faintest of the three counts, the bridge twice: skin has lines below eyes, but seldom in all three places.
+    The faintest of the three counts, the bridge twice: skin has lines below the eyes, but rarely in all three places.
     """
     image, landmarks = _face(image, landmarks)
     points = landmarks.double().numpy()

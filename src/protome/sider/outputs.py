@@ -1,4 +1,4 @@
-"""What `protome detail` writes: meshes, maps, pictures and numbers."""
+"""The output files of `protome detail`: meshes, maps, pictures and numbers."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from protome.util.files import check_output_folder, write_atomically
 MAP_SIZE = 1024
 TILE = 384
 _LIGHT = torch.tensor([0.35, 0.45, 0.82])
-"""Towards the lamp of the overlays, in the camera's frame with y up and z towards it."""
+"""Direction to the light of the overlays, in the camera's frame with y up and z towards the camera."""
 
 Picture = Float[np.ndarray, "h w 3"]
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """The paper's columns, and the coarse normals to compare with."""
+    """The paper's columns, and the coarse normals for comparison."""
 
     photo: Picture
     coarse_overlay: Picture
@@ -46,7 +46,7 @@ class Pictures:
 
     @staticmethod
     def of(face: DetailedFace) -> Pictures:
-        """Draw a detailed face as its photo's camera sees it."""
+        """Draw a detailed face from its photo's camera."""
         camera = face.window.camera.to(torch.float32)
         photo = face.window.image.numpy()
         before, coarse_normals = _shaded(face.displaced.base, face, photo)
@@ -76,7 +76,7 @@ class Pictures:
         )  # fmt: skip
 
     def sheet(self) -> Picture:
-        """Return all of them side by side."""
+        """Return all pictures side by side."""
         tiles = [square(getattr(self, name), TILE) for name in self.__dataclass_fields__]
         return contact_sheet([tiles])
 
@@ -87,7 +87,7 @@ def _as_colour(normals: Float[torch.Tensor, "k 3"], face: DetailedFace) -> Float
 
 
 def _shaded(mesh: Mesh, face: DetailedFace, photo: Picture) -> tuple[Picture, Picture]:
-    """Return a grey mesh's face over the photo, and its normals."""
+    """Return the mesh's face in grey over the photo, and its normals."""
     camera = face.window.camera.to(torch.float32)
     hits = cast(mesh, camera)
     own = torch.from_numpy(face.coarse.face)[hits.faces]
@@ -105,8 +105,8 @@ def _shaded(mesh: Mesh, face: DetailedFace, photo: Picture) -> tuple[Picture, Pi
 def save_detail(face: DetailedFace, folder: str | Path, command: Sequence[str] = ()) -> None:
     """Write a detailed face into a folder.
 
-    detail.ply (millimetres) and detail.glb (metres), displacement.png (16 bits) and normal.png on the model's flat map,
-    sheet.png and its pictures one by one, and result.json. A model without a flat map gets no maps, and a warning.
+    detail.ply (millimetres) and detail.glb (metres), displacement.png (16 bits) and normal.png in the model's UV map,
+    sheet.png and its separate pictures, and result.json. A model without a UV map gets no maps, and a warning.
 
     Raises:
         InputError: the folder cannot be made or written.
@@ -127,7 +127,7 @@ def save_detail(face: DetailedFace, folder: str | Path, command: Sequence[str] =
 def _save_maps(face: DetailedFace, folder: Path) -> dict[str, object] | None:
     chart, refined = face.coarse.model.chart, face.coarse.chart
     if chart is None or refined is None:
-        message = f"the model {face.coarse.model.name} has no flat map: displacement.png and normal.png are not written"
+        message = f"the model {face.coarse.model.name} has no UV map: displacement.png and normal.png are not written"
         warnings.warn(message, ProtomeWarning, stacklevel=3)
         return None
     maps = bake(face.displaced, refined.carry(chart.uv.double().numpy()), refined.faces, MAP_SIZE)

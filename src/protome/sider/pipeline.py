@@ -1,4 +1,4 @@
-"""A photo in, a face with its wrinkles and folds out: SIDER, the whole path on a page."""
+"""SIDER's pipeline: from one photo to a face with wrinkles and folds."""
 
 from __future__ import annotations
 
@@ -39,36 +39,36 @@ from protome.util.progress import progress
 SIZE = 256
 """Longer side, in pixels, of the window around the face (the paper's)."""
 LEVELS = 2
-"""How often the face's triangles are split: to about a millimetre, which is a pixel of the window."""
+"""Levels of subdivision of the face's triangles: to about a millimetre, which is a pixel of the window."""
 UNSURE_TURNED = 40.0
-"""Degrees from which on so little of the far cheek is seen that its detail is the model's."""
+"""Rotation in degrees beyond which the far cheek is hardly visible and its detail is the model's."""
 DARKEST = 0.6
-"""Of the skin's median brightness; what is darker is hair on the forehead, a nostril or a cast shadow, not shading."""
+"""Share of the skin's median brightness below which a pixel is hair, a nostril or a cast shadow, not shading."""
 OPEN = 0.88
-"""Share of the sky that skin must see on the coarse face: less, and the face's own shade is taken for slopes."""
+"""Smallest sky visibility of skin on the coarse face: below it, occlusion would be taken for slopes."""
 LEAST_SKIN = 400
-"""Pixels of skin below which there is no detail to be found."""
+"""Smallest number of skin pixels from which detail can be recovered."""
 
 
 @dataclass(frozen=True)
 class CoarseFace:
-    """The model's head and the part of it that is looked at; head frame, millimetres."""
+    """The model's head and the part of it that is refined; head frame, millimetres."""
 
     model: MorphableModel
     head: Mesh
-    """As the model has it."""
+    """The model's own mesh."""
     dense: Mesh
-    """The same with the face's triangles split on a smooth surface through the vertices, with normals."""
+    """The same with the face's triangles subdivided on a smooth surface through the vertices, with normals."""
     face: Bool[np.ndarray, "f"]
     """Which of the dense triangles are the face's."""
     chart: Refined | None
-    """The model's flat map, split alike."""
+    """The model's UV map, subdivided in the same way."""
     landmarks: Float[np.ndarray, "68 3"]
     """iBUG's, on the coarse head."""
 
     @staticmethod
     def of(model: MorphableModel, head: Mesh, landmarks: Float[np.ndarray, "68 3"], levels: int = LEVELS) -> CoarseFace:
-        """Split the face of a head of the model."""
+        """Subdivide the face of a head of the model."""
         chosen = face_triangles(head, landmarks)
         others, count = head.faces, len(head.vertices)
         if model.chart is not None:
@@ -85,22 +85,22 @@ class CoarseFace:
 
 @dataclass(frozen=True)
 class DetailedFace:
-    """What was found in a photo."""
+    """The face recovered from a photo."""
 
     coarse: CoarseFace
     displaced: Displaced
     """The coarse head and the detailed one, head frame, millimetres."""
     fit: DetailFit
     window: View
-    """The part of the photo that was looked at; its camera is in the head frame, millimetres."""
+    """The part of the photo that was fitted; its camera is in the head frame, millimetres."""
     seconds: dict[str, float]
     """Wall time of each stage."""
     settings: dict[str, str | int | float] = field(default_factory=dict)
-    """What was asked for, and the reprojection error of the landmarks."""
+    """The options, and the reprojection error of the landmarks."""
 
     @property
     def mesh(self) -> Mesh:
-        """The detailed head in the model's own topology, with the face's triangles split; millimetres."""
+        """The detailed head in the model's own topology, with the face's triangles subdivided; millimetres."""
         return self.displaced.mesh
 
     def now_landmarks(self) -> Float[np.ndarray, "7 3"]:
@@ -120,7 +120,7 @@ def recover_detail(
     seed: int = 0,
     quiet: bool = False,
 ) -> DetailedFace:
-    """Fit a head model to the face in a photo, then find what the model lacks from the shading.
+    """Fit a head model to the face in a photo, then recover the detail that it lacks from the shading.
 
     On a processor the same seed gives the same face.
 
@@ -138,11 +138,11 @@ def recover_detail(
     coarse = CoarseFace.of(loaded, posed.mesh(), posed.landmarks(found.cameras[0].centre).double().numpy())
     seconds = {"coarse mesh": time.perf_counter() - started}
     detailed = add_detail(view, coarse, DETAIL_PRESETS[preset], device=where, seed=seed, quiet=quiet)
-    asked: dict[str, str | int | float] = {
+    settings: dict[str, str | int | float] = {
         "photo": view.name, "model": model, "preset": preset, "seed": seed, "device": str(where),
         "landmark_error_px": found.error_px[0],
     }  # fmt: skip
-    return replace(detailed, seconds=seconds | detailed.seconds, settings=asked)
+    return replace(detailed, seconds=seconds | detailed.seconds, settings=settings)
 
 
 def add_detail(
@@ -154,7 +154,7 @@ def add_detail(
     seed: int = 0,
     quiet: bool = False,
 ) -> DetailedFace:
-    """Find what a coarse face lacks in a photo whose camera is known (head frame, millimetres).
+    """Recover the detail that a coarse face lacks from a photo with a known camera (head frame, millimetres).
 
     Raises:
         InputError: the photo shows too little skin.
@@ -171,7 +171,7 @@ def add_detail(
 
 
 def suited_config(config: DetailConfig, size: int) -> DetailConfig:
-    """Return settings for a window of so many pixels: fewer of them say less, and show no waves of a few pixels."""
+    """Return settings for a window of a given size: smaller windows constrain less and resolve fewer frequencies."""
     sparse = max(1.0, SIZE / size)
     waves = max(config.networks.coarse_frequencies, config.networks.frequencies - round(math.log2(sparse)))
     return replace(config, prior=config.prior * sparse, networks=replace(config.networks, frequencies=waves))
@@ -187,27 +187,31 @@ def find_face(photo: str | Path, model: MorphableModel) -> tuple[View, LandmarkF
     (detection,) = detect([read.image])
     landmarks = choose_face(detection, str(photo))
     height, width = read.image.shape[:2]
-    guess = camera_from_landmarks(landmarks, width, height, read.focal_px, load_face_landmarks(), str(photo))
-    found = fit_landmarks(model, [Sighting(landmarks, guess, read.focal_px is not None, str(photo))])
+    initial = camera_from_landmarks(landmarks, width, height, read.focal_px, load_face_landmarks(), str(photo))
+    found = fit_landmarks(model, [Sighting(landmarks, initial, read.focal_px is not None, str(photo))])
     view = View(read.name, read.image, detection.person_mask, found.cameras[0], landmarks)
     warn_about_face(str(photo), view, landmarks)
     return view, found
 
 
 def warn_about_face(photo: str, view: View, landmarks: Float[Tensor, "478 2"]) -> None:
-    """Warn about what makes the detail of a face uncertain: a turned head, closed eyes, a beard, glasses."""
+    """Warn about causes of uncertain detail: a turned head, closed eyes, a beard, glasses."""
     turned = abs(yaw_degrees(Similarity.identity(), view.camera.centre))
     if turned > UNSURE_TURNED:
-        message = f"the face in {photo} is turned away by {turned:.0f} degrees: the far cheek's detail is a guess"
+        message = (
+            f"the face in {photo} is turned away by {turned:.0f} degrees: the detail of the far cheek is unreliable"
+        )
         warnings.warn(message, ProtomeWarning, stacklevel=3)
     if eyes_closed(landmarks):
-        message = f"the eyes in {photo} look closed: the landmarks around them, and the lids, are uncertain"
+        message = f"the eyes in {photo} seem to be closed: the landmarks around them and the lids are unreliable"
         warnings.warn(message, ProtomeWarning, stacklevel=3)
     if beard_share(view.image, landmarks) > BEARD:
-        message = f"the face in {photo} seems to have a beard: hair is not shaded as skin is, detail there is made up"
+        message = (
+            f"the face in {photo} seems to have a beard: hair is not shaded as skin is, so detail there is unreliable"
+        )
         warnings.warn(message, ProtomeWarning, stacklevel=3)
     if frame_edge(view.image, landmarks) > FRAMES:
-        message = f"the face in {photo} seems to wear glasses: their frames are taken for grooves in the skin"
+        message = f"the face in {photo} seems to wear glasses: their frames are reconstructed as grooves in the skin"
         warnings.warn(message, ProtomeWarning, stacklevel=3)
 
 
@@ -226,15 +230,15 @@ def face_pixels(window: View, coarse: CoarseFace) -> FacePixels:
     """Return the pixels of a window that show the coarse face, in inner units.
 
     Raises:
-        InputError: too little skin is seen.
+        InputError: too little skin is visible.
     """
     camera = window.camera.to(torch.float32).transformed(Similarity.scaling(1 / UNIT_MM))
-    # What lies before the face hides it: the whole head is asked, and the face's triangles are kept.
+    # Other parts can occlude the face: rays are cast at the whole head, and hits of the face's triangles are kept.
     head = coarse.dense.scaled(1 / UNIT_MM)
     assert head.normals is not None
     hits = cast(head, camera)
-    seen = torch.from_numpy(coarse.face)[hits.faces]
-    pixel, points = hits.pixel[seen], hits.points[seen]
+    on_face = torch.from_numpy(coarse.face)[hits.faces]
+    pixel, points = hits.pixel[on_face], hits.points[on_face]
     rays = camera.rays()
     own = Rays(rays.origins[pixel], rays.directions[pixel])
     height, width = window.mask.shape
@@ -244,9 +248,9 @@ def face_pixels(window: View, coarse: CoarseFace) -> FacePixels:
     brightness = window.image.mean(2).reshape(-1)
     if bool(skin.any()):
         skin = skin & (brightness > DARKEST * brightness[skin].median())
-    normals = torch.nn.functional.normalize(interpolate(head.normals, head, hits)[seen], dim=1)
-    told = skin[pixel]
-    told[told.clone()] = sky_visibility(head, points[told], normals[told]) > OPEN
-    if int(told.sum()) < LEAST_SKIN:
+    normals = torch.nn.functional.normalize(interpolate(head.normals, head, hits)[on_face], dim=1)
+    informative = skin[pixel]
+    informative[informative.clone()] = sky_visibility(head, points[informative], normals[informative]) > OPEN
+    if int(informative.sum()) < LEAST_SKIN:
         raise InputError(f"{window.name} shows too little skin for detail: give a photo with a larger, unhidden face")
-    return FacePixels(own, window.image.reshape(-1, 3)[pixel], (points - own.origins).norm(dim=1), told)
+    return FacePixels(own, window.image.reshape(-1, 3)[pixel], (points - own.origins).norm(dim=1), informative)

@@ -1,4 +1,4 @@
-"""An open surface made thick, so that it has an inside and a signed distance."""
+"""A layer along an open surface, which has an inside and a signed distance."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class ThickSurface:
     def behind(mesh: Mesh, thickness: float) -> ThickSurface:
         """Return the layer that lies behind a mesh, so that the mesh itself is its outer face.
 
-        The paper lays it around the mesh, which puts the face in front of where the photo shows it by half the
-        thickness. Where the mesh bulges more sharply than half the thickness, the outer face is a little rounder.
+        The paper centres the layer on the mesh, which moves the face towards the camera by half the thickness. Where
+        the mesh's radius of curvature is below half the thickness, the outer face is slightly rounder.
         """
         return ThickSurface(
             Surface(Mesh(mesh.vertices - 0.5 * thickness * vertex_normals(mesh), mesh.faces)), thickness
@@ -44,6 +44,6 @@ class ThickSurface:
 
 
 def vertex_normals(mesh: Mesh) -> Float[np.ndarray, "v 3"]:
-    """Return unit vertex normals, the means of the triangles around weighted by area; zero without triangles."""
+    """Return unit vertex normals, area-weighted means of the adjacent triangles; zero without triangles."""
     area = igl.PerVertexNormalsWeightingType.PER_VERTEX_NORMALS_WEIGHTING_TYPE_AREA
     return np.nan_to_num(igl.per_vertex_normals(mesh.vertices, np.ascontiguousarray(mesh.faces), area))
