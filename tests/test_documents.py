@@ -20,7 +20,7 @@ def _benchmark() -> dict[str, tuple[str, ...]]:
     """Return (face, its ratio, head, its ratio) by the number of photos in words, and of the mean head."""
     text = (ROOT / "docs" / "benchmark.md").read_text(encoding="utf-8")
     rows = _rows(text[text.index("## Views") : text.index("## Methods")])
-    found = {}
+    found: dict[str, tuple[str, ...]] = {}
     for row, suffix in (("protome", ""), ("protome, camera's distance known", ", its camera's distance known")):
         cells = next(cells for cells in rows if cells[0] == row)
         for heading, cell in zip(rows[0][1:], cells[1:], strict=True):
