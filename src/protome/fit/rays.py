@@ -96,7 +96,7 @@ def _weights(view: View, mask: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
 def pixel_table(scene: Scene, bounds: Float[Tensor, "2 3"], size: int, *, weighed: bool = True) -> PixelTable:
     """Return the table of all views of a scene in the head frame, each shrunk so that its window has `size` pixels.
 
-    All views weigh the same. Not `weighed`, so do all pixels of a view, and all of them are decided.
+    Views weigh as they say. Not `weighed`, they all weigh the same, as do all pixels of a view, which are all decided.
     """
     inner = bounds + torch.tensor([[_EDGE, _BOTTOM, _EDGE], [-_EDGE, -_EDGE, -_EDGE]])
     tables = []
@@ -106,11 +106,12 @@ def pixel_table(scene: Scene, bounds: Float[Tensor, "2 3"], size: int, *, weighe
         mask = window.mask.reshape(-1)
         decided = (mask < 0.5) | box_span(rays, inner).crosses
         weight = _weights(window, window.mask).reshape(-1)
+        share = view.weight
         if not weighed:
-            decided, weight = torch.ones_like(decided), torch.ones_like(weight)
+            decided, weight, share = torch.ones_like(decided), torch.ones_like(weight), 1.0
         crosses = box_span(rays, bounds).crosses
         index = torch.full_like(mask, number, dtype=torch.long)
-        table = PixelTable(rays, index, window.image.reshape(-1, 3), mask, decided, weight / weight[crosses].sum())
+        table = PixelTable(rays, index, window.image.reshape(-1, 3), mask, decided, share * weight / weight[crosses].sum())
         tables.append(table[crosses])
     return _joined(tables)
 

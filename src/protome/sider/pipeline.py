@@ -30,7 +30,7 @@ from protome.render.cast import cast, interpolate, sky_visibility
 from protome.scene import View
 from protome.sider.displace import Displaced, displace
 from protome.sider.fit import DETAIL_PRESETS, DetailConfig, DetailFit, FacePixels, fit_detail
-from protome.sider.occlusion import BEARD, FRAMES, beard_share, frame_edge
+from protome.capture.occlusion import BEARD, FRAMES, beard_share, frame_edge
 from protome.sider.thick import vertex_normals
 from protome.units import UNIT_MM
 from protome.util.device import choose_device
