@@ -171,7 +171,7 @@ def weight_of(face: FaceFacts | None) -> float:
 
 def _assess(view: View, scene: Scene) -> PhotoFacts:
     """Return the facts of one photo by itself."""
-    x, y, z = (view.camera.transformed(scene.head_from_world).centre.double() * UNIT_MM).tolist()
+    x, y, z = (view.transformed(scene.head_from_world).camera.centre.double() * UNIT_MM).tolist()
     face = None if view.landmarks is None else _face_facts(view, view.landmarks)
     turned = turned_degrees(np.array([x, y, z]))
     concerns = [] if face is None else _concerns(face, turned, scene.posed)
