@@ -107,6 +107,15 @@ def side_light(image: Float[Tensor, "h w 3"], landmarks: Float[Tensor, "478 2"])
     return float((np.median(light[left]) + 1e-3) / (np.median(light[right]) + 1e-3))
 
 
+def tint(image: Float[Tensor, "h w 3"], landmarks: Float[Tensor, "478 2"]) -> tuple[float, float]:
+    """Return log2 of red and of blue beside green, linear light, medians of the face's skin."""
+    colours = _skin_colours(image, landmarks)
+    if len(colours) == 0:
+        return 0.0, 0.0
+    red, green, blue = np.median(_linear(colours.numpy()), axis=0) + 1e-3
+    return float(np.log2(red / green)), float(np.log2(blue / green))
+
+
 def mouth_gap(landmarks: Float[Tensor, "478 2"]) -> float:
     """Return the gap between the inner lips as a share of the mouth's width."""
     upper, lower = landmarks[list(_INNER_LIPS)]

@@ -21,6 +21,9 @@ FRONTAL = 35.0
 """Degrees from the front beyond which an outline is the back of the head's, and landmark ratios mean nothing."""
 OTHER_LIGHT = 1.6
 """Difference of log2 of the side light of two photos that stand for lamps on other sides: a factor of three."""
+OTHER_TINT = 0.7
+"""Difference of log2 of the skin's red or blue beside green that stands for light of another kind: a factor of 1.6.
+Photos of one session differ by less than 0.2, daylight and a bulb by about 1."""
 OTHER_MOUTH = 0.2
 """Difference of two mouths' widths, or of gaps between lips, as shares of the width: a smile with teeth beside a mouth at
 rest."""

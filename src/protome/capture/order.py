@@ -11,10 +11,10 @@ from jaxtyping import Float
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.transform import Rotation
 
-from protome.capture.assess import joined
 from protome.capture.cameras import solve_pose, turned_degrees
 from protome.capture.head import HeadPlacement, Units, head_from_landmarks
 from protome.capture.landmarks import FaceLandmarks
+from protome.capture.words import joined
 from protome.errors import InputError, ProtomeWarning
 from protome.scene import View
 
