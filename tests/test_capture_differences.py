@@ -50,14 +50,17 @@ def test_other_hair_is_told_and_the_same_from_further_off_is_not() -> None:
     assert differences.hair_difference(outlines[0], outlines[2]) < 0.3 * differences.OTHER_HAIR
 
 
-def test_the_odd_photo_is_named_beside_the_most_typical() -> None:
+def test_the_odd_photo_is_named_beside_one_that_it_is_unlike() -> None:
     table = np.zeros((4, 4))
-    table[2], table[:, 2] = 1.0, 1.0
-    table[0, 1] = table[1, 0] = 0.2
-    table[2, 2] = 0.0
-    assert differences.odd_ones(table, 0.5) == {2: 3}
+    for first, second in ((0, 2), (1, 2), (2, 3)):
+        table[first, second] = table[second, first] = 1.0
+    assert differences.odd_ones(table, 0.5) == {2: 0}
     assert differences.odd_ones(table, 2.0) == {}
     assert differences.odd_ones(np.zeros((1, 1)), 0.5) == {}
+    # Photos that cannot be compared with others do not hide a difference between two.
+    alone = np.zeros((3, 3))
+    alone[1, 2] = alone[2, 1] = 1.0
+    assert differences.odd_ones(alone, 0.5) == {2: 1}
 
 
 def test_the_spread_of_cameras_is_that_of_the_farthest_two() -> None:

@@ -69,15 +69,19 @@ def hair_difference(first: Float[np.ndarray, "k"], second: Float[np.ndarray, "k"
 
 
 def odd_ones(differences: Float[np.ndarray, "v v"], threshold: float) -> dict[int, int]:
-    """Return the photos that differ from the most typical one by more than a threshold, with that one's number.
+    """Return the fewest photos, nearly, without which no two differ by more than a threshold, each with one unlike it.
 
-    The most typical photo differs by more than the threshold from the fewest others, and of these by the least in all.
+    The photo that differs from most others goes first, and of two that differ from each other alone the later one.
     """
-    if len(differences) < 2 or not (differences > threshold).any():
-        return {}
-    count, total = (differences > threshold).sum(1), differences.sum(1)
-    typical = int(min(range(len(differences)), key=lambda i: (count[i], total[i], i)))
-    return {int(i): typical for i in np.flatnonzero(differences[typical] > threshold)}
+    differ = differences > threshold
+    found: dict[int, int] = {}
+    while differ.any():
+        count = differ.sum(1)
+        odd = int(np.flatnonzero(count == count.max())[-1])
+        others = np.flatnonzero(differ[odd])
+        found[odd] = int(others[np.argmin(count[others])])
+        differ[odd] = differ[:, odd] = False
+    return found
 
 
 def spread_degrees(centres: Sequence[Float[Tensor, "3"]]) -> float:
