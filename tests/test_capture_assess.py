@@ -138,7 +138,9 @@ def test_at_most_a_few_lines_are_printed() -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         warn([everything])
-    assert [str(item.message) for item in caught][-1] == f"{len(SENTENCES) - 5} more remarks about the photos are in capture.png"
+    assert [str(item.message) for item in caught][
+        -1
+    ] == f"{len(SENTENCES) - 5} more remarks about the photos are in capture.png"
     assert len(caught) == 6
     assert all(item.category is ProtomeWarning for item in caught)
 
@@ -153,11 +155,11 @@ def test_a_line_and_the_alternative_text_hold_the_facts() -> None:
     view = paint(portrait_camera(20.0), name="b.png")
     facts = facts_of(replace(view, faces=2), replace(view, name="c.png", landmarks=None, faces=0))
     assert line(facts[0]) == (
-        "b.png: 480 × 480 px, face 188 px; 0.70 m away, 20° from the left; 49 mm lens (from the file); weight 1.00; "
+        "b.png: 480 x 480 px, face 188 px; 0.70 m away, 20° from the left; 49 mm lens (from the file); weight 1.00; "
         "2 faces: the largest is used"
     )
     assert "; no face; " not in line(facts[1])
-    assert "480 × 480 px, no face; 0.70 m away" in line(facts[1])
+    assert "480 x 480 px, no face; 0.70 m away" in line(facts[1])
     text = alt_text(facts)
     assert text.startswith("Contact sheet of 2 photos with landmarks")
     assert all(line(own) in text for own in facts)

@@ -42,9 +42,7 @@ def test_other_hair_is_told_and_the_same_from_further_off_is_not() -> None:
         for azimuth, distance, hair in ((0.0, 700.0, 110.0), (8.0, 700.0, 160.0), (-8.0, 1000.0, 110.0))
     )
     outlines = [
-        differences.hair_outline(view.mask, view.landmarks)
-        for view in (short, long, far)
-        if view.landmarks is not None
+        differences.hair_outline(view.mask, view.landmarks) for view in (short, long, far) if view.landmarks is not None
     ]
     assert differences.hair_difference(outlines[0], outlines[1]) > differences.OTHER_HAIR
     assert differences.hair_difference(outlines[0], outlines[2]) < 0.3 * differences.OTHER_HAIR

@@ -337,6 +337,7 @@ def test_every_command_that_reads_and_writes_is_in_the_tables(tmp_path: Path) ->
     assert commands == {
         "reconstruct", "detail", "train", "population busts", "population build", "prior sample", "prior morph",
         "evaluate", "benchmark accuracy", "benchmark study", "train-encoder", "population head-model",
+        "inspect",
     }  # fmt: skip
 
 

@@ -53,8 +53,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "cli_benchmark": ("benchmark", "cli_options", "cli_outputs"),
     "cli_inspect": ("cli_options", "cli_outputs", "inspection"),
     "cli": (
-        "cli_benchmark", "cli_inspect", "cli_options", "cli_outputs", "encoder", "evaluate", "fit", "gallery", "pipeline",
-        "population", "sider", "training",
+        "cli_benchmark", "cli_inspect", "cli_options", "cli_outputs", "encoder", "evaluate", "fit", "gallery",
+        "pipeline", "population", "sider", "training",
     ),
 }  # fmt: skip
 

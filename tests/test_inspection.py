@@ -37,7 +37,7 @@ def test_a_sheet_lines_and_facts(
     assert run([*arguments, "--export", "colmap"]) == 0
     said = capsys.readouterr()
     first, second = said.out.splitlines()
-    assert first.startswith("sharp.png: 512 × 512 px, face 10")
+    assert first.startswith("sharp.png: 512 x 512 px, face 10")
     assert first.endswith("weight 1.00; no remarks")
     assert second.startswith("soft.png: ")
     assert "; blurred: 3." in second
@@ -62,9 +62,7 @@ def test_a_sheet_lines_and_facts(
         assert float((before.mask - after.mask).abs().max()) < 0.5 / 255 + 1e-6
 
 
-def test_photos_without_any_face_are_one_error(
-    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_photos_without_any_face_are_one_error(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = []
     for number in range(2):
         noise = np.random.default_rng(number).integers(0, 256, (96, 96, 3), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""`capture.png`: every photo with its landmarks and outline, where its camera stands, and what is to be said about it."""
+"""`capture.png`: every photo with landmarks and outline, where its camera stands, and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -185,10 +185,13 @@ def _glyph(own: PhotoFacts, facts: Sequence[PhotoFacts]) -> Image.Image:
         if ring in LABELLED_MM:
             text = f"{ring / 1000:.0f} m"
             draw.text((middle[0], middle[1] - around), text, QUIET, _font(False, 10 * FINER), anchor="mm")
-    x, y = 0.075 * side, 0.095 * side
-    draw.ellipse((*(middle - [x, y]), *(middle + [x, y])), (190, 196, 204))
+    half = side * np.array([0.075, 0.095])
+    draw.ellipse((*(middle - half), *(middle + half)), (190, 196, 204))
     nose = 0.025 * side
-    draw.polygon([tuple(middle + p) for p in ([-nose, y - 2], [nose, y - 2], [0, y + 1.6 * nose])], (190, 196, 204))
+    draw.polygon(
+        [tuple(middle + p) for p in ([-nose, half[1] - 2], [nose, half[1] - 2], [0, half[1] + 1.6 * nose])],
+        (190, 196, 204),
+    )
     for other in facts:
         if other is not own:
             spot = middle + radius(other.distance_mm) * _towards(other)

@@ -49,7 +49,10 @@ def check_inspect(inputs: Sequence[Path], out: Path, export: str | None, json: P
         stems = [path.stem for path in given]
         written += [out / "images" / f"{stem}.png" for stem in stems]
         written += [out / "masks" / f"{stem}{end}" for stem in stems for end in (".png", ".png.png")]
-        written += [out / "transforms.json", *(out / "sparse/0" / f"{n}.txt" for n in ("cameras", "images", "points3D"))]
+        written += [
+            out / "transforms.json",
+            *(out / "sparse/0" / f"{n}.txt" for n in ("cameras", "images", "points3D")),
+        ]
     check_inputs_stay(given, written)
 
 

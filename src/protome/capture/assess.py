@@ -8,14 +8,13 @@ from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from protome.capture import checks, differences
 from protome.capture.cameras import turned_degrees
-from protome.capture.occlusion import FRAMES, frame_edge
 from protome.capture.facts import SENTENCES, Concern, FaceFacts, PhotoFacts
+from protome.capture.occlusion import FRAMES, frame_edge
 from protome.scene import Scene, View
 from protome.units import UNIT_MM
 
@@ -25,6 +24,7 @@ LEAST_WEIGHT = 0.1
 """A photo is never left out for its quality alone."""
 _FAR = 180.0
 """Degrees between two views: all of them are compared."""
+
 
 def assess(scene: Scene) -> tuple[PhotoFacts, ...]:
     """Return the facts of each photo of a scene whose head is located."""

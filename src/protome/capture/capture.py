@@ -12,7 +12,14 @@ from torch import Tensor
 
 from protome.capture.cameras import camera_from_landmarks
 from protome.capture.head import Units
-from protome.capture.landmarks import Detection, FaceLandmarks, check_some_face, detect, largest_face, load_face_landmarks
+from protome.capture.landmarks import (
+    Detection,
+    FaceLandmarks,
+    check_some_face,
+    detect,
+    largest_face,
+    load_face_landmarks,
+)
 from protome.capture.mask import SURE, person_mask
 from protome.capture.order import checked_placement
 from protome.capture.photo import load_photo

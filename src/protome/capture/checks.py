@@ -23,8 +23,8 @@ TINY_PX = 64.0
 CLIPPED = 0.10
 """Share of skin without a value, burnt out or black. Highlights on moist skin stay below 0.03."""
 WHITE, BLACK = 0.985, 0.04
-"""Of a pixel's second brightest and of its brightest channel: beyond, cameras have clipped. Red alone clips on skin that
-is exposed well."""
+"""Of a pixel's second brightest and of its brightest channel: beyond, cameras have clipped. Red alone clips on skin
+that is exposed well."""
 HARSH = 4.0
 """Ratio of the linear brightness of a face's halves from which on a lamp is called harsh: two stops, where
 photographers speak of low-key light. Frontal light stays below 1.5, a window at the side below 3."""
@@ -161,7 +161,7 @@ def cut_head(mask: Float[Tensor, "h w"], landmarks: Float[Tensor, "478 2"]) -> f
 
 
 def chin_room(landmarks: Float[Tensor, "478 2"], height: int, width: int) -> float:
-    """Return the distance from the chin to the nearest edge of the picture, negative outside, in heights of the face."""
+    """Return the distance from the chin to the nearest edge of the picture, negative outside, in face heights."""
     x, y = landmarks[_CHIN].tolist()
     return min(x, y, width - x, height - y) / max(face_height(landmarks), 1e-6)
 

@@ -25,8 +25,8 @@ OTHER_TINT = 0.7
 """Difference of log2 of the skin's red or blue beside green that stands for light of another kind: a factor of 1.6.
 Photos of one session differ by less than 0.2, daylight and a bulb by about 1."""
 OTHER_MOUTH = 0.2
-"""Difference of two mouths' widths, or of gaps between lips, as shares of the width: a smile with teeth beside a mouth at
-rest."""
+"""Difference of two mouths' widths, or of gaps between lips, as shares of the width: a smile with teeth beside a mouth
+at rest."""
 ALIKE = 8.0
 """Degrees between the farthest two views below which several photos show no more of the shape than one does. The
 landmarks' own error of direction is about half of it."""

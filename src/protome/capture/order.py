@@ -23,7 +23,7 @@ FITS = 25.0
 MISFIT = 30.0
 """Degrees between the head that a face shows and the located one from which on the camera is another photo's."""
 SEEN_WELL = 45.0
-"""Degrees from the front up to which a face shows its rotation; profiles are found as much as 35 degrees too frontal."""
+"""Degrees from the front up to which a face shows its rotation; profiles are found up to 35 degrees too frontal."""
 _OWN = 4.0
 """Degrees by which another camera must fit better than a photo's own: neighbours are not exchanged for nothing."""
 _FAR = 180.0

@@ -76,7 +76,7 @@ def focal(facts: PhotoFacts) -> str:
 def size(facts: PhotoFacts) -> str:
     """Return the sizes of the picture and of the face, in words."""
     face = "no face" if facts.face is None else f"face {facts.face.height_px:.0f} px"
-    return f"{facts.width} × {facts.height} px, {face}"
+    return f"{facts.width} x {facts.height} px, {face}"
 
 
 def line(facts: PhotoFacts) -> str:

@@ -111,7 +111,9 @@ def pixel_table(scene: Scene, bounds: Float[Tensor, "2 3"], size: int, *, weighe
             decided, weight, share = torch.ones_like(decided), torch.ones_like(weight), 1.0
         crosses = box_span(rays, bounds).crosses
         index = torch.full_like(mask, number, dtype=torch.long)
-        table = PixelTable(rays, index, window.image.reshape(-1, 3), mask, decided, share * weight / weight[crosses].sum())
+        table = PixelTable(
+            rays, index, window.image.reshape(-1, 3), mask, decided, share * weight / weight[crosses].sum()
+        )
         tables.append(table[crosses])
     return _joined(tables)
 

@@ -95,7 +95,9 @@ def _numbers(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
     """Return K and T_world_camera in double precision."""
     K, pose = (part.detach().cpu().double().numpy() for part in (camera.K, camera.T_world_camera))
     if abs(K[0, 1]) > MOST_SKEW_PX:
-        raise InputError("a camera of the scene has skew, which neither COLMAP nor nerfstudio can hold: export no scene")
+        raise InputError(
+            "a camera of the scene has skew, which neither COLMAP nor nerfstudio can hold: export no scene"
+        )
     return K, pose
 
 
