@@ -53,6 +53,7 @@ def _module(monkeypatch: pytest.MonkeyPatch, name: str, function: str, replaceme
     [
         ("help.txt", []),
         ("help_reconstruct.txt", ["reconstruct"]),
+        ("help_inspect.txt", ["inspect"]),
         ("help_detail.txt", ["detail"]),
         ("help_train.txt", ["train"]),
         ("help_train_encoder.txt", ["train-encoder"]),
@@ -238,6 +239,7 @@ BAD_INPUTS: dict[str, Callable[[Path], list[Path]]] = {
     "not_an_image": lambda folder: [_text(folder / "notes.jpg")],
     "small_image": lambda folder: [_picture(folder / "small.png", 63, 200)],
     "no_face": lambda folder: [_picture(folder / "noise.png")],
+    "no_face_in_any": lambda folder: [_picture(folder / f"noise_{index}.png", seed=index) for index in range(3)],
     "too_many_photos": lambda folder: [_picture(folder / f"{index}.png", 64, 64) for index in range(33)],
     "empty_folder": lambda folder: [_empty(folder / "scene")],
     "fisheye_camera": lambda folder: [_with_fisheye(folder / "scene")],
@@ -291,7 +293,7 @@ def test_several_faces_are_a_warning_and_with_strict_an_error(
     arguments = ["reconstruct", str(photo), "--out", str(tmp_path / "out"), "--quiet"]
     assert run(arguments) == 2
     assert capsys.readouterr().err.splitlines() == [
-        f"warning: 2 faces found in {photo}: the largest one is used",
+        "warning: 2 faces found in two.png: the largest one is used",
         "error: the test stops here: capture is done",
     ]
     assert run([*arguments, "--strict"]) == 2

@@ -19,6 +19,7 @@ WORK = (
     "protome.pipeline", "protome.sider.pipeline", "protome.training.train", "protome.population.sources.busts",
     "protome.population.build", "protome.gallery", "protome.evaluate.report", "protome.benchmark.page",
     "protome.training.encoder", "protome.population.head_model.build", "protome.benchmark.studies",
+    "protome.inspection",
 )  # fmt: skip
 """What does the commands' work; none of it may begin."""
 
@@ -202,6 +203,24 @@ def head_model_into_a_source(folder: Path) -> tuple[list[object], Path]:
     return ["population", "head-model", *given, "--out", source], source
 
 
+def inspected(name: str, *more: object) -> Case:
+    def case(folder: Path) -> tuple[list[object], Path]:
+        photo = put(folder / "out" / name)
+        return ["inspect", put(folder / "b.jpg"), photo, "--out", folder / "out", *more], photo
+
+    return case
+
+
+def facts_over_a_photo(folder: Path) -> tuple[list[object], Path]:
+    photo = put(folder / "a.jpg")
+    return ["inspect", photo, "--out", folder / "out", "--json", photo], photo
+
+
+def sheet_over_a_frame(folder: Path) -> tuple[list[object], Path]:
+    photo = put(folder / "capture.png")
+    return ["inspect", transforms(folder, "capture.png"), "--out", folder], photo
+
+
 CASES: dict[str, Case] = {
     **{f"reconstruct {name}": photo_in_the_result(name) for name in outputs.HEAD_FILES},
     **{f"detail {name}": detail_of(name) for name in outputs.DETAIL_FILES},
@@ -231,6 +250,11 @@ CASES: dict[str, Case] = {
     "evaluate --curve prediction": evaluation("--curve", "head.ply"),
     "evaluate in a scan folder": evaluation_in_a_scan_folder,
     "evaluate in a folder of predictions": evaluation_in_a_folder_of_predictions,
+    "inspect over a photo": inspected("capture.png"),
+    "export over a photo": inspected("images/me.png", "--export", "colmap"),
+    "export over a mask": inspected("masks/me.png.png", "--export", "colmap"),
+    "facts over a photo": facts_over_a_photo,
+    "sheet over a frame": sheet_over_a_frame,
     "symbolic link": by_a_symbolic_link,
     "link to the folder": by_a_link_to_the_folder,
     "hard link": by_a_hard_link,
@@ -313,6 +337,7 @@ def test_every_command_that_reads_and_writes_is_in_the_tables(tmp_path: Path) ->
     assert commands == {
         "reconstruct", "detail", "train", "population busts", "population build", "prior sample", "prior morph",
         "evaluate", "benchmark accuracy", "benchmark study", "train-encoder", "population head-model",
+        "inspect",
     }  # fmt: skip
 
 

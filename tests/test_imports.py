@@ -36,7 +36,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "morphable": ("capture", "geometry"),
     "population": ("capture", "geometry", "morphable", "render"),
     "training": ("capture", "encoder", "field", "geometry", "losses", "population", "prior", "scene"),
-    "pipeline": ("capture", "fit", "geometry", "meshing", "preview", "prior", "render", "scene", "scenes"),
+    "capture_sheet": ("capture", "scene"),
+    "pipeline": (
+        "capture", "capture_sheet", "fit", "geometry", "meshing", "preview", "prior", "render", "scene", "scenes",
+    ),
+    "inspection": ("capture", "capture_sheet", "pipeline", "scene", "scenes"),
     "gallery": ("geometry", "meshing", "pipeline", "preview", "prior"),
     "evaluate": ("geometry", "preview", "scenes"),
     "sider": ("capture", "evaluate", "field", "geometry", "losses", "morphable", "preview", "render", "scene"),
@@ -47,9 +51,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "cli_options": (),
     "cli_outputs": (),
     "cli_benchmark": ("benchmark", "cli_options", "cli_outputs"),
+    "cli_inspect": ("cli_options", "cli_outputs", "inspection"),
     "cli": (
-        "cli_benchmark", "cli_options", "cli_outputs", "encoder", "evaluate", "fit", "gallery", "pipeline",
-        "population", "sider", "training",
+        "cli_benchmark", "cli_inspect", "cli_options", "cli_outputs", "encoder", "evaluate", "fit", "gallery",
+        "pipeline", "population", "sider", "training",
     ),
 }  # fmt: skip
 

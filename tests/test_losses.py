@@ -280,6 +280,19 @@ def test_pixels_carry_rays_of_the_head_frame_and_their_colours() -> None:
         _close(table.weight[table.view == view].sum(), 1.0)
 
 
+def test_a_view_of_a_quarter_of_the_weight_is_drawn_a_quarter_as_often() -> None:
+    good, poor = _view(_front(400, 300, 330.0)), replace(_view(_front(300, 300, 250.0)), weight=0.25)
+    table = pixel_table(_scene(good, poor), BOUNDS, 48)
+    drawn = table.draw(20000, torch.Generator().manual_seed(0)).view
+    assert float((drawn == 1).float().mean()) == pytest.approx(0.2, abs=0.01)
+    # Good photos are drawn as they were without weights, and methods that weigh nothing do not weigh views either.
+    alone = pixel_table(_scene(good), BOUNDS, 48)
+    assert torch.equal(table.weight[table.view == 0], alone.weight)
+    plain = pixel_table(_scene(good, poor), BOUNDS, 48, weighed=False)
+    for view in (0, 1):
+        _close(plain.weight[plain.view == view].sum(), 1.0)
+
+
 def test_the_mask_loss_ignores_misses_below_and_beside_the_modelled_volume() -> None:
     camera = _front(200, 200, 140.0)
     person = _view(camera)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from protome.capture.landmarks import choose_face, detect
+from protome.capture.occlusion import BEARD, FRAMES, beard_share, frame_edge
 from protome.capture.photo import load_photo
 from protome.portrait import save_portrait
-from protome.sider.occlusion import BEARD, FRAMES, beard_share, frame_edge
 
 
 @pytest.fixture(scope="module")

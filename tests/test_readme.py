@@ -180,6 +180,7 @@ def test_the_command_line_takes_it(command: str, monkeypatch: pytest.MonkeyPatch
         ("protome.gallery", "sample_heads", "morph_heads"),
         ("protome.benchmark.speed", "report_speed"),
         ("protome.evaluate.report", "report_evaluation"),
+        ("protome.inspection", "inspect_photos"),
         ("protome.benchmark.page", "benchmark_accuracy"),
     ):
         stand_in = types.ModuleType(module)

@@ -12,6 +12,7 @@ from tyro.extras import SubcommandApp
 
 from protome import cli_outputs
 from protome.cli_benchmark import benchmark_app
+from protome.cli_inspect import inspect
 from protome.cli_options import (
     Device,
     File,
@@ -58,7 +59,7 @@ def reconstruct(
 
     Args:
         inputs: The photos, or one folder of photos with known cameras, as IDR, H3DS, nerfstudio or COLMAP has it.
-        out: The folder to write: head.ply, head.glb, preview.png, field.safetensors and result.json.
+        out: The folder to write: head.ply, head.glb, preview.png, capture.png, field.safetensors, result.json.
         preset: Speed or quality: draft is the fastest, fine takes the longest and recovers the most detail.
         device: Where to compute; auto takes the graphics card if there is one.
         seed: The random seed; the same seed gives the same head.
@@ -442,6 +443,7 @@ def evaluate(
     )
 
 
+app.command(inspect)
 app.command(benchmark_app, name="benchmark", help="Measure this package on this machine.")
 
 

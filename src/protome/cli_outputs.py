@@ -9,7 +9,7 @@ from pathlib import Path
 
 from protome.util.files import check_inputs_stay, check_other_folder
 
-HEAD_FILES = ("head.ply", "head.glb", "preview.png", "field.safetensors", "result.json")
+HEAD_FILES = ("head.ply", "head.glb", "preview.png", "capture.png", "field.safetensors", "result.json")
 DETAIL_FILES = (
     "detail.ply", "detail.glb", "displacement.png", "normal.png", "sheet.png", "result.json", "photo.png",
     "coarse_overlay.png", "render.png", "depth.png", "coarse_normals.png", "normals.png", "overlay.png",
@@ -34,6 +34,26 @@ def check_reconstruct(inputs: Sequence[Path], out: Path) -> None:
     """
     given = [file for path in inputs for file in (scene_files(path) if path.is_dir() else [path])]
     check_inputs_stay(given, (out / name for name in HEAD_FILES))
+
+
+def check_inspect(inputs: Sequence[Path], out: Path, export: str | None, json: Path | None) -> None:
+    """Refuse a folder in which photos, or files of a scene, would be replaced; to export, also the scene's own folder.
+
+    Raises:
+        InputError: as `check_inputs_stay` and `check_other_folder`.
+    """
+    given = [file for path in inputs for file in (scene_files(path) if path.is_dir() else [path])]
+    written = [out / "capture.png", *([] if json is None else [json])]
+    if export is not None:
+        check_other_folder([path for path in inputs if path.is_dir()], out)
+        stems = [path.stem for path in given]
+        written += [out / "images" / f"{stem}.png" for stem in stems]
+        written += [out / "masks" / f"{stem}{end}" for stem in stems for end in (".png", ".png.png")]
+        written += [
+            out / "transforms.json",
+            *(out / "sparse/0" / f"{n}.txt" for n in ("cameras", "images", "points3D")),
+        ]
+    check_inputs_stay(given, written)
 
 
 def check_detail(photo: Path, model: str, out: Path) -> None:

@@ -16,8 +16,12 @@ import torch
 from jaxtyping import Float
 from PIL import Image
 
+from protome.capture.assess import assess, weighed
 from protome.capture.capture import capture_photos, locate_head
+from protome.capture.facts import PhotoFacts
 from protome.capture.head import UNIT_IN_MM, Units
+from protome.capture.words import alt_text, warn
+from protome.capture_sheet import save_capture_sheet
 from protome.errors import InputError
 from protome.face import LANDMARK_NAMES
 from protome.fit.clock import Budget
@@ -78,7 +82,7 @@ class Head:
         return Rendering(image.colour, image.normal, image.depth * UNIT_MM, image.mask)
 
     def save(self, folder: str | Path, command: Sequence[str] = ()) -> None:
-        """Write head.ply, head.glb, preview.png, field.safetensors and result.json into a folder.
+        """Write head.ply, head.glb, preview.png, capture.png, field.safetensors and result.json into a folder.
 
         Raises:
             InputError: the folder cannot be made or written.
@@ -89,7 +93,9 @@ class Head:
         self.mesh.scaled(1e-3).save(folder / "head.glb")
         write_atomically(folder / "field.safetensors", self.fit.save)
         write_atomically(folder / "preview.png", self._save_preview)
-        facts = json.dumps(self._facts(command), indent=1, allow_nan=False)
+        photos = assess(self.scene)
+        save_capture_sheet(folder / "capture.png", self.scene, photos)
+        facts = json.dumps(self._facts(command, photos), indent=1, allow_nan=False)
         write_atomically(folder / "result.json", lambda path: path.write_text(facts + "\n"))
 
     def _save_preview(self, path: Path) -> None:
@@ -100,7 +106,7 @@ class Head:
         sheet = preview_sheet(inner, self.fit.head.bind(), extent, view.image, view.camera)
         Image.fromarray(np.rint(255 * sheet.clip(0, 1)).astype(np.uint8)).save(path, "PNG")
 
-    def _facts(self, command: Sequence[str]) -> dict[str, object]:
+    def _facts(self, command: Sequence[str], photos: Sequence[PhotoFacts]) -> dict[str, object]:
         world = self.fit.head_from_world[0]
         to_mm = Similarity.scaling(UNIT_MM)
         cameras = [
@@ -110,8 +116,11 @@ class Head:
                 "height": view.camera.height,
                 "K": view.camera.K.tolist(),
                 "T_head_camera": self.camera(number).T_world_camera.tolist(),
+                "focal_from": view.focal_from,
+                "weight": view.weight,
+                "remarks": [concern.words for concern in own.concerns],
             }
-            for number, view in enumerate(self.scene.views)
+            for number, (view, own) in enumerate(zip(self.scene.views, photos, strict=True))
         ]
         return {
             "command": list(command),
@@ -126,6 +135,7 @@ class Head:
             "mesh": {"vertices": len(self.mesh.vertices), "faces": len(self.mesh.faces)},
             "landmarks": {name: point.tolist() for name, point in self.landmarks.items()},
             "gains": None if self.fit.gains is None else self.fit.gains.tolist(),
+            "alt": {"capture.png": alt_text(photos)},
             "curves": self.fit.curves,
         }
 
@@ -167,23 +177,17 @@ def reconstruct(
     """
     if preset not in FIT_PRESETS:
         raise InputError(f"no preset is called {preset}: use one of {', '.join(FIT_PRESETS)}")
-    if units is not None and units not in UNIT_IN_MM:
-        raise InputError(f"{units} is no unit of length here: use one of {', '.join(UNIT_IN_MM)}")
     if resolution is not None and not 16 <= resolution <= 1024:
         raise InputError(f"a resolution of {resolution} makes no usable mesh: give 16 to 1024")
     options = options or FitOptions()
     chosen = method(options.method)
     budget = None if options.budget is None else Budget.parse(options.budget)
-    paths = [Path(item) for item in inputs]
-    if not 1 <= len(paths) <= MAX_PHOTOS:
-        raise InputError(f"{len(paths)} inputs were given: give 1 to {MAX_PHOTOS} photos, or one scene folder")
     seconds: dict[str, float] = {}
-
-    posed = len(paths) == 1 and is_scene(paths[0])
-    if views is not None and not posed:
-        raise InputError("views were named but no scene folder was given: give only the photos to use")
     with _timed(seconds, "capture", quiet):
-        scene = _posed_scene(paths[0], views, units) if posed else capture_photos(paths, strict=strict)
+        scene = gather(inputs, units=units, views=views, strict=strict)
+        facts = assess(scene)
+    scene = weighed(scene, facts)
+    warn(facts)
     with _timed(seconds, "prior", quiet=True):
         where = choose_device(device)
         prior = chosen.prior().to(where)
@@ -199,6 +203,31 @@ def reconstruct(
         fit, scene, prior, resolution=resolution or RESOLUTIONS[preset], preset=preset, seed=seed, seconds=seconds,
         quiet=quiet,
     )  # fmt: skip
+
+
+def gather(
+    inputs: Sequence[str | Path],
+    *,
+    units: Units | None = None,
+    views: Sequence[str] | None = None,
+    strict: bool = False,
+) -> Scene:
+    """Return the scene of 1 to 32 photos, or of one posed scene folder, with the head located in it.
+
+    Arguments as in `reconstruct`.
+
+    Raises:
+        InputError: an input is missing or unusable, or an option has no such value.
+    """
+    if units is not None and units not in UNIT_IN_MM:
+        raise InputError(f"{units} is no unit of length here: use one of {', '.join(UNIT_IN_MM)}")
+    paths = [Path(item) for item in inputs]
+    if not 1 <= len(paths) <= MAX_PHOTOS:
+        raise InputError(f"{len(paths)} inputs were given: give 1 to {MAX_PHOTOS} photos, or one scene folder")
+    posed = len(paths) == 1 and is_scene(paths[0])
+    if views is not None and not posed:
+        raise InputError("views were named but no scene folder was given: give just the photos that you want")
+    return _posed_scene(paths[0], views, units) if posed else capture_photos(paths, strict=strict)
 
 
 def head_from_fit(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,18 +10,23 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from protome.capture.cameras import camera_from_landmarks, turned_degrees
-from protome.capture.head import Units, head_from_landmarks
-from protome.capture.landmarks import Detection, FaceLandmarks, choose_face, detect, load_face_landmarks
+from protome.capture.cameras import camera_from_landmarks
+from protome.capture.head import Units
+from protome.capture.landmarks import (
+    Detection,
+    FaceLandmarks,
+    check_some_face,
+    detect,
+    largest_face,
+    load_face_landmarks,
+)
 from protome.capture.mask import SURE, person_mask
+from protome.capture.order import checked_placement
 from protome.capture.photo import load_photo
-from protome.errors import InputError, ProtomeWarning
+from protome.errors import InputError
 from protome.geometry.transforms import Similarity
 from protome.scene import Scene, Unmasked, View
 from protome.units import UNIT_MM
-
-UNSURE_TURNED = 60.0
-"""Degrees from the front beyond which face landmarks, and so the camera, are off by more than about 5 degrees."""
 
 ALL_WHITE = 0.999
 """Mean of a mask that leaves nothing out."""
@@ -35,7 +39,7 @@ LEAST_SEEN = 0.25
 def capture_photos(paths: Sequence[str | Path], strict: bool = False) -> Scene:
     """Turn photos of one person into a scene whose world frame is the head frame in millimetres.
 
-    `strict` refuses photos with several faces instead of taking the largest with a `ProtomeWarning`.
+    `strict` refuses photos with several faces instead of taking the largest.
 
     Raises:
         InputError: no photos; or one that cannot be read, shows no face, or shows one that fits no camera.
@@ -44,20 +48,17 @@ def capture_photos(paths: Sequence[str | Path], strict: bool = False) -> Scene:
         raise InputError("no photos given: give the paths of one or more photos of a person")
     photos = [load_photo(path) for path in paths]
     face = load_face_landmarks()
+    detections = detect([photo.image for photo in photos])
+    check_some_face(detections, [str(path) for path in paths])
     views = []
-    for photo, path, detection in zip(photos, paths, detect([photo.image for photo in photos]), strict=True):
-        landmarks = choose_face(detection, str(path), strict)
+    for photo, path, detection in zip(photos, paths, detections, strict=True):
+        landmarks = largest_face(detection, str(path), strict)
         height, width = photo.image.shape[:2]
         camera = camera_from_landmarks(landmarks, width, height, photo.focal_px, face, str(path))
-        turned = turned_degrees(camera.centre.double().numpy())
-        if turned > UNSURE_TURNED:
-            warnings.warn(
-                f"the face in {path} is turned away by {turned:.0f} degrees: its camera is uncertain",
-                ProtomeWarning,
-                stacklevel=2,
-            )
         mask = person_mask(photo.image, detection.person_mask, landmarks)
-        views.append(View(photo.name, photo.image, mask, camera, landmarks))
+        source = "assumed" if photo.focal_px is None else "from the file"
+        view = View(photo.name, photo.image, mask, camera, landmarks, focal_from=source, faces=len(detection.faces))
+        views.append(view)
     return Scene(tuple(views), Similarity.scaling(1 / UNIT_MM), posed=False)
 
 
@@ -79,10 +80,11 @@ def locate_head(views: Sequence[View | Unmasked], units: Units | None) -> Scene:
     blank = [i for i, view in enumerate(found) if view.landmarks is None and i not in persons]
     faces = persons | dict(zip(blank, detect([found[i].image for i in blank], with_masks=False), strict=True))
     for i, detection in faces.items():
-        found[i] = replace(found[i], landmarks=_face_on_person(found[i], detection))
+        own = _face_on_person(found[i], detection)
+        found[i] = replace(found[i], landmarks=own, faces=len(detection.faces))
     _check_faces_on_masks(found, faces)
     face = load_face_landmarks()
-    placement = head_from_landmarks(found, units, face)
+    placement = checked_placement(found, units, face)
     for i, used in enumerate(placement.used):
         if not used:
             found[i] = replace(found[i], landmarks=None)

@@ -113,17 +113,41 @@ def choose_face(detection: Detection, name: str, strict: bool = False) -> Float[
     Raises:
         InputError: no face; or, if `strict`, several.
     """
+    face = largest_face(detection, name, strict)
+    if len(detection.faces) > 1:
+        message = f"{len(detection.faces)} faces found in {name}: the largest one is used"
+        warnings.warn(message, ProtomeWarning, stacklevel=2)
+    return face
+
+
+def largest_face(detection: Detection, name: str, strict: bool = False) -> Float[Tensor, "478 2"]:
+    """Return the landmarks of the largest face.
+
+    Raises:
+        InputError: no face; or, if `strict`, several.
+    """
     count = len(detection.faces)
     if count == 0:
         raise InputError(
             f"no face found in {name}: give a photo that shows the face from the front or a three-quarter view, "
             "sharp and well lit"
         )
-    if count > 1:
-        if strict:
-            raise InputError(f"{count} faces found in {name}: crop the photo to one person")
-        warnings.warn(f"{count} faces found in {name}: the largest one is used", ProtomeWarning, stacklevel=2)
+    if count > 1 and strict:
+        raise InputError(f"{count} faces found in {name}: crop the photo to one person")
     return detection.faces[0]
+
+
+def check_some_face(detections: Sequence[Detection], names: Sequence[str]) -> None:
+    """Refuse several photos none of which shows a face, in one sentence.
+
+    Raises:
+        InputError: as it says.
+    """
+    if len(names) > 1 and not any(detection.faces for detection in detections):
+        raise InputError(
+            f"no face found in any of the {len(names)} photos: give photos that show the face from the front or a "
+            "three-quarter view, sharp and well lit"
+        )
 
 
 def _bytes(image: Float[Tensor, "h w 3"]) -> np.ndarray:

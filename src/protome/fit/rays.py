@@ -96,8 +96,8 @@ def _weights(view: View, mask: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
 def pixel_table(scene: Scene, bounds: Float[Tensor, "2 3"], size: int, *, weighed: bool = True) -> PixelTable:
     """Return the table of all views of a scene in the head frame, each shrunk so that its window has `size` pixels.
 
-    All views have the same total weight. Unless `weighed`, all pixels of a view have the same weight, and the mask loss
-    applies to all of them.
+    Views have the total weights that they state. Unless `weighed`, all views have the same total weight, all pixels of a
+    view have the same weight, and the mask loss applies to all of them.
     """
     inner = bounds + torch.tensor([[_EDGE, _BOTTOM, _EDGE], [-_EDGE, -_EDGE, -_EDGE]])
     tables = []
@@ -107,11 +107,14 @@ def pixel_table(scene: Scene, bounds: Float[Tensor, "2 3"], size: int, *, weighe
         mask = window.mask.reshape(-1)
         decided = (mask < 0.5) | box_span(rays, inner).crosses
         weight = _weights(window, window.mask).reshape(-1)
+        share = view.weight
         if not weighed:
-            decided, weight = torch.ones_like(decided), torch.ones_like(weight)
+            decided, weight, share = torch.ones_like(decided), torch.ones_like(weight), 1.0
         crosses = box_span(rays, bounds).crosses
         index = torch.full_like(mask, number, dtype=torch.long)
-        table = PixelTable(rays, index, window.image.reshape(-1, 3), mask, decided, weight / weight[crosses].sum())
+        table = PixelTable(
+            rays, index, window.image.reshape(-1, 3), mask, decided, share * weight / weight[crosses].sum()
+        )
         tables.append(table[crosses])
     return _joined(tables)
 

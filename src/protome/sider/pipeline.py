@@ -15,6 +15,7 @@ from torch import Tensor
 
 from protome.capture.cameras import camera_from_landmarks
 from protome.capture.landmarks import choose_face, detect, load_face_landmarks
+from protome.capture.occlusion import BEARD, FRAMES, beard_share, frame_edge
 from protome.capture.photo import load_photo
 from protome.capture.skin import eyes_closed, skin_mask
 from protome.errors import InputError, ProtomeWarning
@@ -30,7 +31,6 @@ from protome.render.cast import cast, interpolate, sky_visibility
 from protome.scene import View
 from protome.sider.displace import Displaced, displace
 from protome.sider.fit import DETAIL_PRESETS, DetailConfig, DetailFit, FacePixels, fit_detail
-from protome.sider.occlusion import BEARD, FRAMES, beard_share, frame_edge
 from protome.sider.thick import vertex_normals
 from protome.units import UNIT_MM
 from protome.util.device import choose_device
