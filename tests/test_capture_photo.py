@@ -114,8 +114,8 @@ def test_bad_photos_are_refused_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     for name, words in (
         ("gone.jpg", "gone.jpg does not exist: give the path of a photo"),
-        ("text.jpg", "text.jpg cannot be read as an image: give a JPEG, PNG or WebP photo"),
-        ("cut.jpg", "cut.jpg cannot be read as an image: give a JPEG, PNG or WebP photo"),
+        ("text.jpg", "text.jpg cannot be read as an image: give a JPEG, PNG, WebP, TIFF, HEIC or AVIF file"),
+        ("cut.jpg", "cut.jpg cannot be read as an image: give a JPEG, PNG, WebP, TIFF, HEIC or AVIF file"),
         ("small.png", "small.png has only 200 x 63 pixels: give a photo with at least 64 on each side"),
         (".", "is a folder, not a photo: give image files"),
     ):

@@ -46,6 +46,7 @@ def reconstruct(
     resolution: MaybeInteger = None,
     units: MaybeUnits = None,
     views: MaybeNames = None,
+    time_step: MaybeInteger = None,
     method: Annotated[str, arg(metavar="NAME")] = "protome",
     budget: Annotated[str | None, arg(metavar="N|Ns", help_behavior_hint=""), DisallowNone] = None,
     refine_cameras: Flag = True,
@@ -54,10 +55,10 @@ def reconstruct(
     strict: Flag = False,
     quiet: Flag = False,
 ) -> None:
-    """Turn 1 to 32 photos of one person into a full, coloured 3D head.
+    """Turn photos or a video of one person into a full, coloured 3D head.
 
     Args:
-        inputs: The photos, or one folder of photos with known cameras, as IDR, H3DS, nerfstudio or COLMAP has it.
+        inputs: Photos, folders of photos or videos, of which up to 32 are used; or one folder with known cameras.
         out: The folder to write: head.ply, head.glb, preview.png, field.safetensors and result.json.
         preset: How long to work: draft is a quick look, fine takes the longest and keeps the most detail.
         device: Where to compute; auto takes the graphics card if there is one.
@@ -65,6 +66,7 @@ def reconstruct(
         resolution: Cells of the mesh along 60 cm; if left out, the preset's.
         units: The unit of length of a scene folder's cameras; if left out, mm where one view alone needs one.
         views: The images of a scene folder to use, or the name of an H3DS view set; if left out, all (of many, 32).
+        time_step: The time step of a scene folder that has several (VHAP, NeuS2); if left out, that with most images.
         method: What to fit: protome, or to compare: sira++-paper, sira++, sira, deform, h3d-net-pm, h3d-net, idr.
         budget: Steps of the fit (300) or its seconds (60s), instead of the preset's; seconds give no repeatable head.
         refine_cameras: Take a scene folder's cameras as exact; if left out, protome corrects them from two photos on.
@@ -88,6 +90,7 @@ def reconstruct(
         units=units,
         resolution=resolution,
         views=views,
+        time_step=time_step,
         options=FitOptions(method, budget, None if refine_cameras else False, size),
         strict=strict,
         quiet=quiet,

@@ -7,7 +7,7 @@ import platform
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -41,7 +41,6 @@ from protome.util.device import choose_device
 from protome.util.files import check_output_folder, write_atomically
 from protome.util.progress import progress
 
-MAX_PHOTOS = 32
 RESOLUTIONS = {"draft": 184, "standard": 332, "fine": 443}
 """Cells along the longest side of the space that holds a head (60 cm): about 3.3, 1.8 and 1.4 mm."""
 _MARGIN = 0.05
@@ -110,6 +109,7 @@ class Head:
                 "height": view.camera.height,
                 "K": view.camera.K.tolist(),
                 "T_head_camera": self.camera(number).T_world_camera.tolist(),
+                "frame": None if view.frame is None else asdict(view.frame),
             }
             for number, view in enumerate(self.scene.views)
         ]
@@ -150,13 +150,16 @@ def reconstruct(
     units: Units | None = None,
     resolution: int | None = None,
     views: Sequence[str] | None = None,
+    time_step: int | None = None,
     options: FitOptions | None = None,
     strict: bool = False,
     quiet: bool = False,
 ) -> Head:
-    """Reconstruct one person's head from 1 to 32 photos, or from one posed scene folder.
+    """Reconstruct one person's head from photos and videos, or from one posed scene folder.
 
-    `protome.scenes.scene_folder.read_scene` says which folders those are, and what `views` of them can be named.
+    `protome.capture.inputs.load_photos` says what can be given as photos, up to 32 of which are used.
+    `protome.scenes.scene_folder.read_scene` says which folders are scenes, and what `views` and which `time_step` of
+    them can be chosen.
     `units` is the length unit of a posed scene's world. One view alone cannot tell the scale and takes it as
     millimetres if nothing is given; several views find it by themselves and check it against a given unit.
     `resolution` is the number of mesh cells along 60 cm. With a budget in seconds the result depends on the machine;
@@ -175,15 +178,20 @@ def reconstruct(
     chosen = method(options.method)
     budget = None if options.budget is None else Budget.parse(options.budget)
     paths = [Path(item) for item in inputs]
-    if not 1 <= len(paths) <= MAX_PHOTOS:
-        raise InputError(f"{len(paths)} inputs were given: give 1 to {MAX_PHOTOS} photos, or one scene folder")
+    if not paths:
+        raise InputError("no inputs were given: give photos, a folder of photos, a video, or one scene folder")
     seconds: dict[str, float] = {}
 
-    posed = len(paths) == 1 and is_scene(paths[0])
+    scenes = [path for path in paths if is_scene(path)]
+    posed = bool(scenes)
+    if posed and len(paths) > 1:
+        raise InputError(f"{scenes[0]} is a scene folder with cameras of its own: give it alone, or only photos")
     if views is not None and not posed:
         raise InputError("views were named but no scene folder was given: give just the photos that you want")
+    if time_step is not None and not posed:
+        raise InputError("a time step was chosen but no scene folder was given: leave the option out")
     with _timed(seconds, "capture", quiet):
-        scene = _posed_scene(paths[0], views, units) if posed else capture_photos(paths, strict=strict)
+        scene = _posed_scene(paths[0], views, time_step, units) if posed else capture_photos(paths, strict=strict)
     with _timed(seconds, "prior", quiet=True):
         where = choose_device(device)
         prior = chosen.prior().to(where)
@@ -232,8 +240,8 @@ def head_from_fit(
     )  # fmt: skip
 
 
-def _posed_scene(folder: Path, names: Sequence[str] | None, units: Units | None) -> Scene:
-    views = read_scene(folder, names)
+def _posed_scene(folder: Path, names: Sequence[str] | None, time_step: int | None, units: Units | None) -> Scene:
+    views = read_scene(folder, names, time_step)
     # Several views tell the head's size in whatever unit the scene has; one view alone cannot.
     return locate_head(views, units or ("mm" if len(views) == 1 else None))
 

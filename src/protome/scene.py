@@ -17,6 +17,18 @@ LARGEST_SIDE = 2048
 
 
 @dataclass(frozen=True)
+class VideoFrame:
+    """Where in a video a photo comes from."""
+
+    video: str
+    """The video file's name."""
+    index: int
+    """Number of the frame, counted from 0."""
+    seconds: float
+    """Its time from the start of the video."""
+
+
+@dataclass(frozen=True)
 class View:
     """One posed photo."""
 
@@ -32,6 +44,8 @@ class View:
     """MediaPipe face landmarks in pixels, where a face was detected."""
     mask_file: Path | None = None
     """Where the mask was read from, for messages; None for one that was made."""
+    frame: VideoFrame | None = None
+    """Where in a video the photo comes from; None for a photo of its own."""
 
     def transformed(self, b_from_a: Similarity) -> View:
         """Return the view with its camera, posed in frame a, in frame b; computed in the precision of `b_from_a`."""
@@ -41,13 +55,12 @@ class View:
         """Return the window of the view that starts at pixel (left, top) and lies inside the image."""
         rows, columns = slice(top, top + height), slice(left, left + width)
         corner = torch.tensor([float(left), float(top)])
-        return View(
-            self.name,
-            self.image[rows, columns],
-            self.mask[rows, columns],
-            self.camera.cropped(left, top, width, height),
-            None if self.landmarks is None else self.landmarks - corner,
-            self.mask_file,
+        return replace(
+            self,
+            image=self.image[rows, columns],
+            mask=self.mask[rows, columns],
+            camera=self.camera.cropped(left, top, width, height),
+            landmarks=None if self.landmarks is None else self.landmarks - corner,
         )
 
     def resized(self, longest: int) -> View:
@@ -60,13 +73,12 @@ class View:
         stack = torch.cat([self.image, self.mask[..., None]], 2).permute(2, 0, 1)[None]
         small = torch.nn.functional.interpolate(stack, size=size, mode="area")[0].permute(1, 2, 0)
         scale = torch.tensor([size[1] / width, size[0] / height])
-        return View(
-            self.name,
-            small[..., :3].contiguous(),
-            small[..., 3].contiguous(),
-            self.camera.resized(size[1], size[0]),
-            None if self.landmarks is None else self.landmarks * scale,
-            self.mask_file,
+        return replace(
+            self,
+            image=small[..., :3].contiguous(),
+            mask=small[..., 3].contiguous(),
+            camera=self.camera.resized(size[1], size[0]),
+            landmarks=None if self.landmarks is None else self.landmarks * scale,
         )
 
 

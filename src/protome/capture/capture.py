@@ -13,9 +13,10 @@ from torch import Tensor
 
 from protome.capture.cameras import camera_from_landmarks, turned_degrees
 from protome.capture.head import Units, head_from_landmarks
+from protome.capture.inputs import load_photos
 from protome.capture.landmarks import Detection, FaceLandmarks, choose_face, detect, load_face_landmarks
 from protome.capture.mask import SURE, person_mask
-from protome.capture.photo import load_photo
+from protome.capture.photo import Photo
 from protome.errors import InputError, ProtomeWarning
 from protome.geometry.transforms import Similarity
 from protome.scene import Scene, Unmasked, View
@@ -35,30 +36,48 @@ LEAST_SEEN = 0.25
 def capture_photos(paths: Sequence[str | Path], strict: bool = False) -> Scene:
     """Turn photos of one person into a scene whose world frame is the head frame in millimetres.
 
-    `strict` refuses photos with several faces instead of taking the largest with a `ProtomeWarning`.
+    `paths` are those of photos, folders and videos, as `protome.capture.inputs.load_photos` reads them. A mask that
+    comes with a photo is used, and chooses the face; others are made. `strict` refuses photos with several faces
+    instead of taking the largest with a `ProtomeWarning`.
 
     Raises:
-        InputError: no photos; or one that cannot be read, shows no face, or shows one that fits no camera.
+        InputError: no photos; or one that cannot be read, shows no face, shows one that fits no camera, or has a mask
+            that leaves out the face.
     """
-    if not paths:
-        raise InputError("no photos given: give the paths of one or more photos of a person")
-    photos = [load_photo(path) for path in paths]
+    photos = load_photos(paths)
     face = load_face_landmarks()
     views = []
-    for photo, path, detection in zip(photos, paths, detect([photo.image for photo in photos]), strict=True):
-        landmarks = choose_face(detection, str(path), strict)
+    for photo, detection in zip(photos, detect([photo.image for photo in photos]), strict=True):
+        landmarks = choose_face(_on_mask(photo, detection), photo.shown, strict)
         height, width = photo.image.shape[:2]
-        camera = camera_from_landmarks(landmarks, width, height, photo.focal_px, face, str(path))
+        camera = camera_from_landmarks(landmarks, width, height, photo.focal_px, face, photo.shown)
         turned = turned_degrees(camera.centre.double().numpy())
         if turned > UNSURE_TURNED:
             warnings.warn(
-                f"the face in {path} is turned away by {turned:.0f} degrees: its camera is uncertain",
+                f"the face in {photo.shown} is turned away by {turned:.0f} degrees: its camera is uncertain",
                 ProtomeWarning,
                 stacklevel=2,
             )
-        mask = person_mask(photo.image, detection.person_mask, landmarks)
-        views.append(View(photo.name, photo.image, mask, camera, landmarks))
+        mask = person_mask(photo.image, detection.person_mask, landmarks) if photo.mask is None else photo.mask
+        views.append(View(photo.name, photo.image, mask, camera, landmarks, photo.mask_file, photo.frame))
     return Scene(tuple(views), Similarity.scaling(1 / UNIT_MM), posed=False)
+
+
+def _on_mask(photo: Photo, detection: Detection) -> Detection:
+    """Return what was seen in a photo with only the faces that lie on its mask, if it came with one.
+
+    Raises:
+        InputError: the mask leaves out all faces there are.
+    """
+    if photo.mask is None or not detection.faces:
+        return detection
+    faces = tuple(face for face in detection.faces if _lies_on(photo.mask, face))
+    if not faces:
+        raise InputError(
+            f"the face in {photo.shown} lies outside its mask {photo.mask_file}: paint that person white in it, and "
+            "what is not person black"
+        )
+    return replace(detection, faces=faces)
 
 
 def locate_head(views: Sequence[View | Unmasked], units: Units | None) -> Scene:
@@ -144,9 +163,11 @@ def _check_white(view: View, head_from_world: Similarity) -> None:
 
 def _face_on_person(view: View, detection: Detection) -> torch.Tensor | None:
     """Return the largest face that lies on the view's mask, or None."""
-    height, width = view.mask.shape
-    for face in detection.faces:
-        x, y = face[:, 0].long().clamp(0, width - 1), face[:, 1].long().clamp(0, height - 1)
-        if float(view.mask[y, x].mean()) > 0.5:
-            return face
-    return None
+    return next((face for face in detection.faces if _lies_on(view.mask, face)), None)
+
+
+def _lies_on(mask: Float[Tensor, "h w"], face: Float[Tensor, "n 2"]) -> bool:
+    """Return whether most of a face's landmarks lie on a mask."""
+    height, width = mask.shape
+    x, y = face[:, 0].long().clamp(0, width - 1), face[:, 1].long().clamp(0, height - 1)
+    return float(mask[y, x].mean()) > 0.5
