@@ -26,7 +26,7 @@ def save_cut_out(path: Path, shot: Shot) -> None:
 
 def write_neus(folder: Path, shots: list[Shot]) -> None:
     """NeuS: IDR's folders, with the cameras in cameras_sphere.npz."""
-    entries = {}
+    entries: dict[str, np.ndarray] = {}
     for number, shot in enumerate(sorted(shots, key=lambda shot: shot.name)):
         save(folder / "image" / shot.name, shot.image)
         save(folder / "mask" / shot.name, shot.mask)

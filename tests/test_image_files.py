@@ -148,7 +148,12 @@ def test_jpeg_files_are_decoded_at_the_lower_resolution(tmp_path: Path, monkeypa
     Image.new("RGB", (4000, 3000), (200, 100, 50)).save(tmp_path / "a.jpg")
     sizes = []
     plain = image_files._plain
-    monkeypatch.setattr(image_files, "_plain", lambda image: (sizes.append(image.size), plain(image))[1])
+
+    def seen(image: Image.Image) -> Image.Image:
+        sizes.append(image.size)
+        return plain(image)
+
+    monkeypatch.setattr(image_files, "_plain", seen)
     found = read_pixels(tmp_path / "a.jpg", 500)
     assert sizes == [(500, 375)]
     assert found.size == (4000, 3000)

@@ -70,7 +70,7 @@ def is_video(path: Path) -> bool:
 
 
 def find_files(given: Path) -> list[InputFile]:
-    """Return the photos and videos that a path, a folder or a pattern stands for.
+    """Return the photos and videos that a path, a folder or a pattern leads to.
 
     Raises:
         InputError: a folder or a pattern leads to none.
@@ -179,7 +179,7 @@ def _spread(files: list[InputFile], most: int) -> list[InputFile]:
 
 
 def _photo(file: InputFile, alone: bool) -> list[Photo]:
-    """Return the photo of a file; none, with a `ProtomeWarning`, if it cannot be used and others can stand for it.
+    """Return the photo of a file; none, with a `ProtomeWarning`, if it cannot be used and there are others.
 
     Raises:
         InputError: it cannot be used and the user named it as a photo.

@@ -79,10 +79,11 @@ def load_photo(path: str | Path) -> Photo:
     height_now, width_now = (round(side * min(1.0, LARGEST_SIDE / max(width, height))) for side in (height, width))
     image = resampled(torch.from_numpy(_on_white(pixels).astype(np.float32) / 255.0), width_now, height_now)
     mask_file = mask_file_of(path)
+    mask: Float[Tensor, "_ _"] | None = None
     if mask_file is not None:
         mask = read_photo_mask(mask_file, path, (width, height), pixels.tags.get(ExifTags.Base.Orientation))
-    else:
-        mask = None if pixels.alpha is None else cut_out(pixels.alpha, path)
+    elif pixels.alpha is not None:
+        mask = cut_out(pixels.alpha, path)
     if mask is not None and float(mask.mean()) > ALL_WHITE:
         warnings.warn(f"the mask {mask_file} is white everywhere: one is made instead", ProtomeWarning, stacklevel=2)
         mask = None

@@ -83,7 +83,7 @@ def find_model(folder: str | Path) -> Path | None:
 def read_colmap(folder: str | Path, names: Sequence[str] | None = None) -> tuple[View | Unmasked, ...]:
     """Read the views of a scene by name, as `protome.scenes.pictures.choose` chooses them.
 
-    Where the model is stored in both forms, the binary one counts, as in COLMAP. An image's mask is
+    Where the model is stored in both forms, the binary one is read, as in COLMAP. An image's mask is
     `masks/<image name>.png`, else its own opacity. Distorted images are undistorted.
 
     Raises:

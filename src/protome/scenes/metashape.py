@@ -130,8 +130,8 @@ def _lens(chunk: ElementTree.Element, camera: ElementTree.Element, source: Path)
         width, height = int(sizes.get("width", 0)), int(sizes.get("height", 0))
         middle = (width / 2 + number("cx"), height / 2 + number("cy"))
         radial = tuple(number(key) for key in ("k1", "k2", "k3", "k4"))
-        base = "angle" if kind == "fisheye" else "plane"
-        distortion = Distortion(radial, (number("p2"), number("p1")), base=base)
+        tangential = (number("p2"), number("p1"))
+        distortion = Distortion(radial, tangential, base="angle" if kind == "fisheye" else "plane")
         if not width or not height:
             raise ValueError("no resolution")
         return Lens.of((number("f") + number("b1"), number("f")), middle, distortion, (width, height), number("b2"))

@@ -202,7 +202,7 @@ def _distortion(frame: dict[str, Any], values: dict[str, float], image: Path, so
     """Return a frame's distortion by its camera model and its numbers.
 
     Raises:
-        InputError: the model is unknown, or it has numbers whose meaning nothing says.
+        InputError: the model is unknown, or it has numbers that only a named model could give a meaning.
     """
     model = frame.get("camera_model", "OPENCV")
     if model in FISHEYE or frame.get("is_fisheye"):

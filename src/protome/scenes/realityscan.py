@@ -34,7 +34,7 @@ COLUMNS = ("name", "x", "y", "alt", "heading", "pitch", "roll", "f")
 """Columns that a CSV file needs; px, py, k1 to k4, t1 and t2 are zero where they are missing."""
 FILM_MM = 36.0
 STRAIGHT_MODELS = ("perspective", "brown3", "brown4", "brown3t2", "brown4t2")
-"""Distortion models whose numbers count behind the calibration, as Brown's do; the makers describe no other in full."""
+"""Distortion models that act on directions, before the focal length; the makers document no other in full."""
 OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0])
 
 
@@ -115,7 +115,7 @@ def _of_xmp(path: Path) -> Registered:
         InputError: it cannot be read, lacks a value, or has a distortion model that is not known.
     """
     try:
-        values = {}
+        values: dict[str, str] = {}
         for element in ElementTree.parse(path).iter():
             values |= {key.removeprefix(XCR): text for key, text in element.attrib.items() if key.startswith(XCR)}
             if element.tag.startswith(XCR) and element.text:

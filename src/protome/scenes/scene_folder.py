@@ -44,14 +44,14 @@ def read_scene(
 ) -> tuple[View | Unmasked, ...]:
     """Read the views of a scene by name, as `protome.scenes.pictures.choose` chooses them.
 
-    A folder may have several layouts, because programs add their own to those they read. The first of these counts:
+    A folder may have several layouts, because programs add their own to those they read. The first of these is read:
     `cameras.npz` (IDR, H3DS; NeuS's `cameras_sphere.npz`), `transforms.json` (nerfstudio, instant-ngp, NeuS2, VHAP),
     `opencv_cameras.json` (GS-LRM, FaceLift), a sparse model (COLMAP), Metashape's XML file, RealityScan's CSV or XMP
     files. One name may also be that of an H3DS view set. `time_step` chooses one of several that the second has.
 
     Raises:
-        InputError: the folder has none of them, which the sentence follows by what was found; a time step was chosen
-            where there are none; or as the layout's own reader says.
+        InputError: the folder has none of them (the sentence names what was found); a time step was chosen where there
+            are none; or as the layout's own reader raises it.
     """
     folder = Path(folder)
     reader = _reader(folder)
@@ -81,7 +81,7 @@ def _reader(folder: Path) -> Reader | None:
     if find_realityscan(folder) is not None:
         return read_realityscan
     if (folder / "image").is_dir():
-        return read_idr  # which says what its layout lacks
+        return read_idr  # its error names what the layout lacks
     return None
 
 

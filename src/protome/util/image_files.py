@@ -142,14 +142,15 @@ def _plain(image: Image.Image) -> Image.Image:
     """Return the image in one of the modes L, LA, RGB, RGBA and CMYK; palettes are looked up."""
     image = eight_bits(image)
     if image.mode in ("L", "RGB", "CMYK") and not image.has_transparency_data:
-        return image.copy()  # decoded, and free of the file
+        image.load()
+        return image  # no copy: it may fill a gigabyte
     if image.has_transparency_data:
         return image.convert("LA" if image.mode == "LA" else "RGBA")
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
 def turned(image: Image.Image, orientation: object) -> Image.Image:
-    """Return the image as its EXIF orientation says it is to be seen; as it is where there is no such orientation."""
+    """Return the image upright by its EXIF orientation; as it is where that is none of the eight."""
     way = TURNS.get(orientation) if isinstance(orientation, int) else None
     return image if way is None else image.transpose(way)
 
