@@ -111,7 +111,11 @@ def colmap_camera(shot: Shot) -> tuple[str, list[float]]:
     return "PINHOLE", [shot.K[0, 0], shot.K[1, 1], shot.K[0, 2], shot.K[1, 2]]
 
 
-MODEL_NUMBERS = {"SIMPLE_PINHOLE": 0, "PINHOLE": 1, "SIMPLE_RADIAL": 2, "RADIAL": 3, "OPENCV": 4, "OPENCV_FISHEYE": 5}
+MODEL_NUMBERS = {
+    "SIMPLE_PINHOLE": 0, "PINHOLE": 1, "SIMPLE_RADIAL": 2, "RADIAL": 3, "OPENCV": 4, "OPENCV_FISHEYE": 5,
+    "FULL_OPENCV": 6, "FOV": 7, "SIMPLE_RADIAL_FISHEYE": 8, "RADIAL_FISHEYE": 9, "THIN_PRISM_FISHEYE": 10,
+    "SIMPLE_DIVISION": 12, "DIVISION": 13, "SIMPLE_FISHEYE": 14, "FISHEYE": 15, "EUCM": 16, "EQUIRECTANGULAR": 17,
+}  # fmt: skip
 
 
 def write_colmap(

@@ -267,3 +267,29 @@ def test_the_head_is_located_in_a_posed_photo(
 def test_no_photos_are_refused() -> None:
     with pytest.raises(InputError, match=r"^no photos given: give the paths of one or more photos of a person$"):
         capture_photos([])
+
+
+def test_a_given_mask_is_used_and_chooses_the_face(
+    found: dict[str, Detection], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "astronaut.png"
+    Image.fromarray(skimage.data.astronaut()).save(path)
+    (face,) = found["plain"].faces
+    other = face + torch.tensor([230.0, 0.0])
+    both = Detection((other, face), found["plain"].person_mask)
+    monkeypatch.setattr(capture, "detect", lambda images: tuple(both for _ in images))
+    mask = np.zeros((512, 512), np.uint8)
+    mask[:, :300] = 255
+    Image.fromarray(mask).save(tmp_path / "astronaut.mask.png")
+    (view,) = capture_photos([path], strict=True).views  # the other face lies outside the mask
+    assert view.landmarks is not None
+    assert torch.equal(view.landmarks, face)
+    assert torch.equal(view.mask, as_tensor(mask))
+    assert view.mask_file == tmp_path / "astronaut.mask.png"
+    Image.fromarray(np.roll(mask, 300, 1) * (np.arange(512) >= 480)[:, None]).save(tmp_path / "astronaut.mask.png")
+    with pytest.raises(InputError) as refused:
+        capture_photos([path])
+    assert str(refused.value) == (
+        f"the face in {path} lies outside its mask {tmp_path / 'astronaut.mask.png'}: paint that person white in it, "
+        "and what is not person black"
+    )

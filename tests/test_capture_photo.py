@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from protome.capture.photo import load_photo
-from protome.errors import InputError
+from protome.errors import InputError, ProtomeWarning
 from protome.scene import LARGEST_SIDE
 
 EXIF, ORIENTATION, WIDTH_TAG, HEIGHT_TAG = 0x8769, 0x0112, 0xA002, 0xA003
@@ -84,6 +84,114 @@ def test_focal_length_from_the_sensor(tmp_path: Path) -> None:
     assert load_photo(save_jpeg(tmp_path / "e.jpg", blank, film=0)).focal_px is None
 
 
+@pytest.mark.parametrize("film", [1, 60_000])
+def test_focal_lengths_that_no_lens_has_are_ignored_with_a_warning(tmp_path: Path, film: int) -> None:
+    blank = np.zeros((200, 300, 3), np.uint8)
+    path = save_jpeg(tmp_path / "a.jpg", blank, film=film)
+    with pytest.warns(ProtomeWarning) as warned:
+        assert load_photo(path).focal_px is None
+    assert str(warned[0].message) == (
+        f"{path} records a focal length of {film:.3g} mm (35 mm equivalent), which no lens has: it is ignored"
+    )
+    # The sensor's own numbers count where only the equivalent is wrong.
+    sensor: dict[str, Any] = {"focal": 5.0, "plane_x": 2540.0, "unit": 2}
+    assert load_photo(save_jpeg(tmp_path / "b.jpg", blank, film=film, **sensor)).focal_px == pytest.approx(500.0)
+    with pytest.warns(ProtomeWarning, match="no lens has"):
+        assert load_photo(save_jpeg(tmp_path / "c.jpg", blank, **sensor | {"focal": 0.05})).focal_px is None
+
+
+def person(height: int = 80, width: int = 120) -> np.ndarray:
+    """A mask with the person in the lower middle, not symmetric."""
+    mask = np.zeros((height, width), np.uint8)
+    mask[height // 3 :, width // 4 : width // 2] = 255
+    return mask
+
+
+@pytest.mark.parametrize("name", ["a.mask.png", "a.jpg.mask.png"])
+def test_a_mask_beside_a_photo_is_its_mask(tmp_path: Path, name: str) -> None:
+    path = save_jpeg(tmp_path / "a.jpg", quadrants())
+    assert load_photo(path).mask is None
+    Image.fromarray(person()).save(tmp_path / name)
+    photo = load_photo(path)
+    assert photo.mask is not None
+    assert torch.equal(photo.mask, torch.from_numpy(person() / 255.0).float())
+    assert photo.mask_file == tmp_path / name
+    # Of another resolution.
+    Image.fromarray(np.repeat(np.repeat(person(), 2, 0), 2, 1)).save(tmp_path / name)
+    doubled = load_photo(path)
+    assert doubled.mask is not None
+    assert torch.equal(doubled.mask, photo.mask)
+
+
+def test_masks_fit_photos_that_are_turned(tmp_path: Path) -> None:
+    stored = np.ascontiguousarray(np.rot90(quadrants()))
+    path = save_jpeg(tmp_path / "a.jpg", stored, 6)
+    for drawn in (person(), np.rot90(person())):  # as it is seen, and as it is stored
+        Image.fromarray(np.ascontiguousarray(drawn)).save(tmp_path / "a.mask.png")
+        mask = load_photo(path).mask
+        assert mask is not None
+        assert torch.equal(mask, torch.from_numpy(person() / 255.0).float())
+
+
+def test_large_photos_are_reduced_with_their_masks(tmp_path: Path) -> None:
+    path = save_jpeg(tmp_path / "a.jpg", np.zeros((1400, 2100, 3), np.uint8))
+    Image.fromarray(person(1400, 2100)).save(tmp_path / "a.mask.png")
+    photo = load_photo(path)
+    assert photo.mask is not None
+    assert photo.mask.shape == photo.image.shape[:2] == (1365, LARGEST_SIDE)
+    assert float(photo.mask.mean()) == pytest.approx(float(person(1400, 2100).mean()) / 255, abs=1e-3)
+
+
+def test_the_opacity_of_a_cut_out_is_its_mask(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(np.dstack([quadrants(), person()])).save(path)
+    photo = load_photo(path)
+    assert photo.mask is not None
+    assert torch.equal(photo.mask, torch.from_numpy(person() / 255.0).float())
+    assert photo.mask_file == path
+    assert (photo.image[photo.mask == 0] == 1).all()
+    # A mask beside it goes before.
+    Image.fromarray(np.roll(person(), 20, 1)).save(tmp_path / "a.mask.png")
+    assert load_photo(path).mask_file == tmp_path / "a.mask.png"
+
+
+@pytest.mark.parametrize("kind", ["faded", "round corners", "hidden metadata"])
+def test_other_opacity_is_no_mask(tmp_path: Path, kind: str) -> None:
+    alpha = np.full((80, 120), 255, np.uint8)
+    if kind == "faded":
+        alpha[:] = np.linspace(0, 255, 120)
+    elif kind == "round corners":
+        alpha[:6, :6] = alpha[-6:, :6] = alpha[:6, -6:] = alpha[-6:, -6:] = 0
+    else:
+        alpha[0, 0] = 254
+    Image.fromarray(np.dstack([quadrants(), alpha])).save(tmp_path / "a.png")
+    photo = load_photo(tmp_path / "a.png")
+    assert photo.mask is None
+    assert photo.mask_file is None
+
+
+def test_masks_that_cannot_be_used_are_refused_or_ignored(tmp_path: Path) -> None:
+    path, mask = save_jpeg(tmp_path / "a.jpg", quadrants()), tmp_path / "a.mask.png"
+    for values, words in (
+        (
+            person(80, 80),
+            f"{mask} has 80 x 80 pixels but its photo a.jpg has 120 x 80: give a mask of the photo's size",
+        ),
+        (0 * person(), f"the mask {mask} is black everywhere: paint the person white in it, or leave a.jpg out"),
+        (255 - person(), f"the mask {mask} is inverted, with the background white: paint the person white instead"),
+    ):
+        Image.fromarray(values).save(mask)
+        with pytest.raises(InputError) as refused:
+            load_photo(path)
+        assert str(refused.value) == words
+    mask.write_text("nothing")
+    with pytest.raises(InputError, match=r"a\.mask\.png cannot be read as a mask: give a PNG file$"):
+        load_photo(path)
+    Image.fromarray(255 + 0 * person()).save(mask)
+    with pytest.warns(ProtomeWarning, match=r"^the mask .*a\.mask\.png is white everywhere: one is made instead$"):
+        assert load_photo(path).mask is None
+
+
 def test_large_photos_are_reduced_with_their_focal_length(tmp_path: Path) -> None:
     path = save_jpeg(tmp_path / "a.jpg", np.full((1400, 2100, 3), 90, np.uint8), film=36)
     photo = load_photo(path)
@@ -114,8 +222,8 @@ def test_bad_photos_are_refused_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     for name, words in (
         ("gone.jpg", "gone.jpg does not exist: give the path of a photo"),
-        ("text.jpg", "text.jpg cannot be read as an image: give a JPEG, PNG or WebP photo"),
-        ("cut.jpg", "cut.jpg cannot be read as an image: give a JPEG, PNG or WebP photo"),
+        ("text.jpg", "text.jpg cannot be read as an image: give a JPEG, PNG, WebP, TIFF, HEIC or AVIF file"),
+        ("cut.jpg", "cut.jpg cannot be read as an image: give a JPEG, PNG, WebP, TIFF, HEIC or AVIF file"),
         ("small.png", "small.png has only 200 x 63 pixels: give a photo with at least 64 on each side"),
         (".", "is a folder, not a photo: give image files"),
     ):

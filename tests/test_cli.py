@@ -223,8 +223,14 @@ def _with_infinite_camera(folder: Path) -> Path:
     return folder
 
 
-def _with_fisheye(folder: Path) -> Path:
-    write_transforms(folder, random_shots(("a.png", "b.png")), camera_model="OPENCV_FISHEYE")
+def _with_panorama(folder: Path) -> Path:
+    write_transforms(folder, random_shots(("a.png", "b.png")), camera_model="EQUIRECTANGULAR")
+    return folder
+
+
+def _with_other_cameras(folder: Path) -> Path:
+    (folder / "images").mkdir(parents=True)
+    (folder / "poses_bounds.npy").write_bytes(b"")
     return folder
 
 
@@ -240,9 +246,10 @@ BAD_INPUTS: dict[str, Callable[[Path], list[Path]]] = {
     "small_image": lambda folder: [_picture(folder / "small.png", 63, 200)],
     "no_face": lambda folder: [_picture(folder / "noise.png")],
     "no_face_in_any": lambda folder: [_picture(folder / f"noise_{index}.png", seed=index) for index in range(3)],
-    "too_many_photos": lambda folder: [_picture(folder / f"{index}.png", 64, 64) for index in range(33)],
     "empty_folder": lambda folder: [_empty(folder / "scene")],
-    "fisheye_camera": lambda folder: [_with_fisheye(folder / "scene")],
+    "unknown_camera": lambda folder: [_with_panorama(folder / "scene")],
+    "unknown_layout": lambda folder: [_with_other_cameras(folder / "scene")],
+    "photos_beside_a_scene": lambda folder: [_picture(folder / "a.png"), _scene(folder / "scene")],
     "mask_of_other_size": lambda folder: [_with_small_mask(_scene(folder / "scene"))],
     "cameras_missing": lambda folder: [_without_cameras(_scene(folder / "scene"))],
     "cameras_not_finite": lambda folder: [_with_infinite_camera(_scene(folder / "scene"))],

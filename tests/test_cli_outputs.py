@@ -129,6 +129,21 @@ def morph(part: str, head: str = "me", out: str = "me", *more: object) -> Case:
     return case
 
 
+def folder_of_photos(folder: Path) -> tuple[list[object], Path]:
+    photo = put(folder / "preview.png")
+    return ["reconstruct", folder, "--out", folder], photo
+
+
+def mask_of_an_export(folder: Path) -> tuple[list[object], Path]:
+    mask = put(folder / "fg_masks" / "preview.png")
+    return [
+        "reconstruct",
+        transforms(folder, "images/a.png", fg_mask_path="fg_masks/preview.png"),
+        "--out",
+        mask.parent,
+    ], mask
+
+
 def morph_of_a_photo(folder: Path) -> tuple[list[object], Path]:
     photo = put(folder / "sheet.png")
     return ["prior", "morph", photo, "7", "--steps", "3", "--out", folder], photo
@@ -239,6 +254,8 @@ CASES: dict[str, Case] = {
     "morph into its own folder": morph("head.glb"),
     "morph of its own field": morph("head.glb", "me/field.safetensors"),
     "morph to one file of its folder": morph("head.ply", "me", "me/head.ply"),
+    "folder of photos": folder_of_photos,
+    "mask of an export": mask_of_an_export,
     "morph of a photo": morph_of_a_photo,
     "morph of a morph": morph_of_a_morph,
     "morph over the prior": morph_over_the_prior,

@@ -28,7 +28,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "prior": ("field", "geometry"),
     "scene": ("geometry",),
     "scenes": ("geometry", "scene"),
-    "capture": ("geometry", "scene"),
+    "capture": ("geometry", "scene", "scenes"),
     "encoder": ("capture", "geometry", "prior", "scene"),
     "fit": ("encoder", "field", "geometry", "losses", "prior", "render", "scene"),
     "meshing": ("field", "geometry"),

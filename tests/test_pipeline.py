@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from protome.geometry.transforms import Similarity
 from protome.meshing.extract import extract_mesh
 from protome.pipeline import Head, reconstruct
 from protome.prior.prior import load_head
+from protome.scene import VideoFrame
 from protome.scenes.idr import write_idr
 from protome.units import UNIT_MM
 
@@ -106,6 +108,15 @@ def test_the_result_file_records_the_settings(head: Head, out: Path) -> None:
     assert facts["versions"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
     rotation = np.array(facts["cameras"][0]["T_head_camera"])[:3, :3]
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-5)
+
+
+def test_result_names_the_frames_of_videos(head: Head, out: Path) -> None:
+    first, *others = head.scene.views
+    marked = replace(first, frame=VideoFrame("turn.mp4", 12, 0.48))
+    replace(head, scene=replace(head.scene, views=(marked, *others))).save(out / "video")
+    cameras = json.loads((out / "video" / "result.json").read_text())["cameras"]
+    assert cameras[0]["frame"] == {"video": "turn.mp4", "index": 12, "seconds": 0.48}
+    assert [camera["frame"] for camera in cameras[1:]] == [None] * len(others)
 
 
 def test_the_preview_shows_something_in_every_tile(head: Head, out: Path) -> None:

@@ -157,8 +157,10 @@ def test_other_folders_are_refused_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError) as refused:
         read_scene(tmp_path)
     assert str(refused.value) == (
-        f"{tmp_path} holds no scene: give a folder with cameras.npz (as IDR and H3DS have it), transforms.json "
-        "(nerfstudio, instant-ngp), or sparse/0 with cameras and images (COLMAP)"
+        f"{tmp_path} holds no cameras of a known layout (found nothing): give cameras.npz or cameras_sphere.npz (IDR, "
+        "H3DS, NeuS), transforms.json (nerfstudio, instant-ngp, NeuS2, VHAP), opencv_cameras.json (GS-LRM, FaceLift), "
+        "sparse/0 with cameras and images (COLMAP), an XML file of Metashape's cameras, or RealityScan's XMP or CSV "
+        "files"
     )
 
 

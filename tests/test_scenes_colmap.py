@@ -110,12 +110,12 @@ def test_wrong_models_are_refused_in_one_sentence(folder: Path, shots: list[Shot
     assert refusal() == (
         "SCENE has no COLMAP model: put cameras.bin and images.bin, or the same as .txt, into SCENE/sparse/0"
     )
-    fisheye = ("OPENCV_FISHEYE", [50.0, 50.0, 20.0, 15.0, 0.0, 0.0, 0.0, 0.0])
+    panorama = ("EQUIRECTANGULAR", [40.0, 30.0])
     for binary, name in ((False, "txt"), (True, "bin")):
-        write_colmap(folder, shots[:1], binary, [fisheye])
+        write_colmap(folder, shots[:1], binary, [panorama])
         assert refusal() == (
-            f"the camera model OPENCV_FISHEYE in SCENE/cameras.{name} is not known here: undistort the images with "
-            "`colmap image_undistorter`, or use one of SIMPLE_PINHOLE, PINHOLE, SIMPLE_RADIAL, RADIAL, OPENCV"
+            f"the camera model EQUIRECTANGULAR in SCENE/cameras.{name} is not known here: undistort the images with "
+            "`colmap image_undistorter`"
         )
     write_colmap(folder, shots, binary=True)
     (folder / "images" / "b.png").unlink()

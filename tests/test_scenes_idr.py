@@ -168,7 +168,10 @@ def test_wrong_scenes_are_refused_in_one_sentence(folder: Path, tmp_path_factory
     (folder / "mask" / "img_0000.png").unlink()
     assert refusal() == "the mask of SCENE/image/img_0000.png is missing: put img_0000.png into SCENE/mask"
     (folder / "image" / "img_0000.png").write_bytes(b"nothing")
-    assert refusal() == "SCENE/image/img_0000.png cannot be read as an image: give a PNG or JPEG file"
+    assert (
+        refusal()
+        == "SCENE/image/img_0000.png cannot be read as an image: give a JPEG, PNG, WebP, TIFF, HEIC or AVIF file"
+    )
     (folder / "cameras.npz").write_bytes(b"nothing")
     assert refusal() == "SCENE/cameras.npz cannot be read as an npz archive of numbers: write it with numpy.savez"
     (folder / "cameras.npz").unlink()

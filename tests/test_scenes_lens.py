@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,13 @@ import torch
 from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
+from layouts import write_metashape, write_xmp
 from protome.scene import LARGEST_SIDE, View
 from protome.scenes.colmap import read_colmap
+from protome.scenes.distortion import opencv_distortion
 from protome.scenes.lens import Lens
 from protome.scenes.nerfstudio import read_nerfstudio
+from protome.scenes.scene_folder import read_scene
 from shots import Shot, write_colmap, write_colmap_images, write_transforms
 
 WIDTH, HEIGHT, SQUARE = 320, 240, 0.1
@@ -27,8 +31,27 @@ LENSES = {
 }
 
 
-def distort(points: np.ndarray, lens: tuple[float, ...]) -> np.ndarray:
-    """The Brown-Conrady model as the formats' documentation prints it, on points of the plane z = 1."""
+Model = Callable[[np.ndarray], np.ndarray]
+
+
+def fisheye(points: np.ndarray) -> np.ndarray:
+    """COLMAP's OPENCV_FISHEYE with 0.05, -0.02, 0.01 and 0, as its source prints it."""
+    radius = np.hypot(*points.T)
+    angle = np.arctan(radius)
+    bent = angle * (1 + 0.05 * angle**2 - 0.02 * angle**4 + 0.01 * angle**6)
+    return points * (bent / radius)[:, None]
+
+
+def full(points: np.ndarray) -> np.ndarray:
+    """COLMAP's FULL_OPENCV with -0.2, 0.05, 0, 0, 0.01, 0.1, -0.02 and 0.003, as its source prints it."""
+    r = (points**2).sum(1, keepdims=True)
+    return points * (1 - 0.2 * r + 0.05 * r**2 + 0.01 * r**3) / (1 + 0.1 * r - 0.02 * r**2 + 0.003 * r**3)
+
+
+def distort(points: np.ndarray, lens: tuple[float, ...] | Model) -> np.ndarray:
+    """The Brown-Conrady model as the formats' documentation prints it, on points of the plane z = 1; or another."""
+    if callable(lens):
+        return lens(points)
     k1, k2, p1, p2, k3 = lens
     x, y = points.T
     r = x * x + y * y
@@ -38,7 +61,7 @@ def distort(points: np.ndarray, lens: tuple[float, ...]) -> np.ndarray:
     )
 
 
-def undistort(seen: np.ndarray, lens: tuple[float, ...]) -> np.ndarray:
+def undistort(seen: np.ndarray, lens: tuple[float, ...] | Model) -> np.ndarray:
     """The inverse, by Newton's method with numerical derivatives."""
     points = seen
     across, down = np.array([1e-6, 0]), np.array([0, 1e-6])
@@ -57,7 +80,7 @@ def brightness(points: np.ndarray) -> np.ndarray:
     return 0.5 + 0.5 * np.sin(np.pi * points[:, 0] / SQUARE) * np.sin(np.pi * points[:, 1] / SQUARE)
 
 
-def chequerboard(lens: tuple[float, ...], R: np.ndarray, t: np.ndarray) -> Shot:
+def chequerboard(lens: tuple[float, ...] | Model, R: np.ndarray, t: np.ndarray) -> Shot:
     """A distorted picture of the board; its mask is a disc on the board."""
     y, x = np.mgrid[:HEIGHT, :WIDTH].reshape(2, -1) + 0.5
     rays = undistort(np.stack([(x - K[0, 2]) / K[0, 0], (y - K[1, 2]) / K[1, 1]], 1), lens)
@@ -76,7 +99,7 @@ def board(request: pytest.FixtureRequest) -> tuple[tuple[float, ...], Shot]:
     return lens, chequerboard(lens, R, np.array([0.01, -0.02, 1.0]))
 
 
-def check(view: View, lens: tuple[float, ...]) -> None:
+def check(view: View, lens: tuple[float, ...] | Model) -> None:
     camera = view.camera.to(torch.float64)
     points = np.random.default_rng(0).uniform([-0.6, -0.5, 0], [0.6, 0.5, 0], (4000, 3))
     pixels = camera.project(torch.from_numpy(points)).numpy()
@@ -130,10 +153,42 @@ def test_colmap_images_are_undistorted(model: str, tmp_path: Path) -> None:
     check(view, lens)
 
 
+MODELS: dict[str, tuple[list[float], Model]] = {
+    "OPENCV_FISHEYE": ([0.05, -0.02, 0.01, 0.0], fisheye),
+    "FULL_OPENCV": ([-0.2, 0.05, 0.0, 0.0, 0.01, 0.1, -0.02, 0.003], full),
+}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_other_lenses_are_undistorted(model: str, tmp_path: Path) -> None:
+    values, lens = MODELS[model]
+    R = Rotation.from_euler("xyz", [175, -6, 10], degrees=True).as_matrix()
+    shot = chequerboard(lens, R, np.array([0, 0, 1.0]))
+    write_colmap_images(tmp_path / "colmap", [shot])
+    write_colmap(tmp_path / "colmap", [shot], True, [(model, [K[0, 0], K[1, 1], K[0, 2], K[1, 2], *values])])
+    names = ("k1", "k2", "k3", "k4") if model == "OPENCV_FISHEYE" else ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")
+    write_transforms(tmp_path / "nerf", [shot], camera_model=model, **dict(zip(names, values, strict=True)))
+    for view in (*read_colmap(tmp_path / "colmap"), *read_nerfstudio(tmp_path / "nerf")):
+        assert isinstance(view, View)
+        check(view, lens)
+
+
+@pytest.mark.parametrize("write", [write_metashape, write_xmp])
+def test_lenses_of_scanning_programs_are_undistorted(
+    write: Callable[[Path, list[Shot], tuple[float, ...]], None], tmp_path: Path
+) -> None:
+    lens = LENSES["all"]
+    R = Rotation.from_euler("xyz", [170, 8, 20], degrees=True).as_matrix()
+    write(tmp_path, [chequerboard(lens, R, np.array([0.01, -0.02, 1.0]))], lens)
+    (view,) = read_scene(tmp_path)
+    assert isinstance(view, View)
+    check(view, lens)
+
+
 @pytest.mark.parametrize("lens", LENSES.values(), ids=LENSES)
 def test_no_pixel_is_made_up(lens: tuple[float, ...]) -> None:
     """Every pixel of the straight picture lies in the distorted one, so that the mask is known everywhere."""
-    distorted = Lens(K, np.array(lens), WIDTH, HEIGHT)
+    distorted = Lens(K, opencv_distortion(lens), WIDTH, HEIGHT)
     straight = distorted.straight("board.png")
     edge = np.array([[x, y] for x in (0.5, WIDTH / 2, WIDTH - 0.5) for y in (0.5, HEIGHT / 2, HEIGHT - 0.5)])
     rays = np.concatenate([edge, np.ones((len(edge), 1))], 1) @ np.linalg.inv(straight.K).T

@@ -18,6 +18,7 @@ from protome.capture.photo import load_photo
 from protome.errors import InputError
 from protome.population.makehuman.mhclo import read_image
 from protome.scene import LARGEST_SIDE
+from protome.scenes.distortion import Distortion
 from protome.scenes.idr import read_idr, write_idr
 from protome.scenes.masks import is_inverted
 from protome.scenes.pictures import read_mask, read_picture
@@ -118,7 +119,7 @@ def test_deep_colours_palettes_and_grey_with_opacity_are_read(tmp_path: Path) ->
     np.testing.assert_array_equal(picture.alpha, PERSON)
 
 
-# Masks that are told in many ways
+# Masks in many forms
 
 
 INVERTED = "is inverted, with the background white: paint the person white instead"
@@ -204,7 +205,7 @@ def test_soft_edges_stay_soft(tmp_path: Path) -> None:
 
 
 def test_an_opacity_stands_for_a_mask(tmp_path: Path) -> None:
-    lens, image = Lens(K, np.zeros(5), WIDTH, HEIGHT), tmp_path / "photo.png"
+    lens, image = Lens(K, Distortion(), WIDTH, HEIGHT), tmp_path / "photo.png"
     for alpha in (ON, PERSON):
         _with_alpha(PHOTO, alpha).save(image)
         view = PosedFile("photo.png", image, None, lens, np.eye(4)).read()

@@ -160,13 +160,13 @@ def test_wrong_scenes_are_refused_in_one_sentence(folder: Path, shots: list[Shot
         "SCENE/transforms.json gives b.png no number fl_x: add it to the frame or at the top": {"fl_x": None},
         "SCENE/transforms.json gives b.png no number cy: add it to the frame or at the top": {"cy": "middle"},
         "SCENE/transforms.json gives b.png no positive focal length: set fl_x and fl_y": {"fl_x": -50.0},
-        "SCENE/transforms.json gives b.png distortion beyond k1, k2, p1, p2 and k3: undistort the images first": {
-            "k4": 0.1
+        "SCENE/transforms.json gives b.png distortion beyond k1, k2, p1, p2 and k3: name the camera_model (FULL_OPENCV "
+        "or OPENCV_FISHEYE), or undistort the images first": {"k4": 0.1},
+        "the camera model EQUIRECTANGULAR of b.png in SCENE/transforms.json is not known here: give images of a "
+        "pinhole camera, a fisheye, or OpenCV's distortion": {"camera_model": "EQUIRECTANGULAR"},
+        "the intrinsic_matrix of b.png in SCENE/transforms.json is no matrix of intrinsics: give 3 x 3 numbers": {
+            "intrinsic_matrix": [[50.0, 0.0, 20.0]]
         },
-        "the camera model OPENCV_FISHEYE of b.png in SCENE/transforms.json is not known here: give images with a "
-        "pinhole camera or OpenCV's distortion, k1, k2, p1, p2 and k3": {"camera_model": "OPENCV_FISHEYE"},
-        "the camera model fisheye of b.png in SCENE/transforms.json is not known here: give images with a pinhole "
-        "camera or OpenCV's distortion, k1, k2, p1, p2 and k3": {"is_fisheye": True},
         "the lens distortion given for SCENE/images/b.png folds the image over: give undistorted images, with their "
         "cameras": {"k1": -6.0},
         "SCENE/images/b.png has 40 x 30 pixels but its camera 30 x 40: give the image that the camera was calibrated "
@@ -188,7 +188,7 @@ def test_wrong_scenes_are_refused_in_one_sentence(folder: Path, shots: list[Shot
         "SCENE/masks/b.png has 30 x 40 pixels but its image b.png has 40 x 30: give a mask of the image's size"
     )
     (folder / "images" / "b.png").write_bytes(b"nothing")
-    assert refusal() == "SCENE/images/b.png cannot be read as an image: give a PNG or JPEG file"
+    assert refusal() == "SCENE/images/b.png cannot be read as an image: give a JPEG, PNG, WebP, TIFF, HEIC or AVIF file"
     (folder / "images" / "b.png").unlink()
     assert refusal() == "SCENE/images/b.png is missing, but SCENE/transforms.json names it: put it there"
     with pytest.raises(InputError, match=r"transforms\.json holds no image named d: its first is a\.png$"):

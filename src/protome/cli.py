@@ -47,6 +47,7 @@ def reconstruct(
     resolution: MaybeInteger = None,
     units: MaybeUnits = None,
     views: MaybeNames = None,
+    time_step: MaybeInteger = None,
     method: Annotated[str, arg(metavar="NAME")] = "protome",
     budget: Annotated[str | None, arg(metavar="N|Ns", help_behavior_hint=""), DisallowNone] = None,
     refine_cameras: Flag = True,
@@ -55,10 +56,10 @@ def reconstruct(
     strict: Flag = False,
     quiet: Flag = False,
 ) -> None:
-    """Turn 1 to 32 photos of one person into a full, coloured 3D head.
+    """Turn photos or a video of one person into a full, coloured 3D head.
 
     Args:
-        inputs: The photos, or one folder of photos with known cameras, as IDR, H3DS, nerfstudio or COLMAP has it.
+        inputs: Photos, folders of photos or videos, of which up to 32 are used; or one folder with known cameras.
         out: The folder to write: head.ply, head.glb, preview.png, capture.png, field.safetensors, result.json.
         preset: Speed or quality: draft is the fastest, fine takes the longest and recovers the most detail.
         device: Where to compute; auto takes the graphics card if there is one.
@@ -66,6 +67,7 @@ def reconstruct(
         resolution: Cells of the mesh along 60 cm; if left out, the preset's.
         units: The unit of length of a scene folder's cameras; if left out, mm for a single view.
         views: The images of a scene folder to use, or the name of an H3DS view set; if left out, all, at most 32.
+        time_step: The time step of a scene folder that has several (VHAP, NeuS2); by default that with most images.
         method: The method: protome, or a baseline: sira++-paper, sira++, sira, deform, h3d-net-pm, h3d-net, idr.
         budget: Steps of the fit (300) or seconds (60s), instead of the preset's; with seconds, results vary.
         refine_cameras: Keep a scene folder's cameras fixed; by default protome refines those of two or more photos.
@@ -89,6 +91,7 @@ def reconstruct(
         units=units,
         resolution=resolution,
         views=views,
+        time_step=time_step,
         options=FitOptions(method, budget, None if refine_cameras else False, size),
         strict=strict,
         quiet=quiet,

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from tyro.conf import DisallowNone, Positional, arg
 
 from protome import cli_outputs
-from protome.cli_options import Flag, Folder, MaybeFile, MaybeNames, MaybeUnits
+from protome.cli_options import Flag, Folder, MaybeFile, MaybeInteger, MaybeNames, MaybeUnits
 from protome.util.files import check_output_file, check_output_folder
 
 
@@ -17,6 +17,7 @@ def inspect(
     out: Folder,
     units: MaybeUnits = None,
     views: MaybeNames = None,
+    time_step: MaybeInteger = None,
     strict: Flag = False,
     export: Annotated[Literal["colmap", "nerfstudio"] | None, arg(help_behavior_hint=""), DisallowNone] = None,
     json: MaybeFile = None,
@@ -24,10 +25,11 @@ def inspect(
     """Show what is found in photos, before the work: landmarks, outline, camera, weight and warnings, in seconds.
 
     Args:
-        inputs: The photos, or one scene folder, as for "protome reconstruct".
+        inputs: Photos, folders, videos, or one scene folder, as for "protome reconstruct".
         out: The folder to write capture.png to, and the scene where one is exported.
         units: The unit of length of a scene folder's cameras, as for "protome reconstruct".
         views: The images of a scene folder to use, as for "protome reconstruct".
+        time_step: The time step of a scene folder, as for "protome reconstruct".
         strict: Stop at a photo with several faces, instead of taking the largest face with a warning.
         export: Also write images, masks and cameras, for other methods: a COLMAP model or transforms.json.
         json: A file for the facts and measurements of each photo.
@@ -38,4 +40,4 @@ def inspect(
     cli_outputs.check_inspect(inputs, out, export, json)
     from protome.inspection import inspect_photos
 
-    inspect_photos(inputs, out, units=units, views=views, strict=strict, export=export, json=json)
+    inspect_photos(inputs, out, units=units, views=views, time_step=time_step, strict=strict, export=export, json=json)

@@ -17,11 +17,16 @@ DETAIL_FILES = (
 MORPH_FILES = ("head.glb", "head.ply", "field.safetensors", "sheet.png")
 BUST_FILES = ("landmarks.json", "index.json", "bodies.npz")
 ACCURACY_FILES = ("accuracy.png", "accuracy.json", "subjects.jpg", "benchmark.md")
-SCENE_FOLDERS = ("image", "images", "mask", "masks", "sparse", "regions")
+SCENE_FOLDERS = ("image", "images", "mask", "masks", "fg_masks", "sparse", "regions", "train")
 SCENE_FILES = (
-    "cameras.npz", "transforms.json", "full_head.obj", "landmarks.txt", "cameras.bin", "cameras.txt", "images.bin",
-    "images.txt",
+    "cameras.npz", "cameras_sphere.npz", "transforms.json", "transform.json", "transforms_train.json",
+    "opencv_cameras.json", "full_head.obj", "landmarks.txt", "cameras.bin", "cameras.txt", "images.bin", "images.txt",
 )  # fmt: skip
+PHOTO_SUFFIXES = frozenset((
+    ".png", ".jpg", ".jpeg", ".jpe", ".webp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".bmp", ".mp4", ".mov",
+    ".m4v", ".webm", ".avi", ".xml", ".csv", ".xmp",
+))  # fmt: skip
+"""What lies in a folder of photos itself: images, videos, and files of cameras that name such images."""
 MEASURED_SUFFIXES = frozenset((".obj", ".ply", ".glb", ".stl", ".off", ".npy", ".pp", ".txt"))
 MESH_SUFFIXES = frozenset((".ply", ".obj", ".glb"))
 
@@ -32,7 +37,7 @@ def check_reconstruct(inputs: Sequence[Path], out: Path) -> None:
     Raises:
         InputError: as `check_inputs_stay`.
     """
-    given = [file for path in inputs for file in (scene_files(path) if path.is_dir() else [path])]
+    given = [file for path in inputs for file in ([*scene_files(path), *_photos(path)] if path.is_dir() else [path])]
     check_inputs_stay(given, (out / name for name in HEAD_FILES))
 
 
@@ -172,13 +177,20 @@ def scene_files(folder: Path) -> list[Path]:
     try:
         frames = json.loads((folder / "transforms.json").read_text(encoding="utf-8"))["frames"]
         for frame in frames:
-            for key in ("file_path", "mask_path"):
+            for key in ("file_path", "mask_path", "fg_mask_path"):
                 if key in frame:
                     named = folder / str(frame[key]).replace("\\", "/")
                     found += [named, *(named.with_name(named.name + end) for end in (".png", ".jpg", ".jpeg"))]
     except (OSError, ValueError, KeyError, TypeError):
         pass  # the scene's reader reports what is wrong with it
     return found
+
+
+def _photos(folder: Path) -> list[Path]:
+    """Return the photos in a folder; none in one with cameras, whose photos lie in folders of their own."""
+    if any((folder / name).exists() for name in (*SCENE_FILES, "image", "sparse")):
+        return []
+    return [path for path in folder.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES]
 
 
 def _below(folder: Path) -> Iterator[Path]:

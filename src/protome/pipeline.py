@@ -7,7 +7,7 @@ import platform
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -45,7 +45,6 @@ from protome.util.device import choose_device
 from protome.util.files import check_output_folder, write_atomically
 from protome.util.progress import progress
 
-MAX_PHOTOS = 32
 RESOLUTIONS = {"draft": 184, "standard": 332, "fine": 443}
 """Cells along the longest side of a head's space (60 cm): about 3.3, 1.8 and 1.4 mm."""
 _MARGIN = 0.05
@@ -119,6 +118,7 @@ class Head:
                 "focal_from": view.focal_from,
                 "weight": view.weight,
                 "remarks": [concern.words for concern in own.concerns],
+                "frame": None if view.frame is None else asdict(view.frame),
             }
             for number, (view, own) in enumerate(zip(self.scene.views, photos, strict=True))
         ]
@@ -160,17 +160,19 @@ def reconstruct(
     units: Units | None = None,
     resolution: int | None = None,
     views: Sequence[str] | None = None,
+    time_step: int | None = None,
     options: FitOptions | None = None,
     strict: bool = False,
     quiet: bool = False,
 ) -> Head:
-    """Reconstruct one person's head from 1 to 32 photos, or from one posed scene folder.
+    """Reconstruct one person's head from photos and videos, or from one posed scene folder.
 
-    `protome.scenes.scene_folder.read_scene` describes these folders and the names of `views` in them. `units` is the
-    length unit of a posed scene's world. A single view does not determine the scale and is assumed in millimetres by
-    default; several views determine it, and a given unit is checked against it. `resolution` is the number of mesh
-    cells along 60 cm. With a budget in seconds the result depends on the machine; otherwise on a processor the same
-    seed gives the same head.
+    `protome.capture.inputs.load_photos` describes what can be given as photos, up to 32 of which are used.
+    `protome.scenes.scene_folder.read_scene` describes scene folders, the names of `views` and the `time_step` in them.
+    `units` is the length unit of a posed scene's world. A single view does not determine the scale and is assumed in
+    millimetres by default; several views determine it, and a given unit is checked against it. `resolution` is the
+    number of mesh cells along 60 cm. With a budget in seconds the result depends on the machine; otherwise on a
+    processor the same seed gives the same head.
 
     Raises:
         InputError: an input is missing or unusable, or an option has no such value.
@@ -184,7 +186,7 @@ def reconstruct(
     budget = None if options.budget is None else Budget.parse(options.budget)
     seconds: dict[str, float] = {}
     with _timed(seconds, "capture", quiet):
-        scene = gather(inputs, units=units, views=views, strict=strict)
+        scene = gather(inputs, units=units, views=views, time_step=time_step, strict=strict)
         facts = assess(scene)
     scene = weighed(scene, facts)
     warn(facts)
@@ -210,9 +212,10 @@ def gather(
     *,
     units: Units | None = None,
     views: Sequence[str] | None = None,
+    time_step: int | None = None,
     strict: bool = False,
 ) -> Scene:
-    """Return the scene of 1 to 32 photos, or of one posed scene folder, with the head located in it.
+    """Return the scene of photos and videos, or of one posed scene folder, with the head located in it.
 
     Arguments as in `reconstruct`.
 
@@ -222,12 +225,16 @@ def gather(
     if units is not None and units not in UNIT_IN_MM:
         raise InputError(f"{units} is no unit of length here: use one of {', '.join(UNIT_IN_MM)}")
     paths = [Path(item) for item in inputs]
-    if not 1 <= len(paths) <= MAX_PHOTOS:
-        raise InputError(f"{len(paths)} inputs were given: give 1 to {MAX_PHOTOS} photos, or one scene folder")
-    posed = len(paths) == 1 and is_scene(paths[0])
-    if views is not None and not posed:
-        raise InputError("views were named but no scene folder was given: give just the photos that you want")
-    return _posed_scene(paths[0], views, units) if posed else capture_photos(paths, strict=strict)
+    if not paths:
+        raise InputError("no inputs were given: give photos, a folder of photos, a video, or one scene folder")
+    scenes = [path for path in paths if is_scene(path)]
+    if scenes and len(paths) > 1:
+        raise InputError(f"{scenes[0]} is a scene folder with cameras of its own: give it alone, or only photos")
+    if views is not None and not scenes:
+        raise InputError("views were named but no scene folder was given: give only the photos to use")
+    if time_step is not None and not scenes:
+        raise InputError("a time step was chosen but no scene folder was given: leave the option out")
+    return _posed_scene(paths[0], views, time_step, units) if scenes else capture_photos(paths, strict=strict)
 
 
 def head_from_fit(
@@ -261,8 +268,8 @@ def head_from_fit(
     )  # fmt: skip
 
 
-def _posed_scene(folder: Path, names: Sequence[str] | None, units: Units | None) -> Scene:
-    views = read_scene(folder, names)
+def _posed_scene(folder: Path, names: Sequence[str] | None, time_step: int | None, units: Units | None) -> Scene:
+    views = read_scene(folder, names, time_step)
     # Several views determine the head's size in the scene's unit; a single view does not.
     return locate_head(views, units or ("mm" if len(views) == 1 else None))
 

@@ -17,6 +17,18 @@ LARGEST_SIDE = 2048
 
 
 @dataclass(frozen=True)
+class VideoFrame:
+    """Where in a video a photo comes from."""
+
+    video: str
+    """The video file's name."""
+    index: int
+    """Number of the frame, counted from 0."""
+    seconds: float
+    """Its time from the start of the video."""
+
+
+@dataclass(frozen=True)
 class View:
     """One posed photo."""
 
@@ -38,6 +50,8 @@ class View:
     """Where the focal length comes from, in words."""
     faces: int | None = None
     """How many faces were seen in the photo; None where they were not counted."""
+    frame: VideoFrame | None = None
+    """Where in a video the photo comes from; None for a photo of its own."""
 
     def transformed(self, b_from_a: Similarity) -> View:
         """Return the view with its camera, posed in frame a, in frame b; computed in the precision of `b_from_a`."""

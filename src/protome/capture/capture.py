@@ -12,6 +12,7 @@ from torch import Tensor
 
 from protome.capture.cameras import camera_from_landmarks
 from protome.capture.head import Units
+from protome.capture.inputs import load_photos
 from protome.capture.landmarks import (
     Detection,
     FaceLandmarks,
@@ -22,7 +23,7 @@ from protome.capture.landmarks import (
 )
 from protome.capture.mask import SURE, person_mask
 from protome.capture.order import checked_placement
-from protome.capture.photo import load_photo
+from protome.capture.photo import Photo
 from protome.errors import InputError
 from protome.geometry.transforms import Similarity
 from protome.scene import Scene, Unmasked, View
@@ -39,27 +40,48 @@ LEAST_SEEN = 0.25
 def capture_photos(paths: Sequence[str | Path], strict: bool = False) -> Scene:
     """Turn photos of one person into a scene whose world frame is the head frame in millimetres.
 
-    `strict` refuses photos with several faces instead of taking the largest.
+    `paths` are those of photos, folders and videos, as `protome.capture.inputs.load_photos` reads them. A mask that
+    comes with a photo is used, and chooses the face; others are made. `strict` refuses photos with several faces
+    instead of taking the largest.
 
     Raises:
-        InputError: no photos; or one that cannot be read, shows no face, or shows one that fits no camera.
+        InputError: no photos; or one that cannot be read, shows no face, shows one that fits no camera, or has a mask
+            that leaves out the face.
     """
-    if not paths:
-        raise InputError("no photos given: give the paths of one or more photos of a person")
-    photos = [load_photo(path) for path in paths]
+    photos = load_photos(paths)
     face = load_face_landmarks()
     detections = detect([photo.image for photo in photos])
-    check_some_face(detections, [str(path) for path in paths])
+    check_some_face(detections, [photo.shown for photo in photos])
     views = []
-    for photo, path, detection in zip(photos, paths, detections, strict=True):
-        landmarks = largest_face(detection, str(path), strict)
+    for photo, detection in zip(photos, detections, strict=True):
+        landmarks = largest_face(_on_mask(photo, detection), photo.shown, strict)
         height, width = photo.image.shape[:2]
-        camera = camera_from_landmarks(landmarks, width, height, photo.focal_px, face, str(path))
-        mask = person_mask(photo.image, detection.person_mask, landmarks)
+        camera = camera_from_landmarks(landmarks, width, height, photo.focal_px, face, photo.shown)
+        mask = person_mask(photo.image, detection.person_mask, landmarks) if photo.mask is None else photo.mask
         source = "assumed" if photo.focal_px is None else "from the file"
-        view = View(photo.name, photo.image, mask, camera, landmarks, focal_from=source, faces=len(detection.faces))
+        view = View(
+            photo.name, photo.image, mask, camera, landmarks, photo.mask_file, focal_from=source,
+            faces=len(detection.faces), frame=photo.frame,
+        )  # fmt: skip
         views.append(view)
     return Scene(tuple(views), Similarity.scaling(1 / UNIT_MM), posed=False)
+
+
+def _on_mask(photo: Photo, detection: Detection) -> Detection:
+    """Return what was seen in a photo with only the faces that lie on its mask, if it came with one.
+
+    Raises:
+        InputError: the mask leaves out all faces there are.
+    """
+    if photo.mask is None or not detection.faces:
+        return detection
+    faces = tuple(face for face in detection.faces if _lies_on(photo.mask, face))
+    if not faces:
+        raise InputError(
+            f"the face in {photo.shown} lies outside its mask {photo.mask_file}: paint that person white in it, and "
+            "what is not person black"
+        )
+    return replace(detection, faces=faces)
 
 
 def locate_head(views: Sequence[View | Unmasked], units: Units | None) -> Scene:
@@ -146,9 +168,11 @@ def _check_white(view: View, head_from_world: Similarity) -> None:
 
 def _face_on_person(view: View, detection: Detection) -> torch.Tensor | None:
     """Return the largest face that lies on the view's mask, or None."""
-    height, width = view.mask.shape
-    for face in detection.faces:
-        x, y = face[:, 0].long().clamp(0, width - 1), face[:, 1].long().clamp(0, height - 1)
-        if float(view.mask[y, x].mean()) > 0.5:
-            return face
-    return None
+    return next((face for face in detection.faces if _lies_on(view.mask, face)), None)
+
+
+def _lies_on(mask: Float[Tensor, "h w"], face: Float[Tensor, "n 2"]) -> bool:
+    """Return whether most of a face's landmarks lie on a mask."""
+    height, width = mask.shape
+    x, y = face[:, 0].long().clamp(0, width - 1), face[:, 1].long().clamp(0, height - 1)
+    return float(mask[y, x].mean()) > 0.5

@@ -96,8 +96,8 @@ def _weights(view: View, mask: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
 def pixel_table(scene: Scene, bounds: Float[Tensor, "2 3"], size: int, *, weighed: bool = True) -> PixelTable:
     """Return the table of all views of a scene in the head frame, each shrunk so that its window has `size` pixels.
 
-    Views have the total weights that they state. Unless `weighed`, all views have the same total weight, all pixels of a
-    view have the same weight, and the mask loss applies to all of them.
+    Views have the total weights that they state. Unless `weighed`, all views have the same total weight, all pixels of
+    a view have the same weight, and the mask loss applies to all of them.
     """
     inner = bounds + torch.tensor([[_EDGE, _BOTTOM, _EDGE], [-_EDGE, -_EDGE, -_EDGE]])
     tables = []

@@ -18,7 +18,9 @@ from scipy.spatial.transform import Rotation
 
 from protome.errors import InputError
 from protome.scene import Unmasked, View
+from protome.scenes.distortion import Base, Distortion
 from protome.scenes.lens import Lens
+from protome.scenes.masks import mask_file_of
 from protome.scenes.pictures import choose
 from protome.scenes.posed_file import PosedFile, existing, mask_beside
 
@@ -27,22 +29,27 @@ Content = TypeVar("Content")
 MODEL_FOLDERS = ("sparse/0", "sparse", ".")
 IMAGE_FOLDER = "images"
 MODELS = {
-    "SIMPLE_PINHOLE": (0, "fcc"),
-    "PINHOLE": (1, "ffcc"),
-    "SIMPLE_RADIAL": (2, "fccd"),
-    "RADIAL": (3, "fccdd"),
-    "OPENCV": (4, "ffccdddd"),
+    "SIMPLE_PINHOLE": (0, "f cx cy"),
+    "PINHOLE": (1, "fx fy cx cy"),
+    "SIMPLE_RADIAL": (2, "f cx cy k1"),
+    "RADIAL": (3, "f cx cy k1 k2"),
+    "OPENCV": (4, "fx fy cx cy k1 k2 p1 p2"),
+    "OPENCV_FISHEYE": (5, "fx fy cx cy k1 k2 k3 k4"),
+    "FULL_OPENCV": (6, "fx fy cx cy k1 k2 p1 p2 k3 d1 d2 d3"),
+    "FOV": (7, "fx fy cx cy b1"),
+    "SIMPLE_RADIAL_FISHEYE": (8, "f cx cy k1"),
+    "RADIAL_FISHEYE": (9, "f cx cy k1 k2"),
+    "THIN_PRISM_FISHEYE": (10, "fx fy cx cy k1 k2 p1 p2 k3 k4 s1 s2"),
+    "SIMPLE_DIVISION": (12, "f cx cy b1"),
+    "DIVISION": (13, "fx fy cx cy b1"),
+    "SIMPLE_FISHEYE": (14, "f cx cy"),
+    "FISHEYE": (15, "fx fy cx cy"),
+    "EUCM": (16, "fx fy cx cy b1 b2"),
 }
-"""Number of each camera model in binary files and what its parameters are: focal lengths, the principal point (c), and
-distortion in OpenCV's order (d)."""
-OTHER_MODELS = {
-    5: "OPENCV_FISHEYE",
-    6: "FULL_OPENCV",
-    7: "FOV",
-    8: "SIMPLE_RADIAL_FISHEYE",
-    9: "RADIAL_FISHEYE",
-    10: "THIN_PRISM_FISHEYE",
-}
+"""Number of each camera model in binary files and its parameters: focal lengths f, principal point c, and k, p, d, s
+and b as in `protome.scenes.distortion.Distortion`: radial, tangential, divisor, prism and base values."""
+BASES: dict[str, Base] = {"FOV": "fov", "SIMPLE_DIVISION": "division", "DIVISION": "division", "EUCM": "eucm"}
+OTHER_MODELS = {11: "RAD_TAN_THIN_PRISM_FISHEYE", 17: "EQUIRECTANGULAR"}
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,7 @@ def find_model(folder: str | Path) -> Path | None:
 def read_colmap(folder: str | Path, names: Sequence[str] | None = None) -> tuple[View | Unmasked, ...]:
     """Read the views of a scene by name, as `protome.scenes.pictures.choose` chooses them.
 
-    Where the model is stored in both forms, the binary one counts, as in COLMAP. An image's mask is
+    Where the model is stored in both forms, the binary one is read, as in COLMAP. An image's mask is
     `masks/<image name>.png`, else its own opacity. Distorted images are undistorted.
 
     Raises:
@@ -115,19 +122,34 @@ def _posed_file(folder: Path, model: Path, image: Image, lenses: dict[int, Lens]
     if image.camera not in lenses:
         raise InputError(f"{model} has no camera {image.camera} of image {image.name}: export the model again")
     path = existing(folder / IMAGE_FOLDER / image.name, model)
-    return PosedFile(image.name, path, mask_beside(folder, Path(image.name)), lenses[image.camera], image.pose())
+    return PosedFile(
+        image.name,
+        path,
+        mask_beside(folder, Path(image.name)) or mask_file_of(path),
+        lenses[image.camera],
+        image.pose(),
+    )
 
 
-def _lens(model: str, width: int, height: int, values: Sequence[float]) -> Lens:
+def lens_of(model: str, width: int, height: int, values: Sequence[float]) -> Lens:
     """Return the lens of a camera model's parameters.
 
     Raises:
         ValueError: too many or too few of them, or no such numbers.
     """
-    kinds = MODELS[model][1]
-    focal, middle, distortion = ([v for k, v in zip(kinds, values, strict=True) if k == kind] for kind in "fcd")
-    padded = np.array([*distortion, 0.0, 0.0, 0.0, 0.0, 0.0][:5])
-    return Lens.of((focal[0], focal[-1]), (middle[0], middle[1]), padded, (width, height))
+    named = dict(zip(MODELS[model][1].split(), values, strict=True))
+
+    def those(letter: str) -> tuple[float, ...]:
+        return tuple(value for name, value in sorted(named.items()) if name[0] == letter)
+
+    focal, middle = those("f"), those("c")
+    base = "angle" if "FISHEYE" in model else BASES.get(model, "plane")
+    distortion = Distortion(those("k"), _pair(those("p")), those("d"), _pair(those("s")), base, those("b"))
+    return Lens.of((focal[0], focal[-1]), (middle[0], middle[1]), distortion, (width, height))
+
+
+def _pair(values: tuple[float, ...]) -> tuple[float, float]:
+    return (values[0], values[1]) if values else (0.0, 0.0)
 
 
 def _image(name: str, camera: int, values: Sequence[float]) -> Image:
@@ -144,8 +166,7 @@ def _image(name: str, camera: int, values: Sequence[float]) -> Image:
 
 def _refused(model: str, source: Path) -> InputError:
     return InputError(
-        f"the camera model {model} in {source} is not known here: undistort the images with "
-        "`colmap image_undistorter`, or use one of " + ", ".join(MODELS)
+        f"the camera model {model} in {source} is not known here: undistort the images with `colmap image_undistorter`"
     )
 
 
@@ -157,7 +178,7 @@ def _cameras_txt(source: Path) -> dict[int, Lens]:
         number, model, width, height, *values = line.split()
         if model not in MODELS:
             raise _refused(model, source)
-        lenses[int(number)] = _lens(model, int(width), int(height), [float(value) for value in values])
+        lenses[int(number)] = lens_of(model, int(width), int(height), [float(value) for value in values])
     return lenses
 
 
@@ -184,9 +205,9 @@ def _cameras_bin(source: Path) -> dict[int, Lens]:
         camera, number, width, height = struct.unpack_from("<IiQQ", content, offset)
         if number not in by_number:
             raise _refused(OTHER_MODELS.get(number, f"number {number}"), source)
-        layout = f"<{len(MODELS[by_number[number]][1])}d"
+        layout = f"<{len(MODELS[by_number[number]][1].split())}d"
         values = struct.unpack_from(layout, content, offset + 24)
-        lenses[camera] = _lens(by_number[number], width, height, values)
+        lenses[camera] = lens_of(by_number[number], width, height, values)
         offset += 24 + struct.calcsize(layout)
     return lenses
 

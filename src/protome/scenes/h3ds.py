@@ -3,7 +3,7 @@
 Source: the `h3ds` package, version 0.4. One scene's folder holds `full_head.obj` (millimetres, in the cameras' world
 frame), `image/img_0000.jpg`, `mask/mask_0000.png`, `cameras.npz`, `landmarks.txt` (in each line a name, right_eye,
 left_eye, nose_tip, nose_base, right_lips or left_lips, and a vertex) and `regions/NAME.txt` (in each line a vertex).
-The choices of views stand in the package's `config_v1.toml` and `config_v2.toml`; they are read from `config.toml`
+The choices of views are in the package's `config_v1.toml` and `config_v2.toml`; they are read from `config.toml`
 beside the scenes' folders. Truth is read where it is measured against, in `protome.evaluate.h3ds`.
 """
 

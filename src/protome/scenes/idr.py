@@ -1,4 +1,4 @@
-"""Scenes in IDR's layout: `image/`, `mask/` and `cameras.npz` in one folder.
+"""Scenes in IDR's layout: `image/`, `mask/` and `cameras.npz` in one folder, or NeuS's `cameras_sphere.npz`.
 
 Source: the data format of "Multiview Neural Surface Reconstruction by Disentangling Geometry and Appearance"
 (Yariv et al., 2020), also used by H3DS. For the i-th image (sorted by name) `cameras.npz` holds `world_mat_i`, the
@@ -20,10 +20,18 @@ from protome.errors import InputError
 from protome.geometry.camera import Camera
 from protome.geometry.transforms import Similarity
 from protome.scene import LARGEST_SIDE, View
-from protome.scenes.pictures import choose, pictures_in, read_mask, read_picture, write_picture
+from protome.scenes.masks import mask_file_of
+from protome.scenes.pictures import choose, pictures_in, read_mask, read_picture, resampled, write_picture
 from protome.util.files import write_atomically
 
 CAMERAS = "cameras.npz"
+SPHERE_CAMERAS = "cameras_sphere.npz"
+"""The name that NeuS gave the file, with another `scale_mat_i`."""
+
+
+def find_cameras(folder: str | Path) -> Path | None:
+    """Return the file with a scene's cameras, or None."""
+    return next((path for name in (CAMERAS, SPHERE_CAMERAS) if (path := Path(folder) / name).is_file()), None)
 
 
 def read_idr(folder: str | Path, names: Sequence[str] | None = None) -> tuple[View, ...]:
@@ -38,10 +46,11 @@ def read_idr(folder: str | Path, names: Sequence[str] | None = None) -> tuple[Vi
     if not images:
         raise InputError(f"{folder} holds no images: put PNG or JPEG files into {folder / 'image'}")
     wanted = choose([path.name for path in images], names, folder / "image")
-    cameras = _load_cameras(folder / CAMERAS)
+    source = find_cameras(folder) or folder / CAMERAS
+    cameras = _load_cameras(source)
     indices = _camera_indices(images, cameras)
     masks = pictures_in(folder / "mask")
-    return tuple(_read_view(folder, images, masks, i, cameras, indices[i]) for i in wanted)
+    return tuple(_read_view(source, images, masks, i, cameras, indices[i]) for i in wanted)
 
 
 def write_idr(folder: str | Path, views: Sequence[View], world_from_normalised: Similarity | None = None) -> None:
@@ -100,17 +109,17 @@ def decompose(P: Float[np.ndarray, "3 4"]) -> tuple[Float[np.ndarray, "3 3"], Fl
 
 
 def _read_view(
-    folder: Path, images: list[Path], masks: list[Path], index: int, cameras: dict[str, np.ndarray], entry: int
+    source: Path, images: list[Path], masks: list[Path], index: int, cameras: dict[str, np.ndarray], entry: int
 ) -> View:
     path = images[index]
-    image = read_picture(path).colours
-    mask_path = _mask_of(path, index, images, masks)
+    picture = read_picture(path)
+    image = picture.colours
+    mask_path = _mask_of(path, index, images, masks) or mask_file_of(path)
     if mask_path is None:
-        raise InputError(f"the mask of {path} is missing: put {path.stem}.png into {folder / 'mask'}")
-    height, width = image.shape[:2]
-    mask = read_mask(mask_path, path, width, height)
+        raise InputError(f"the mask of {path} is missing: put {path.stem}.png into {source.parent / 'mask'}")
+    width, height = picture.size
+    mask = resampled(read_mask(mask_path, path, width, height), image.shape[1], image.shape[0])
     key = f"world_mat_{entry}"
-    source = folder / CAMERAS
     if key not in cameras:
         raise InputError(f"{source} has no entry {key} for image {path.name}: add the 4 x 4 matrix K [R | t]")
     matrix = cameras[key]
@@ -121,6 +130,7 @@ def _read_view(
     except ValueError as error:
         raise InputError(f"{key} in {source} is {error}: store K [R | t] of image {path.name} in its rows") from error
     camera = Camera(torch.from_numpy(K).float(), torch.from_numpy(pose).float(), width, height)
+    camera = camera.resized(image.shape[1], image.shape[0])
     return View(path.name, image, mask, camera, mask_file=mask_path).resized(LARGEST_SIDE)
 
 

@@ -1,4 +1,4 @@
-"""Mask files as people store them: what in the file says where the person is, and which files say nothing."""
+"""Mask files in the usual forms: which values of a file mark the person, and which files mark nothing."""
 
 from __future__ import annotations
 
@@ -11,16 +11,28 @@ from PIL import Image
 from protome.errors import InputError
 from protome.util.bit_depth import grey_levels, is_deep
 
+MASK_ENDING = ".mask.png"
 COLOURED, COLOURED_SHARE = 0.2, 0.02
 """A file is coloured where channels differ by more than the first on more than the second of its pixels; the rest is
 what JPEG makes of grey."""
 CONTRAST = 0.4
-"""Difference between the dark and the bright pixels of a channel that tells the person from the background."""
+"""Least difference between the dark and the bright pixels of a channel that separates person and background."""
 INVERTED_BORDER, INVERTED_INSIDE = 0.25, 0.06
-"""A mask is inverted where less than the first of its upper border is background, but more than the second of what lies
-inside, and twice as much as of the border: background comes in from the border, a person does not."""
+"""A mask is inverted where background makes up less than the first share of its upper border, but more than the second
+share of what lies inside, and twice the share of the border: background reaches the border, and a person need not."""
 SPECK = 1e-4
-"""Share of the pixels that is no person, but dirt."""
+"""Share of the pixels up to which what is marked is an error rather than a person."""
+
+
+def is_mask_file(path: Path) -> bool:
+    """Return whether a file is, by its name, the mask of a photo beside it."""
+    return path.name.lower().endswith(MASK_ENDING)
+
+
+def mask_file_of(photo: Path) -> Path | None:
+    """Return the mask beside a photo, `NAME.mask.png` without or with the photo's own suffix, or None."""
+    candidates = (photo.with_name(f"{stem}{MASK_ENDING}") for stem in (photo.stem, photo.name))
+    return next((path for path in candidates if path.is_file() and path != photo), None)
 
 
 def mask_values(opened: Image.Image, path: Path) -> Float[np.ndarray, "h w"]:
@@ -50,7 +62,7 @@ def stretched(values: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
 
 
 def check_mask(mask: Float[np.ndarray, "h w"], what: str, image: Path) -> None:
-    """Refuse a mask that says of no pixel, or of the wrong ones, that they are person.
+    """Refuse a mask that marks no pixel, or the wrong ones, as person.
 
     `what` names the mask in messages, `image` is the file of its image.
 
@@ -95,9 +107,9 @@ def _channel(colours: Float[np.ndarray, "h w 3"], path: Path) -> Float[np.ndarra
     if not _differ(colours):
         return colours.mean(2)
     low, high = np.percentile(colours.reshape(-1, 3), [0.5, 99.5], axis=0)
-    telling = colours[..., high - low > CONTRAST]
-    if telling.shape[2] and not _differ(telling):
-        return telling.mean(2)
+    separating = colours[..., high - low > CONTRAST]
+    if separating.shape[2] and not _differ(separating):
+        return separating.mean(2)
     flat = np.unique(np.rint(255 * colours).astype(np.int64) @ [65536, 256, 1])
     if len(flat) == 2 and flat[0] == 0:
         return colours.max(2)

@@ -14,11 +14,11 @@ from PIL import Image
 from torch import Tensor
 
 from protome.errors import InputError, ProtomeWarning
-from protome.scenes.masks import check_mask, mask_values, stretched
-from protome.util.bit_depth import eight_bits
+from protome.scene import LARGEST_SIDE
+from protome.scenes.masks import check_mask, is_mask_file, mask_values, stretched
 from protome.util.files import write_atomically
+from protome.util.image_files import IMAGE_SUFFIXES, open_image, read_pixels
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 MOST_VIEWS = 32
 """Views that are read where none are named; more cost time and memory and add little."""
 JPEG_QUALITY = 98
@@ -26,56 +26,40 @@ JPEG_QUALITY = 98
 
 @dataclass(frozen=True)
 class Picture:
-    """One image file's pixels, as they are stored: no rotation by EXIF, which cameras of scenes know nothing of."""
+    """One image file's pixels, as they are stored: not turned by EXIF, which cameras of scenes do not know of."""
 
     colours: Float[Tensor, "h w 3"]
-    """RGB in [0, 1]."""
+    """RGB in [0, 1], sRGB."""
     alpha: Float[Tensor, "h w"] | None
     """Opacity in [0, 1]; None where the file has none or every pixel is opaque."""
+    size: tuple[int, int]
+    """Width and height of the file, which has more pixels where they were reduced."""
 
 
 def read_picture(path: Path) -> Picture:
-    """Read an image.
+    """Read an image; a very large one is reduced by a whole number, to `LARGEST_SIDE` pixels or up to twice as many.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: it cannot be read or is too large.
     """
-    try:
-        with Image.open(path) as opened:
-            has_alpha = opened.has_transparency_data
-            values = np.array(eight_bits(opened).convert("RGBA" if has_alpha else "RGB"), np.float32) / 255.0
-    except Exception as error:  # image decoders raise all kinds of errors on broken files
-        raise _unreadable(path) from error
-    alpha = torch.from_numpy(values[..., 3].copy()) if has_alpha and values[..., 3].min() < 1 else None
-    return Picture(torch.from_numpy(values[..., :3].copy()), alpha)
-
-
-def read_size(path: Path) -> tuple[int, int]:
-    """Return an image's width and height without reading its pixels.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    try:
-        with Image.open(path) as opened:
-            return opened.size
-    except Exception as error:
-        raise _unreadable(path) from error
+    pixels = read_pixels(path, LARGEST_SIDE)
+    alpha = None if pixels.alpha is None else torch.from_numpy(pixels.alpha.astype(np.float32) / 255.0)
+    return Picture(torch.from_numpy(pixels.colours.astype(np.float32) / 255.0), alpha, pixels.size)
 
 
 def read_mask(path: Path, image: Path, width: int, height: int) -> Float[Tensor, "h w"]:
-    """Read the mask of an image of this size, in any of the ways that `protome.scenes.masks` knows.
+    """Read the mask of an image of this size, in any of the forms that `protome.scenes.masks` knows.
 
     Raises:
-        InputError: it cannot be read, has another size, or says of no pixel or of the wrong ones that they are person.
+        InputError: it cannot be read, has another size, or marks no pixel or the wrong ones as person.
     """
     try:
-        with Image.open(path) as opened:
+        with open_image(path) as opened:
             values = mask_values(opened, path)
     except InputError:
         raise
     except Exception as error:
-        raise _unreadable(path) from error
+        raise InputError(f"{path} cannot be read as a mask: give a PNG file") from error
     if values.shape != (height, width):
         raise InputError(
             f"{path} has {values.shape[1]} x {values.shape[0]} pixels but its image {image.name} has "
@@ -86,10 +70,10 @@ def read_mask(path: Path, image: Path, width: int, height: int) -> Float[Tensor,
 
 
 def opacity_mask(alpha: Float[Tensor, "h w"], image: Path) -> Float[Tensor, "h w"]:
-    """Return the mask that an image's own opacity is.
+    """Return an image's own opacity as its mask.
 
     Raises:
-        InputError: it says of no pixel or of the wrong ones that they are person.
+        InputError: it marks no pixel or the wrong ones as person.
     """
     values = stretched(alpha.double().numpy())
     check_mask(values, f"the opacity of {image}, which stands for a mask,", image)
@@ -103,12 +87,26 @@ def write_picture(path: Path, values: Float[Tensor, "..."]) -> None:
     write_atomically(path, lambda part: stored.save(part, quality=JPEG_QUALITY, subsampling=0))
 
 
+def resampled(values: Float[Tensor, "h w *c"], width: int, height: int) -> Float[Tensor, "_ _ *c"]:
+    """Return an image or a mask with another size, by area averaging."""
+    if values.shape[:2] == (height, width):
+        return values.contiguous()
+    stack = values.reshape(*values.shape[:2], -1).permute(2, 0, 1)[None]
+    small = torch.nn.functional.interpolate(stack, size=(height, width), mode="area")[0].permute(1, 2, 0)
+    return small.reshape(height, width, *values.shape[2:]).contiguous()
+
+
+def is_picture(path: Path) -> bool:
+    """Return whether a path is, by its name, an image file that is no hidden one and no mask of another."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and not is_mask_file(path)
+
+
 def pictures_in(folder: Path) -> list[Path]:
-    """Return a folder's images by name; none if it does not exist."""
+    """Return a folder's images by name, masks beside them left out; none if the folder does not exist."""
     if not folder.is_dir():
         return []
     return sorted(
-        (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")),
+        (path for path in folder.iterdir() if is_picture(path)),
         key=lambda path: path.name,
     )
 
@@ -138,7 +136,3 @@ def choose(names: Sequence[str], wanted: Sequence[str] | None, place: Path) -> l
             raise InputError(f"{place} holds no image named {word}: its first is {names[0]}")
         found |= named
     return sorted(found)
-
-
-def _unreadable(path: Path) -> InputError:
-    return InputError(f"{path} cannot be read as an image: give a PNG or JPEG file")

@@ -11,9 +11,12 @@ from jaxtyping import Float
 from protome.errors import InputError
 from protome.scene import LARGEST_SIDE, Unmasked, View
 from protome.scenes.lens import Lens
-from protome.scenes.pictures import IMAGE_SUFFIXES, opacity_mask, read_mask, read_picture
+from protome.scenes.masks import mask_file_of
+from protome.scenes.pictures import opacity_mask, pictures_in, read_mask, read_picture, resampled
+from protome.util.image_files import IMAGE_SUFFIXES
 
 MASK_FOLDERS = ("masks", "mask")
+IMAGE_FOLDERS = (".", "images", "image", "photos")
 NO_ROTATION = 1e-3
 """Largest error of a rotation matrix's products that rounding in a file explains."""
 
@@ -42,10 +45,10 @@ class PosedFile:
         image = picture.colours
         mask = None
         if self.mask is not None:
-            mask = read_mask(self.mask, self.image, width, height)
+            mask = resampled(read_mask(self.mask, self.image, *picture.size), width, height)
         elif picture.alpha is not None:
             mask = opacity_mask(picture.alpha, self.image)
-        if lens.distortion.any():
+        if not lens.distortion.is_none:
             straight = lens.straight(str(self.image))
             image = lens.undistorted(image, straight)
             mask = None if mask is None else lens.undistorted(mask, straight)
@@ -64,6 +67,28 @@ def mask_beside(folder: Path, name: Path) -> Path | None:
             if (folder / place / candidate).is_file():
                 return folder / place / candidate
     return None
+
+
+def mask_of(folder: Path, image: Path) -> Path | None:
+    """Return the mask of an image file of a scene: in its folder of masks, else beside the image; None if nowhere."""
+    return mask_beside(folder, Path(image.name)) or mask_file_of(image)
+
+
+def find_image(folder: Path, name: str, source: Path) -> Path:
+    """Return the image of a scene that another file names with or without folder and suffix.
+
+    It lies where it is named, or in the scene's folder or its folder of images.
+
+    Raises:
+        InputError: there is none.
+    """
+    named = Path(name.replace("\\", "/"))
+    for place in (folder / named.parent, *(folder / other for other in IMAGE_FOLDERS)):
+        found = pictures_in(place)
+        for path in (*(path for path in found if path.name == named.name), *found):
+            if path.name == named.name or path.stem == named.name:
+                return path
+    raise InputError(f"the image {name} is missing, but {source} names it: put it into {folder / IMAGE_FOLDERS[1]}")
 
 
 def rigid(matrix: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "4 4"]:
