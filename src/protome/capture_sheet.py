@@ -134,7 +134,7 @@ def _picture(view: View, window: Window, factor: float) -> Image.Image:
     pixels = Image.fromarray(np.rint(255 * view.image.clamp(0, 1).numpy()).astype(np.uint8))
     box = (window.left, window.top, window.left + window.width, window.top + window.height)
     inside = (max(0.0, box[0]), max(0.0, box[1]), min(pixels.width, box[2]), min(pixels.height, box[3]))
-    part = pixels.crop((round(box[0]), round(box[1]), round(box[2]), round(box[3]))) if inside != box else pixels
+    part = pixels if inside == box else pixels.crop(box)
     source = box if inside == box else (0, 0, part.width, part.height)
     large = part.resize((FINER * columns, FINER * rows), Image.Resampling.LANCZOS, box=source, reducing_gap=2.0)
     draw = ImageDraw.Draw(large)
