@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
+from PIL.JpegImagePlugin import JpegImageFile
 
 from protome.errors import InputError, ProtomeWarning
-from protome.util import image_files
 from protome.util.image_files import read_pixels, read_size
 
 HEIGHT, WIDTH = 80, 120
@@ -147,13 +147,14 @@ def test_large_images_are_reduced_by_averaging(suffix: str, tmp_path: Path) -> N
 def test_jpeg_files_are_decoded_at_the_lower_resolution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("RGB", (4000, 3000), (200, 100, 50)).save(tmp_path / "a.jpg")
     sizes = []
-    plain = image_files._plain
+    draft = JpegImageFile.draft
 
-    def seen(image: Image.Image) -> Image.Image:
+    def seen(image: JpegImageFile, mode: str | None, size: tuple[int, int]) -> object:
+        done = draft(image, mode, size)
         sizes.append(image.size)
-        return plain(image)
+        return done
 
-    monkeypatch.setattr(image_files, "_plain", seen)
+    monkeypatch.setattr(JpegImageFile, "draft", seen)
     found = read_pixels(tmp_path / "a.jpg", 500)
     assert sizes == [(500, 375)]
     assert found.size == (4000, 3000)
