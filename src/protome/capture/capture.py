@@ -11,13 +11,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from protome.capture.cameras import camera_from_landmarks, turned_degrees
+from protome.capture.cameras import camera_from_landmarks
 from protome.capture.head import Units, head_from_landmarks
-from protome.capture.landmarks import Detection, FaceLandmarks, choose_face, detect, load_face_landmarks
+from protome.capture.landmarks import Detection, choose_face, detect
 from protome.capture.mask import SURE, person_mask
 from protome.capture.photo import load_photo
 from protome.errors import InputError, ProtomeWarning
+from protome.geometry.pose import turned_degrees
 from protome.geometry.transforms import Similarity
+from protome.landmarks import FaceLandmarks, load_face_landmarks
 from protome.scene import Scene, Unmasked, View
 from protome.units import UNIT_MM
 
