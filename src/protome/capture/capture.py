@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -14,13 +15,15 @@ from torch import Tensor
 from protome.capture.cameras import camera_from_landmarks
 from protome.capture.head import Units, head_from_landmarks
 from protome.capture.landmarks import Detection, choose_face, detect
+from protome.capture.lenses import Shot
 from protome.capture.mask import SURE, person_mask
 from protome.capture.photo import load_photo
+from protome.capture.together import place_together
 from protome.errors import InputError, ProtomeWarning
 from protome.geometry.pose import turned_degrees
 from protome.geometry.transforms import Similarity
 from protome.landmarks import FaceLandmarks, load_face_landmarks
-from protome.scene import Scene, Unmasked, View
+from protome.scene import CameraEstimate, Scene, Unmasked, View
 from protome.units import UNIT_MM
 
 UNSURE_TURNED = 60.0
@@ -37,30 +40,84 @@ LEAST_SEEN = 0.25
 def capture_photos(paths: Sequence[str | Path], strict: bool = False) -> Scene:
     """Turn photos of one person into a scene whose world frame is the head frame in millimetres.
 
-    `strict` refuses photos with several faces instead of taking the largest with a `ProtomeWarning`.
+    Photos that agree about one head get cameras in one frame, and the scene is posed; otherwise each photo places the
+    head on its own. Photos without a face, and those that disagree with most others, are left out with a
+    `ProtomeWarning`. `strict` refuses them, and photos with several faces, instead of taking the largest.
 
     Raises:
-        InputError: no photos; or one that cannot be read, shows no face, or shows one that fits no camera.
+        InputError: no photos; one that cannot be read or shows a face that fits no camera; or none shows a face.
     """
     if not paths:
         raise InputError("no photos given: give the paths of one or more photos of a person")
     photos = [load_photo(path) for path in paths]
     face = load_face_landmarks()
-    views = []
-    for photo, path, detection in zip(photos, paths, detect([photo.image for photo in photos]), strict=True):
-        landmarks = choose_face(detection, str(path), strict)
+    views, shots = [], []
+    detections = detect([photo.image for photo in photos])
+    for number in _with_faces(detections, paths, strict):
+        photo, path = photos[number], paths[number]
+        landmarks = choose_face(detections[number], str(path), strict)
         height, width = photo.image.shape[:2]
         camera = camera_from_landmarks(landmarks, width, height, photo.focal_px, face, str(path))
-        turned = turned_degrees(camera.centre.double().numpy())
-        if turned > UNSURE_TURNED:
-            warnings.warn(
-                f"the face in {path} is turned away by {turned:.0f} degrees: its camera is uncertain",
-                ProtomeWarning,
-                stacklevel=2,
-            )
-        mask = person_mask(photo.image, detection.person_mask, landmarks)
+        mask = person_mask(photo.image, detections[number].person_mask, landmarks)
         views.append(View(photo.name, photo.image, mask, camera, landmarks))
-    return Scene(tuple(views), Similarity.scaling(1 / UNIT_MM), posed=False)
+        shots.append(Shot(landmarks, width, height, photo.lens, photo.focal_px))
+    scene = Scene(tuple(views), Similarity.scaling(1 / UNIT_MM), posed=False)
+    if len(views) > 1:
+        scene = _one_frame(scene, shots, strict)
+    if not scene.posed:
+        for view in scene.views:
+            _check_turned(view)
+    return scene
+
+
+def _with_faces(detections: Sequence[Detection], paths: Sequence[str | Path], strict: bool) -> list[int]:
+    """Return the photos with faces; all of them where none has one, or where all must have one."""
+    faces = [number for number, detection in enumerate(detections) if detection.faces]
+    if strict or not faces:
+        return list(range(len(paths)))
+    without = [str(path) for path, detection in zip(paths, detections, strict=True) if not detection.faces]
+    if without:
+        warnings.warn(f"no face found in {', '.join(without)}: left out", ProtomeWarning, stacklevel=3)
+    return faces
+
+
+def _one_frame(scene: Scene, shots: Sequence[Shot], strict: bool) -> Scene:
+    """Return the scene with cameras in one frame where most photos agree about the head; otherwise as it is.
+
+    Raises:
+        InputError: only some of the photos agree, and `strict` is set.
+    """
+    views = scene.views
+    found = place_together([view.image for view in views], [view.mask for view in views], shots)
+    agreeing = np.flatnonzero(found.agrees)
+    if 2 * len(agreeing) <= len(views):
+        return scene
+    if len(agreeing) < len(views):
+        names = ", ".join(view.name for view, agrees in zip(views, found.agrees, strict=True) if not agrees)
+        if strict:
+            raise InputError(f"{names} disagrees with the other photos about the head: leave it out")
+        warnings.warn(f"{names} disagrees with the other photos about the head: left out", ProtomeWarning, stacklevel=3)
+        views, shots = tuple(views[k] for k in agreeing), [shots[k] for k in agreeing]
+        found = place_together([view.image for view in views], [view.mask for view in views], shots)
+    moved = [replace(view, camera=camera) for view, camera in zip(views, found.cameras, strict=True)]
+    # The size that all landmarks have together is that of the mean face.
+    placement = head_from_landmarks(moved, "mm", load_face_landmarks())
+    millimetres = Similarity.scaling(UNIT_MM).compose(placement.head_from_world)
+    return replace(
+        scene, views=tuple(view.transformed(millimetres) for view in moved), posed=True,
+        estimate=CameraEstimate(found.focal_spread),
+    )  # fmt: skip
+
+
+def _check_turned(view: View) -> None:
+    """Warn of a photo whose own landmarks have to place the head and cannot do that well."""
+    turned = turned_degrees(view.camera.centre.double().numpy())
+    if turned > UNSURE_TURNED:
+        warnings.warn(
+            f"the face in {view.name} is turned away by {turned:.0f} degrees: its camera is uncertain",
+            ProtomeWarning,
+            stacklevel=4,
+        )
 
 
 def locate_head(views: Sequence[View | Unmasked], units: Units | None) -> Scene:

@@ -35,6 +35,9 @@ class Photo:
     """RGB in [0, 1], sRGB values as in the file."""
     focal_px: float | None = None
     """Focal length in pixels of `image`, where the file records it."""
+    lens: str = ""
+    """Photos with equal names were probably taken with one lens and have the same number of pixels: by camera, focal
+    length and size where the file records them, otherwise by size alone."""
 
 
 def load_photo(path: str | Path) -> Photo:
@@ -70,7 +73,18 @@ def load_photo(path: str | Path) -> Photo:
             1, 2, 0
         )
     focal = focal_from_exif(tags, width, height)
-    return Photo(path.name, image.contiguous(), None if focal is None else focal * factor)
+    return Photo(
+        path.name, image.contiguous(), None if focal is None else focal * factor,
+        lens_name({} if focal is None else tags, width, height),
+    )  # fmt: skip
+
+
+def lens_name(tags: dict[int, object], width: int, height: int) -> str:
+    """Return what photos of one lens have in common, upright and on their sides."""
+    base = ExifTags.Base
+    own = (base.Make, base.Model, base.LensModel, base.FocalLength, base.FocalLengthIn35mmFilm)
+    recorded = [str(tags[tag]).strip("\0 ") for tag in own if tag in tags]
+    return " ".join([*recorded, f"{max(width, height)} x {min(width, height)}"])
 
 
 def focal_from_exif(tags: dict[int, object], width: int, height: int) -> float | None:
