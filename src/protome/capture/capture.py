@@ -20,6 +20,7 @@ from protome.capture.mask import SURE, person_mask
 from protome.capture.photo import load_photo
 from protome.capture.together import place_together
 from protome.errors import InputError, ProtomeWarning
+from protome.geometry.camera import Camera
 from protome.geometry.pose import turned_degrees
 from protome.geometry.transforms import Similarity
 from protome.landmarks import FaceLandmarks, load_face_landmarks
@@ -53,7 +54,8 @@ def capture_photos(paths: Sequence[str | Path], strict: bool = False) -> Scene:
     face = load_face_landmarks()
     views, shots = [], []
     detections = detect([photo.image for photo in photos])
-    for number in _with_faces(detections, paths, strict):
+    faces = _with_faces(detections, paths, strict)
+    for number in faces:
         photo, path = photos[number], paths[number]
         landmarks = choose_face(detections[number], str(path), strict)
         height, width = photo.image.shape[:2]
@@ -65,8 +67,8 @@ def capture_photos(paths: Sequence[str | Path], strict: bool = False) -> Scene:
     if len(views) > 1:
         scene = _one_frame(scene, shots, strict)
     if not scene.posed:
-        for view in scene.views:
-            _check_turned(view)
+        for number, view in zip(faces, views, strict=True):
+            _check_turned(view.camera, str(paths[number]))
     return scene
 
 
@@ -109,14 +111,14 @@ def _one_frame(scene: Scene, shots: Sequence[Shot], strict: bool) -> Scene:
     )  # fmt: skip
 
 
-def _check_turned(view: View) -> None:
+def _check_turned(camera: Camera, name: str) -> None:
     """Warn of a photo whose own landmarks have to place the head and cannot do that well."""
-    turned = turned_degrees(view.camera.centre.double().numpy())
+    turned = turned_degrees(camera.centre.double().numpy())
     if turned > UNSURE_TURNED:
         warnings.warn(
-            f"the face in {view.name} is turned away by {turned:.0f} degrees: its camera is uncertain",
+            f"the face in {name} is turned away by {turned:.0f} degrees: its camera is uncertain",
             ProtomeWarning,
-            stacklevel=4,
+            stacklevel=3,
         )
 
 
