@@ -70,7 +70,7 @@ def reconstruct(
         refine_cameras: Take a scene folder's cameras as exact; if left out, protome corrects them from two photos on.
         pupils: The millimetres between the person's pupils, if known: photos alone do not tell how large a head is.
         distance: The millimetres from the camera to the tip of the nose, if known instead; of one photo.
-        strict: Stop at a photo with several faces, instead of taking the largest face with a warning.
+        strict: Stop at a photo without a face, with several, or of another head, instead of a warning.
         quiet: Show no progress; warnings and errors are still shown.
     """
     check_output_folder(out)
