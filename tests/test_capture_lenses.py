@@ -109,9 +109,9 @@ shots = st.builds(
     shot,
     st.floats(math.log(20), math.log(800)).map(math.exp),
     st.floats(math.log(40), math.log(2000)).map(math.exp),
-    st.floats(-1.0, 1.0),
-    st.floats(-0.4, 0.4),
-    st.tuples(st.floats(-0.9, 0.9), st.floats(-0.9, 0.9)),
+    st.floats(-1.0, 1.0, allow_subnormal=False),
+    st.floats(-0.4, 0.4, allow_subnormal=False),
+    st.tuples(*[st.floats(-0.9, 0.9, allow_subnormal=False)] * 2),
 )
 
 
