@@ -53,8 +53,9 @@ def capture_photos(paths: Sequence[str | Path], strict: bool = False) -> Scene:
     detections = detect([photo.image for photo in photos])
     check_some_face(detections, [photo.shown for photo in photos])
     views = []
-    for photo, detection in zip(photos, detections, strict=True):
-        landmarks = largest_face(_on_mask(photo, detection), photo.shown, strict)
+    for photo, seen in zip(photos, detections, strict=True):
+        detection = _on_mask(photo, seen)
+        landmarks = largest_face(detection, photo.shown, strict)
         height, width = photo.image.shape[:2]
         camera = camera_from_landmarks(landmarks, width, height, photo.focal_px, face, photo.shown)
         mask = person_mask(photo.image, detection.person_mask, landmarks) if photo.mask is None else photo.mask
