@@ -284,6 +284,7 @@ def test_a_given_mask_is_used_and_chooses_the_face(
     (view,) = capture_photos([path], strict=True).views  # the other face lies outside the mask
     assert view.landmarks is not None
     assert torch.equal(view.landmarks, face)
+    assert view.faces == 1
     assert torch.equal(view.mask, as_tensor(mask))
     assert view.mask_file == tmp_path / "astronaut.mask.png"
     Image.fromarray(np.roll(mask, 300, 1) * (np.arange(512) >= 480)[:, None]).save(tmp_path / "astronaut.mask.png")

@@ -76,7 +76,7 @@ def _on_mask(photo: Photo, detection: Detection) -> Detection:
     """
     if photo.mask is None or not detection.faces:
         return detection
-    faces = tuple(face for face in detection.faces if _lies_on(photo.mask, face))
+    faces = _faces_on(photo.mask, detection)
     if not faces:
         raise InputError(
             f"the face in {photo.shown} lies outside its mask {photo.mask_file}: paint that person white in it, and "
@@ -103,8 +103,8 @@ def locate_head(views: Sequence[View | Unmasked], units: Units | None) -> Scene:
     blank = [i for i, view in enumerate(found) if view.landmarks is None and i not in persons]
     faces = persons | dict(zip(blank, detect([found[i].image for i in blank], with_masks=False), strict=True))
     for i, detection in faces.items():
-        own = _face_on_person(found[i], detection)
-        found[i] = replace(found[i], landmarks=own, faces=len(detection.faces))
+        own = _faces_on(found[i].mask, detection)
+        found[i] = replace(found[i], landmarks=own[0] if own else None, faces=len(own))
     _check_faces_on_masks(found, faces)
     face = load_face_landmarks()
     placement = checked_placement(found, units, face)
@@ -167,9 +167,9 @@ def _check_white(view: View, head_from_world: Similarity) -> None:
         )
 
 
-def _face_on_person(view: View, detection: Detection) -> torch.Tensor | None:
-    """Return the largest face that lies on the view's mask, or None."""
-    return next((face for face in detection.faces if _lies_on(view.mask, face)), None)
+def _faces_on(mask: Float[Tensor, "h w"], detection: Detection) -> tuple[Float[Tensor, "n 2"], ...]:
+    """Return the faces that lie on a mask, the largest first."""
+    return tuple(face for face in detection.faces if _lies_on(mask, face))
 
 
 def _lies_on(mask: Float[Tensor, "h w"], face: Float[Tensor, "n 2"]) -> bool:
