@@ -17,7 +17,7 @@ from trimesh.ray.ray_pyembree import RayMeshIntersector
 
 from protome.errors import InputError
 from protome.geometry.camera import Camera
-from protome.geometry.mesh import Mesh
+from protome.geometry.mesh import Mesh, linear_from_srgb, srgb_from_linear
 from protome.geometry.transforms import Similarity
 
 SHADOW_OFFSET = 2e-3
@@ -63,9 +63,9 @@ class Subject:
     def albedo(self, corners: Int[np.ndarray, "n 3"], weights: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
         """Return the linear colour at points given by the three vertices around them and barycentric weights."""
         if self.texture is not None and self.uv is not None:
-            return bilinear(to_linear(self.texture), np.einsum("nk,nkd->nd", weights, self.uv[corners]))
+            return bilinear(linear_from_srgb(self.texture), np.einsum("nk,nkd->nd", weights, self.uv[corners]))
         if self.mesh.colours is not None:
-            return np.einsum("nk,nkd->nd", weights, to_linear(self.mesh.colours)[corners])
+            return np.einsum("nk,nkd->nd", weights, linear_from_srgb(self.mesh.colours)[corners])
         return np.full((len(corners), 3), 0.5)
 
 
@@ -106,17 +106,6 @@ class Picture:
     """Distance along the optical axis in the subject's unit; infinite on the background."""
     normals: Float[np.ndarray, "h w 3"]
     """Unit shading normals in the subject's frame; zero on the background."""
-
-
-def to_linear(srgb: Float[np.ndarray, "*b"]) -> Float[np.ndarray, "*b"]:
-    """Return the linear light of sRGB values (IEC 61966-2-1)."""
-    return np.where(srgb <= 0.04045, srgb / 12.92, ((np.maximum(srgb, 0.0) + 0.055) / 1.055) ** 2.4)
-
-
-def to_srgb(linear: Float[np.ndarray, "*b"]) -> Float[np.ndarray, "*b"]:
-    """Return the sRGB values of linear light, clipped to [0, 1] (IEC 61966-2-1)."""
-    linear = np.clip(linear, 0.0, 1.0)
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
 
 
 def bilinear(image: Float[np.ndarray, "h w 3"], uv: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 3"]:
@@ -176,7 +165,8 @@ def render(
     mask = picture(np.ones(len(hit)), 0.0)
     share = np.maximum(mask, 1e-12)
     depth = np.where(mask > 0, picture(distance * (directions[hit] @ axis), 0.0) / share, np.inf)
-    image = to_srgb(picture(np.clip(colour, 0.0, 1.0), to_linear(np.array(background))))
+    light = picture(np.clip(colour, 0.0, 1.0), linear_from_srgb(np.array(background)))
+    image = srgb_from_linear(np.clip(light, 0.0, 1.0))
     return Picture(image, mask, depth, _unit(picture(normals, 0.0)))
 
 

@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 from portraits import SKIN, paint, portrait_camera
 from protome.capture import checks
 from protome.capture.landmarks import detect
-from protome.capture.skin import skin_mask
+from protome.capture.skin import eyes_closed, skin_mask
 from protome.scene import View
 
 
@@ -99,7 +99,7 @@ def test_expressions_are_ratios_of_landmarks(portrait: View) -> None:
     assert landmarks is not None
     assert checks.mouth_gap(landmarks) < 0.1 < checks.MOUTH_OPEN
     assert abs(checks.smile(landmarks)) < 0.15
-    assert not checks.shut_eyes(landmarks)
+    assert not eyes_closed(landmarks)
     width = landmarks[61] - landmarks[291]
     mouth = landmarks.clone()
     mouth[14] = mouth[13] + torch.tensor([0.0, 0.5]) * width.norm()
@@ -110,7 +110,7 @@ def test_expressions_are_ratios_of_landmarks(portrait: View) -> None:
     assert checks.smile(laugh) > checks.SMILE > checks.smile(landmarks)
     shut = landmarks.clone()
     shut[[145, 374]] = shut[[159, 386]]
-    assert checks.shut_eyes(shut)
+    assert eyes_closed(shut)
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from protome.capture.inputs import MOST_PHOTOS, load_photos
+from protome.capture.inputs import load_photos
 from protome.errors import InputError, ProtomeWarning
+from protome.scenes.pictures import MOST_VIEWS
 from test_capture_video import frame, write_video
 
 
@@ -65,7 +66,7 @@ def test_videos_and_photos_share_the_number(tmp_path: Path) -> None:
         picture(tmp_path / f"{number}.png", number)
     photos = load_photos([tmp_path])
     assert sum(photo.frame is None for photo in photos) == 10
-    assert len(photos) == MOST_PHOTOS
+    assert len(photos) == MOST_VIEWS
     assert [photo.frame is None for photo in photos][-1] is False  # in the order of names
 
 
@@ -76,7 +77,7 @@ def test_of_many_photos_some_are_used_evenly_spread(count: int, tmp_path: Path) 
     with pytest.warns(ProtomeWarning, match=rf"^{count} photos were given: 32 of them, evenly spread, are used$"):
         photos = load_photos([tmp_path])
     numbers = [int(photo.name[:3]) for photo in photos]
-    assert len(numbers) == MOST_PHOTOS
+    assert len(numbers) == MOST_VIEWS
     assert set(np.diff(numbers)) <= {count // 32, count // 32 + 1}
 
 

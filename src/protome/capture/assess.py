@@ -15,6 +15,7 @@ from protome.capture import checks, differences
 from protome.capture.cameras import turned_degrees
 from protome.capture.facts import SENTENCES, Concern, FaceFacts, PhotoFacts
 from protome.capture.occlusion import FRAMES, frame_edge
+from protome.capture.skin import eyes_closed
 from protome.scene import Scene, View
 from protome.units import UNIT_MM
 
@@ -82,7 +83,7 @@ def _face_facts(view: View, landmarks: Float[Tensor, "478 2"]) -> FaceFacts:
         tint=checks.tint(view.image, landmarks),
         mouth_gap=checks.mouth_gap(landmarks),
         smile=checks.smile(landmarks),
-        eyes_shut=checks.shut_eyes(landmarks),
+        eyes_shut=eyes_closed(landmarks),
         cut_head=checks.cut_head(view.mask, landmarks),
         chin_room=checks.chin_room(landmarks, height, width),
         frame_edge=frame_edge(view.image, landmarks),

@@ -13,7 +13,8 @@ from jaxtyping import Bool, Float
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from protome.capture.skin import eyes_closed, skin_mask
+from protome.capture.skin import face_part, skin_mask
+from protome.geometry.mesh import linear_from_srgb
 
 BLURRED = 0.015
 """Standard deviation of a blur from which on lids and lips have no edges any more: 2.7 mm on a face of 180 mm. Sharp
@@ -64,7 +65,8 @@ def blur(image: Float[Tensor, "h w 3"], landmarks: Float[Tensor, "478 2"]) -> fl
     such gradients (Tenengrad's, of two widths) gives s, and contrast cancels (Zhuo and Sim, "Defocus map estimation
     from a single image", 2011, equation 4). The result is infinite where the face has no gradient at all.
     """
-    grey, points = _face(image.mean(2), landmarks)
+    part, points = _face_arrays(image, landmarks)
+    grey = part.mean(2)
     size = float(np.linalg.norm(points[_FOREHEAD] - points[_CHIN]))
     factor = min(1.0, FACE_SIDE / max(size, 1.0))
     if factor < 1:
@@ -97,13 +99,13 @@ def side_light(image: Float[Tensor, "h w 3"], landmarks: Float[Tensor, "478 2"])
 
     None where one half is hardly seen.
     """
-    part, points = _face(image, landmarks)
+    part, points = _face_arrays(image, landmarks)
     skin = skin_mask(torch.from_numpy(points), *part.shape[:2]).numpy()
     left = skin & _left_of_midline(points, part.shape[:2])
     right = skin & ~left
     if min(left.sum(), right.sum()) < LEAST_HALF * max(int(skin.sum()), 1):
         return None
-    light = _linear(part).mean(2)
+    light = linear_from_srgb(part).mean(2)
     return float((np.median(light[left]) + 1e-3) / (np.median(light[right]) + 1e-3))
 
 
@@ -112,7 +114,7 @@ def tint(image: Float[Tensor, "h w 3"], landmarks: Float[Tensor, "478 2"]) -> tu
     colours = _skin_colours(image, landmarks)
     if len(colours) == 0:
         return 0.0, 0.0
-    red, green, blue = np.median(_linear(colours.numpy()), axis=0) + 1e-3
+    red, green, blue = np.median(linear_from_srgb(colours.numpy()), axis=0) + 1e-3
     return float(np.log2(red / green)), float(np.log2(blue / green))
 
 
@@ -127,11 +129,6 @@ def smile(landmarks: Float[Tensor, "478 2"]) -> float:
     """Return how much wider than at rest the mouth is, as a share of that; of faces from the front."""
     mouth, eyes = (landmarks[a] - landmarks[b] for a, b in (_MOUTH, _OUTER_EYES))
     return float(mouth.norm() / eyes.norm().clamp(min=1e-6)) / _MOUTH_AT_REST - 1.0
-
-
-def shut_eyes(landmarks: Float[Tensor, "478 2"]) -> bool:
-    """Return whether both eyes are shut."""
-    return eyes_closed(landmarks)
 
 
 def cut_head(mask: Float[Tensor, "h w"], landmarks: Float[Tensor, "478 2"]) -> float:
@@ -166,15 +163,11 @@ def chin_room(landmarks: Float[Tensor, "478 2"], height: int, width: int) -> flo
     return min(x, y, width - x, height - y) / max(face_height(landmarks), 1e-6)
 
 
-def _face(
-    image: Float[Tensor, "h w *c"], landmarks: Float[Tensor, "478 2"]
-) -> tuple[Float[np.ndarray, "_ _ *c"], Float[np.ndarray, "478 2"]]:
-    """Return the part of an image that holds the face, at least one pixel, and the landmarks in it."""
-    points = landmarks.detach().cpu().double().numpy()
-    height, width = image.shape[:2]
-    left, top = np.clip(np.floor(points.min(0)).astype(int), 0, [width - 1, height - 1])
-    right, bottom = np.clip(np.ceil(points.max(0)).astype(int), [left + 1, top + 1], [width, height])
-    return image[top:bottom, left:right].detach().cpu().double().numpy(), points - [left, top]
+def _face_arrays(
+    image: Float[Tensor, "h w 3"], landmarks: Float[Tensor, "478 2"]
+) -> tuple[Float[np.ndarray, "_ _ 3"], Float[np.ndarray, "478 2"]]:
+    part, points = face_part(image, landmarks)
+    return part.double().numpy(), points.double().numpy()
 
 
 def _hull(points: Float[np.ndarray, "n 2"], shape: tuple[int, ...], border: int) -> Bool[np.ndarray, "h w"]:
@@ -192,7 +185,7 @@ def _gradient(grey: Float[np.ndarray, "h w"], width: float) -> Float[np.ndarray,
 
 
 def _skin_colours(image: Float[Tensor, "h w 3"], landmarks: Float[Tensor, "478 2"]) -> Float[Tensor, "n 3"]:
-    part, points = _face(image, landmarks)
+    part, points = _face_arrays(image, landmarks)
     skin = skin_mask(torch.from_numpy(points), *part.shape[:2])
     return torch.from_numpy(part)[skin]
 
@@ -209,8 +202,3 @@ def _left_of_midline(points: Float[np.ndarray, "478 2"], shape: tuple[int, ...])
     order = np.argsort(along)
     bend = np.interp(spots @ down, along[order], ((line - line[0]) @ across)[order])
     return spots @ across > bend
-
-
-def _linear(colours: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3"]:
-    """Return sRGB values as linear light (IEC 61966-2-1)."""
-    return np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)

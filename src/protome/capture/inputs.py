@@ -15,11 +15,9 @@ from protome.capture.photo import SMALLEST_SIDE, Photo, load_photo
 from protome.capture.video import VIDEO_SUFFIXES, sharp_frames
 from protome.errors import InputError, ProtomeWarning
 from protome.scenes.masks import is_mask_file, mask_file_of
-from protome.scenes.pictures import is_picture
+from protome.scenes.pictures import MOST_VIEWS, evenly_spread, is_picture
 from protome.util.image_files import IMAGE_SUFFIXES
 
-MOST_PHOTOS = 32
-"""Photos that are used; more cost time and memory and add little."""
 MOST_NAMES = 3
 
 
@@ -37,7 +35,7 @@ def load_photos(inputs: Sequence[str | Path]) -> tuple[Photo, ...]:
 
     Folders are searched for images and videos, not for folders in them; what else lies there is ignored. Patterns
     (`*.jpg`) are for shells that do not expand them. A photo that was given twice is used once, and of more than
-    `MOST_PHOTOS` as many are used, evenly spread, both with a `ProtomeWarning`. A file that cannot be read and was not
+    `MOST_VIEWS` as many are used, evenly spread, both with a `ProtomeWarning`. A file that cannot be read and was not
     named itself is left out with one, too. Videos share the number of photos that the images leave.
 
     Raises:
@@ -49,10 +47,10 @@ def load_photos(inputs: Sequence[str | Path]) -> tuple[Photo, ...]:
     files = _without_copies([file for given in inputs for file in find_files(Path(given))])
     files = [file for file in files if not _is_mask_of_one(file, files)]
     videos = [file for file in files if is_video(file.path)]
-    room = max(1, MOST_PHOTOS - len(videos))
+    room = max(1, MOST_VIEWS - len(videos))
     images = _spread([file for file in files if not is_video(file.path)], room)
-    videos = _spread(videos, MOST_PHOTOS)
-    each = (MOST_PHOTOS - len(images)) // max(1, len(videos))
+    videos = _spread(videos, MOST_VIEWS)
+    each = (MOST_VIEWS - len(images)) // max(1, len(videos))
     photos: list[Photo] = []
     for file in files:
         if file in images:
@@ -175,7 +173,7 @@ def _spread(files: list[InputFile], most: int) -> list[InputFile]:
     if count <= most:
         return files
     warnings.warn(f"{count} photos were given: {most} of them, evenly spread, are used", ProtomeWarning, stacklevel=3)
-    return [files[number * count // most] for number in range(most)]
+    return [files[number] for number in evenly_spread(count, most)]
 
 
 def _photo(file: InputFile, alone: bool) -> list[Photo]:

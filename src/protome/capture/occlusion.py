@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from scipy.ndimage import gaussian_filter, map_coordinates
 from torch import Tensor
 
-from protome.capture.skin import skin_mask
+from protome.capture.skin import face_part, skin_mask
 
 BEARD = 0.4
 """Share of the chin or of the upper lip in another colour than skin above which a face counts as bearded."""
@@ -35,7 +34,7 @@ def beard_share(image: Float[Tensor, "h w 3"], landmarks: Float[Tensor, "478 2"]
     Of the two halves of a face the smaller share counts: a lamp from one side darkens one half, a beard both. Shadows
     keep the chromaticity, and hair does not.
     """
-    image, landmarks = _face(image, landmarks)
+    image, landmarks = face_part(image, landmarks)
     height, width = image.shape[:2]
     points, colours = landmarks.double().numpy(), image.double().numpy()
     skin = skin_mask(landmarks, height, width).numpy()
@@ -54,17 +53,6 @@ def beard_share(image: Float[Tensor, "h w 3"], landmarks: Float[Tensor, "478 2"]
         differs = [_differs(colours[half], cheek) for half, cheek in zip(halves, cheeks, strict=True)]
         shares.append(min(differs))
     return max(shares)
-
-
-def _face(
-    image: Float[Tensor, "h w 3"], landmarks: Float[Tensor, "478 2"]
-) -> tuple[Float[Tensor, "_ _ 3"], Float[Tensor, "478 2"]]:
-    """Return the part of an image that contains the face, and the landmarks in it."""
-    image, landmarks = image.detach().cpu(), landmarks.detach().cpu()
-    limit = torch.tensor([image.shape[1], image.shape[0]])
-    low = torch.minimum(landmarks.amin(0).floor().long().clamp(min=0), limit - 1)
-    high = torch.maximum(torch.minimum(landmarks.amax(0).ceil().long() + 1, limit), low + 1)
-    return image[low[1] : high[1], low[0] : high[0]], landmarks - low
 
 
 def _cheek(
@@ -94,7 +82,7 @@ def frame_edge(image: Float[Tensor, "h w 3"], landmarks: Float[Tensor, "478 2"])
 
     The faintest of the three counts, the bridge twice: skin has lines below the eyes, but rarely in all three places.
     """
-    image, landmarks = _face(image, landmarks)
+    image, landmarks = face_part(image, landmarks)
     points = landmarks.double().numpy()
     size = float(np.linalg.norm(points[263] - points[33]))
     grey = gaussian_filter(image.double().mean(2).numpy(), 0.012 * size)

@@ -11,9 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from protome.errors import InputError
-from protome.scenes.masks import check_mask, mask_values
+from protome.scenes.masks import check_mask, read_mask_values
 from protome.scenes.pictures import opacity_mask
-from protome.util.image_files import open_image, turned
+from protome.util.image_files import turned
 
 LEAST_SHARE, LEAST_DECIDED = 0.02, 0.8
 """A cut-out has at least the first share of its pixels fully transparent, as many fully opaque, and both together the
@@ -32,13 +32,7 @@ def read_photo_mask(path: Path, photo: Path, size: tuple[int, int], orientation:
     Raises:
         InputError: it cannot be read, has other proportions, or marks no pixel or the wrong ones as person.
     """
-    try:
-        with open_image(path) as opened:
-            values = mask_values(opened, path).astype(np.float32)
-    except InputError:
-        raise
-    except Exception as error:  # image decoders raise all kinds of errors on broken files
-        raise InputError(f"{path} cannot be read as a mask: give a PNG file") from error
+    values = read_mask_values(path).astype(np.float32)
     if not _fits(values, size) and _fits(values, size[::-1]):
         values = np.asarray(turned(Image.fromarray(values), orientation))
     if not _fits(values, size):

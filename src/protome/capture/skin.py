@@ -29,6 +29,17 @@ _BORDER = 0.015
 """Of the outline's size: what lies so near to them is no plain skin, either."""
 
 
+def face_part(
+    image: Float[Tensor, "h w 3"], landmarks: Float[Tensor, "478 2"]
+) -> tuple[Float[Tensor, "_ _ 3"], Float[Tensor, "478 2"]]:
+    """Return the part of an image that contains the face, and the landmarks in it."""
+    image, landmarks = image.detach().cpu(), landmarks.detach().cpu()
+    limit = torch.tensor([image.shape[1], image.shape[0]])
+    low = torch.minimum(landmarks.amin(0).floor().long().clamp(min=0), limit - 1)
+    high = torch.maximum(torch.minimum(landmarks.amax(0).ceil().long() + 1, limit), low + 1)
+    return image[low[1] : high[1], low[0] : high[0]], landmarks - low
+
+
 def skin_mask(landmarks: Float[Tensor, "478 2"], height: int, width: int) -> Bool[Tensor, "h w"]:
     """Return the pixels inside the face's outline without eyes, brows and lips."""
     face, other = np.zeros((2, height, width), np.uint8)

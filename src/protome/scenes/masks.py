@@ -10,6 +10,7 @@ from PIL import Image
 
 from protome.errors import InputError
 from protome.util.bit_depth import grey_levels, is_deep
+from protome.util.image_files import open_image
 
 MASK_ENDING = ".mask.png"
 COLOURED, COLOURED_SHARE = 0.2, 0.02
@@ -33,6 +34,21 @@ def mask_file_of(photo: Path) -> Path | None:
     """Return the mask beside a photo, `NAME.mask.png` without or with the photo's own suffix, or None."""
     candidates = (photo.with_name(f"{stem}{MASK_ENDING}") for stem in (photo.stem, photo.name))
     return next((path for path in candidates if path.is_file() and path != photo), None)
+
+
+def read_mask_values(path: Path) -> Float[np.ndarray, "h w"]:
+    """Read a mask file's values in [0, 1], 1 on the person, in any of the forms of `mask_values`.
+
+    Raises:
+        InputError: it cannot be read, is too large, or is a picture in colours.
+    """
+    try:
+        with open_image(path) as opened:
+            return mask_values(opened, path)
+    except InputError:
+        raise
+    except Exception as error:  # image decoders raise all kinds of errors on broken files
+        raise InputError(f"{path} cannot be read as a mask: give a PNG file") from error
 
 
 def mask_values(opened: Image.Image, path: Path) -> Float[np.ndarray, "h w"]:

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from protome.errors import InputError, ProtomeWarning
 from protome.scene import LARGEST_SIDE
-from protome.scenes.masks import check_mask, is_mask_file, mask_values, stretched
+from protome.scenes.masks import check_mask, is_mask_file, read_mask_values, stretched
 from protome.util.files import write_atomically
-from protome.util.image_files import IMAGE_SUFFIXES, open_image, read_pixels
+from protome.util.image_files import IMAGE_SUFFIXES, read_pixels
 
 MOST_VIEWS = 32
 """Views that are read where none are named; more cost time and memory and add little."""
@@ -53,13 +53,7 @@ def read_mask(path: Path, image: Path, width: int, height: int) -> Float[Tensor,
     Raises:
         InputError: it cannot be read, has another size, or marks no pixel or the wrong ones as person.
     """
-    try:
-        with open_image(path) as opened:
-            values = mask_values(opened, path)
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(f"{path} cannot be read as a mask: give a PNG file") from error
+    values = read_mask_values(path)
     if values.shape != (height, width):
         raise InputError(
             f"{path} has {values.shape[1]} x {values.shape[0]} pixels but its image {image.name} has "
@@ -111,6 +105,11 @@ def pictures_in(folder: Path) -> list[Path]:
     )
 
 
+def evenly_spread(count: int, most: int) -> list[int]:
+    """Return the numbers of `most` of `count` things, evenly spread, the first among them."""
+    return [number * count // most for number in range(most)]
+
+
 def choose(names: Sequence[str], wanted: Sequence[str] | None, place: Path) -> list[int]:
     """Return the numbers of the images to read, in order: all, or those named with or without folder and suffix.
 
@@ -127,7 +126,7 @@ def choose(names: Sequence[str], wanted: Sequence[str] | None, place: Path) -> l
         warnings.warn(
             f"{place} has {count} images: {MOST_VIEWS} of them, evenly spread, are used", ProtomeWarning, stacklevel=2
         )
-        return [index * count // MOST_VIEWS for index in range(MOST_VIEWS)]
+        return evenly_spread(count, MOST_VIEWS)
     found: set[int] = set()
     for word in wanted:
         exact = {index for index, name in enumerate(names) if name == word}
