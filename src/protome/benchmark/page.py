@@ -330,12 +330,14 @@ def figure(plan: Plan, results: Results, path: Path) -> None:
         axes = drawn.add_subplot(1, 2, number + 1)
         baseline = mean(results, _select(cases, method=MEAN), key)
         axes.axhline(baseline, color="grey", linestyle=":", label=MEAN)
+        top = 3 * baseline
         for name in names:
             counts = plan.views if name == OURS else plan.ablated_views
             values = [mean(results, _select(cases, method=name, views=views), key) for views in counts]
             own = {"color": "black", "linewidth": 2.5} if name == OURS else {"linewidth": 1.2}
             axes.plot(counts, values, marker="o", label=name, **own)
-        axes.set(xscale="log", xlabel="photos", title=title, ylim=(0, 3 * baseline))
+            top = max(top, *(1.05 * value for value in values))
+        axes.set(xscale="log", xlabel="photos", title=title, ylim=(0, top))
         axes.set_xticks(plan.views, [str(views) for views in plan.views])
         axes.minorticks_off()
         axes.legend(fontsize=8)

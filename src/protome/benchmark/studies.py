@@ -266,7 +266,7 @@ def page(plan: Plan, results: Results) -> str:
         f"Written by `protome benchmark study {plan.name}` (preset {plan.preset}; {', '.join(plan.subjects)}). Mean "
         "distances from the true surface to the reconstructed one after rigid alignment, face (95 mm around the tip of "
         "the nose) / full head, millimetres; in brackets divided by those of the prior's mean head on the same "
-        f"subjects ({face:.2f} / {head:.2f} mm on all of them).",
+        f"subjects ({face:.2f} / {head:.2f} mm on all of them). Cameras are taken as given unless a row refines them.",
         _table(plan, results),
     ]
     return "\n\n".join(parts) + "\n"
