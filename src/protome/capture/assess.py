@@ -12,10 +12,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from protome.capture import checks, differences
-from protome.capture.cameras import turned_degrees
 from protome.capture.facts import SENTENCES, Concern, FaceFacts, PhotoFacts
 from protome.capture.occlusion import FRAMES, frame_edge
 from protome.capture.skin import eyes_closed
+from protome.geometry.pose import turned_degrees
 from protome.scene import Scene, View
 from protome.units import UNIT_MM
 

@@ -13,19 +13,13 @@ from torch import Tensor
 from protome.capture.cameras import camera_from_landmarks
 from protome.capture.head import Units
 from protome.capture.inputs import load_photos
-from protome.capture.landmarks import (
-    Detection,
-    FaceLandmarks,
-    check_some_face,
-    detect,
-    largest_face,
-    load_face_landmarks,
-)
+from protome.capture.landmarks import Detection, check_some_face, detect, largest_face
 from protome.capture.mask import SURE, person_mask
 from protome.capture.order import checked_placement
 from protome.capture.photo import Photo
 from protome.errors import InputError
 from protome.geometry.transforms import Similarity
+from protome.landmarks import FaceLandmarks, load_face_landmarks
 from protome.scene import Scene, Unmasked, View
 from protome.units import UNIT_MM
 

@@ -8,13 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from protome.capture.cameras import turned_degrees
 from protome.capture.skin import eyes_closed
 from protome.encoder.encoder import LatentEstimate
 from protome.encoder.features import IRIS, mean_pupils
 from protome.errors import InputError
 from protome.face import NOSE_TIP
 from protome.geometry.camera import Camera
+from protome.geometry.pose import turned_degrees
 from protome.geometry.transforms import Similarity
 from protome.prior.prior import HeadLatents, Prior
 from protome.scene import Scene, View

@@ -19,10 +19,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from protome.capture.cameras import check_pose, solve_pose
 from protome.errors import InputError
 from protome.geometry.camera import Camera
 from protome.geometry.least_squares import Residuals, minimise
+from protome.geometry.pose import check_pose, solve_pose
 from protome.geometry.transforms import Similarity, rotation_from_vector
 from protome.morphable.ibug import from_mediapipe
 from protome.morphable.model import MorphableModel, PosedHead, SurfaceAnchors, yaw_degrees
