@@ -30,7 +30,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "scene": ("geometry",),
     "scenes": ("geometry", "scene"),
     "morphable": ("geometry", "landmarks"),
-    "capture": ("geometry", "landmarks", "scene", "scenes"),
+    "capture": ("geometry", "landmarks", "morphable", "scene", "scenes"),
     "encoder": ("capture", "geometry", "landmarks", "prior", "scene"),
     "fit": ("encoder", "field", "geometry", "losses", "prior", "render", "scene"),
     "meshing": ("field", "geometry"),

@@ -52,6 +52,9 @@ class Photo:
     """Where in a video the photo comes from."""
     shown: str = ""
     """What messages call the photo: its path as it was given, or the frame and its video's."""
+    lens: str = ""
+    """Photos with equal names were probably taken with one lens and have the same number of pixels: by camera, focal
+    length and size where the file records them, otherwise by size alone."""
 
 
 def load_photo(path: str | Path) -> Photo:
@@ -93,7 +96,18 @@ def load_photo(path: str | Path) -> Photo:
         mask_file = None
     focal = focal_from_exif(pixels.tags, width, height, str(path))
     factor = min(1.0, LARGEST_SIDE / max(width, height))
-    return Photo(path.name, image, None if focal is None else focal * factor, mask, mask_file, shown=str(path))
+    return Photo(
+        path.name, image, None if focal is None else focal * factor, mask, mask_file, shown=str(path),
+        lens=lens_name({} if focal is None else pixels.tags, width, height),
+    )  # fmt: skip
+
+
+def lens_name(tags: dict[int, object], width: int, height: int) -> str:
+    """Return what photos of one lens have in common, upright and on their sides."""
+    base = ExifTags.Base
+    own = (base.Make, base.Model, base.LensModel, base.FocalLength, base.FocalLengthIn35mmFilm)
+    recorded = [str(tags[tag]).strip("\0 ") for tag in own if tag in tags]
+    return " ".join([*recorded, f"{max(width, height)} x {min(width, height)}"])
 
 
 def focal_from_exif(tags: dict[int, object], width: int, height: int, name: str = "the photo") -> float | None:

@@ -23,6 +23,7 @@ from protome.units import UNIT_MM
 PUPILS_MM = (40.0, 85.0)
 """Interpupillary distances from the smallest child's to the largest adult's."""
 DISTANCE_MM = (150.0, 20_000.0)
+NO_PUPILS = "no photo shows both pupils from the front, eyes open: leave --pupils out, or add one that does"
 MOST_TURNED = 30.0
 """Degrees from the front up to which both pupils are visible enough to determine their distance."""
 
@@ -74,9 +75,7 @@ class MetricScale:
         factors = [self._distance_factor(view, camera, nose) for view, camera in zip(scene.views, cameras, strict=True)]
         known = [factor for factor in factors if factor is not None]
         if not known:
-            raise InputError(
-                "no photo shows both pupils from the front, eyes open: leave --pupils out, or add one that does"
-            )
+            raise InputError(NO_PUPILS)
         factor = float(torch.tensor(known).log().median().exp())
         moved = []
         for camera, correction in zip(cameras, estimate.corrections, strict=True):
@@ -84,9 +83,25 @@ class MetricScale:
             moved.append(Similarity(torch.eye(3).double(), back, torch.ones(()).double()).compose(correction))
         return replace(estimate, corrections=tuple(moved))
 
-    def _distance_factor(self, view: View, camera: Camera, nose: Float[Tensor, "3"]) -> float | None:
+    def scaled(self, scene: Scene) -> Scene:
+        """Return a scene whose cameras were found together, in the size that this length implies.
+
+        Raises:
+            InputError: a camera's distance is given; or no photo shows both pupils.
+        """
+        if self.pupils_mm is None:
+            raise InputError(f"--distance is of one photo, and there are {len(scene.views)}: give --pupils instead")
+        views = scene.to(torch.float64).in_head_frame().views
+        found = [self._distance_factor(view, own.camera, None) for view, own in zip(scene.views, views, strict=True)]
+        known = [factor for factor in found if factor is not None]
+        if not known:
+            raise InputError(NO_PUPILS)
+        scaling = Similarity.scaling(float(torch.tensor(known).log().median().exp()))
+        return replace(scene, views=tuple(view.transformed(scaling) for view in scene.views))
+
+    def _distance_factor(self, view: View, camera: Camera, nose: Float[Tensor, "3"] | None) -> float | None:
         """Return the true over the estimated distance from a camera (head frame, inner unit); None if unknown."""
-        if self.distance_mm is not None:
+        if self.distance_mm is not None and nose is not None:
             return self.distance_mm / UNIT_MM / float((nose - camera.centre).norm())
         assert self.pupils_mm is not None
         if view.landmarks is None or turned_degrees(camera.centre.numpy()) > MOST_TURNED:
