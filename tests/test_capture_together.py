@@ -5,20 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import trimesh
+from PIL import Image
 from torch import Tensor
 from trimesh.ray.ray_pyembree import RayMeshIntersector
 
-from protome.capture import bundle
+from protome.capture import bundle, capture
 from protome.capture.bundle import Tracks, adjust
+from protome.capture.capture import capture_photos
+from protome.capture.landmarks import Detection
 from protome.capture.lenses import FOCAL_SPREAD, RECORDED_SPREAD, USUAL_FOCAL, LensPrior, Shot
 from protome.capture.together import largest_group, place_together
+from protome.errors import InputError, ProtomeWarning
 from protome.geometry.camera import Camera, direction
+from protome.landmarks import load_face_landmarks
 from protome.morphable.linear import load_builtin
+from protome.units import UNIT_MM
 
 SIDE, FOCAL = 240, 380.0
 """A lens of 1.6 sides, a third longer than the usual one."""
@@ -180,3 +187,36 @@ def test_photos_of_one_head_agree_and_somebody_elses_does_not() -> None:
     spread = found.focal_spread[0]
     assert spread < 0.15
     assert abs(math.log(found.cameras[0].focal / FOCAL)) < 3 * spread
+
+
+def test_photos_from_files_share_a_frame_and_those_without_a_face_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cameras, head = [camera(-10.0), camera(12.0)], person(0)
+    detections, paths = [], []
+    for number, seen in enumerate(cameras):
+        image, mask = photograph(head, seen, 0)
+        detections.append(Detection((shot(head, seen).landmarks.float(),), mask))
+        paths.append(tmp_path / f"{number}.png")
+        Image.fromarray((255 * image.numpy()).astype(np.uint8)).save(paths[-1])
+    behind = tmp_path / "behind.png"
+    Image.new("RGB", (SIDE, SIDE)).save(behind)
+    detections.insert(1, Detection((), torch.zeros(SIDE, SIDE)))
+    monkeypatch.setattr(capture, "detect", lambda images: tuple(detections))
+    given = [paths[0], behind, paths[1]]
+    with pytest.warns(ProtomeWarning, match=rf"^no face found in {behind}: left out$"):
+        scene = capture_photos(given)
+    assert [view.name for view in scene.views] == ["0.png", "1.png"]
+    assert scene.posed
+    assert scene.estimate is not None
+    assert not scene.has_own_world
+    assert len(scene.estimate.focal_spread) == 2
+    assert float(scene.head_from_world.scale) == pytest.approx(1 / UNIT_MM)
+    assert turned([view.camera for view in scene.views], cameras) < 1.5
+    # The world is the head frame in millimetres, in which the mean face is where the landmarks are.
+    for view in scene.views:
+        assert view.landmarks is not None
+        away = (view.camera.project(load_face_landmarks().positions) - view.landmarks[:468]).norm(dim=1).median()
+        assert float(away) < 0.06 * float(np.ptp(view.landmarks[:468].numpy(), axis=0).max())
+    with pytest.raises(InputError, match=f"^no face found in {behind}: "):
+        capture_photos(given, strict=True)

@@ -62,8 +62,8 @@ def _assess(view: View, scene: Scene) -> PhotoFacts:
     face = None if view.landmarks is None else _face_facts(view, view.landmarks)
     turned = turned_degrees(np.array([x, y, z]))
     concerns = [] if face is None else _concerns(face, turned, scene.posed)
-    # In a posed scene the face is the one that the cameras and the mask agree on.
-    if view.faces is not None and view.faces > 1 and not scene.posed:
+    # With given cameras the face is the one that they and the mask agree on.
+    if view.faces is not None and view.faces > 1 and not scene.has_own_world:
         concerns.append(Concern("faces", f"{view.faces} faces: the largest is used", f"{view.faces} faces"))
     return PhotoFacts(
         view.name, view.camera.width, view.camera.height, view.camera.focal, view.focal_from,
