@@ -17,6 +17,7 @@ from trimesh.ray.ray_pyembree import RayMeshIntersector
 
 from protome.capture import bundle, capture
 from protome.capture.bundle import Tracks, adjust
+from protome.capture.cameras import camera_from_landmarks
 from protome.capture.capture import capture_photos
 from protome.capture.landmarks import Detection
 from protome.capture.lenses import FOCAL_SPREAD, RECORDED_SPREAD, USUAL_FOCAL, LensPrior, Shot
@@ -187,6 +188,21 @@ def test_photos_of_one_head_agree_and_somebody_elses_does_not() -> None:
     spread = found.focal_spread[0]
     assert spread < 0.15
     assert abs(math.log(found.cameras[0].focal / FOCAL)) < 3 * spread
+
+
+def test_one_photo_is_placed_by_its_own_landmarks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, head = camera(10.0), person(0)
+    image, mask = photograph(head, seen, 0)
+    landmarks = shot(head, seen).landmarks.float()
+    Image.fromarray((255 * image.numpy()).astype(np.uint8)).save(tmp_path / "one.png")
+    monkeypatch.setattr(capture, "detect", lambda images: (Detection((landmarks,), mask),))
+    monkeypatch.delattr(capture, "place_together")
+    scene = capture_photos([tmp_path / "one.png"])
+    assert not scene.posed
+    assert scene.estimate is None
+    own = camera_from_landmarks(landmarks, SIDE, SIDE, None, load_face_landmarks())
+    assert torch.equal(scene.views[0].camera.T_world_camera, own.T_world_camera)
+    assert torch.equal(scene.views[0].camera.K, own.K)
 
 
 def test_photos_from_files_share_a_frame_and_those_without_a_face_are_left_out(

@@ -72,13 +72,14 @@ def capture_photos(paths: Sequence[str | Path], strict: bool = False) -> Scene:
 
 
 def _with_faces(detections: Sequence[Detection], photos: Sequence[Photo], strict: bool) -> list[int]:
-    """Return the photos with faces; all of them where all must have one."""
-    if strict:
+    """Return the photos with faces; all of them where all must have one, or none has."""
+    faces = [number for number, detection in enumerate(detections) if detection.faces]
+    if strict or not faces:
         return list(range(len(photos)))
     without = [photo.shown for photo, detection in zip(photos, detections, strict=True) if not detection.faces]
     if without:
         warnings.warn(f"no face found in {', '.join(without)}: left out", ProtomeWarning, stacklevel=3)
-    return [number for number, detection in enumerate(detections) if detection.faces]
+    return faces
 
 
 def _one_frame(scene: Scene, shots: Sequence[Shot], strict: bool) -> Scene:
@@ -97,7 +98,7 @@ def _one_frame(scene: Scene, shots: Sequence[Shot], strict: bool) -> Scene:
         if strict:
             raise InputError(f"{names} disagrees with the other photos about the head: leave it out")
         warnings.warn(f"{names} disagrees with the other photos about the head: left out", ProtomeWarning, stacklevel=3)
-        views, shots = tuple(views[k] for k in agreeing), [shots[k] for k in agreeing]
+        views, shots = tuple(views[int(k)] for k in agreeing), [shots[int(k)] for k in agreeing]
         found = place_together([view.image for view in views], [view.mask for view in views], shots)
     moved = [replace(view, camera=camera) for view, camera in zip(views, found.cameras, strict=True)]
     # The size that all landmarks have together is that of the mean face.

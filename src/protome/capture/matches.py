@@ -115,12 +115,12 @@ def match(pictures: Sequence[Picture], head: Mesh, radius_mm: float) -> Matches:
         depths = picture.camera.to_camera(torch.from_numpy(points))[:, 2].tolist()
         for k, spot in enumerate(spots):
             found = []
-            for other in sorted(np.flatnonzero(good[k]), key=lambda v, k=k: angles[k, v])[:PARTNERS]:
+            for other in sorted(np.flatnonzero(good[k]).tolist(), key=lambda v, k=k: angles[k, v])[:PARTNERS]:
                 asked[number, other] += 1
                 at = _search(picture, pictures[other], spot, points[k], normals[k], radius)
                 if at is not None:
                     hits[number, other] += 1
-                    found.append((int(other), at / pictures[other].factor))
+                    found.append((other, at / pictures[other].factor))
             if found:
                 rows.append((number, spot / picture.factor, depths[k], found))
     if not rows:
