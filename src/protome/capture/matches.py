@@ -115,7 +115,8 @@ def match(pictures: Sequence[Picture], head: Mesh, radius_mm: float) -> Matches:
         depths = picture.camera.to_camera(torch.from_numpy(points))[:, 2].tolist()
         for k, spot in enumerate(spots):
             found = []
-            for other in sorted(np.flatnonzero(good[k]).tolist(), key=lambda v, k=k: angles[k, v])[:PARTNERS]:
+            nearest = [int(v) for v in np.argsort(angles[k], kind="stable") if good[k, v]]
+            for other in nearest[:PARTNERS]:
                 asked[number, other] += 1
                 at = _search(picture, pictures[other], spot, points[k], normals[k], radius)
                 if at is not None:
