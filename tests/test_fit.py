@@ -16,6 +16,7 @@ from protome.fit.methods import method
 from protome.fit.reconstruct import FitResult, fit_head, padded_bounds
 from protome.geometry.transforms import Similarity, rotation_from_vector
 from protome.meshing.extract import extract_mesh, zero_level
+from protome.render.render import render
 from protome.scene import Scene
 from protome.units import UNIT_MM
 
@@ -80,7 +81,7 @@ def test_arms_end_where_their_surface_ends_and_not_with_the_priors_volume(person
 
 
 def test_every_loss_term_is_recorded_and_the_picture_gets_closer(fitted: FitResult) -> None:
-    assert set(fitted.curves) == {"colour", "mask", "latent", "exposure"}
+    assert set(fitted.curves) == {"colour", "mask", "latent", "light"}
     assert {len(curve) for curve in fitted.curves.values()} == {QUICK.schedule.latent_steps(3)}
     colour = fitted.curves["colour"]
     assert sum(colour[-10:]) < 0.4 * sum(colour[:10])
@@ -207,6 +208,37 @@ def test_gains_of_photos_with_unequal_exposure_are_found(person: Person, scene: 
     assert result.gains is not None
     # A gain and light from one side are partly interchangeable, so gains are not recovered exactly.
     assert float((result.gains / gains).log().abs().mean()) < 0.4 * float(gains.log().abs().mean())
+
+
+def test_a_head_in_three_lights_has_one_colour(person: Person, scene: Scene) -> None:
+    lights = 0.5 * torch.tensor([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.5, 0.0]])
+    lights = lights - lights.mean(0)
+    views = []
+    for view, light in zip(scene.views, lights, strict=True):
+        camera = view.transformed(scene.head_from_world).camera
+        normals = render(person.field, camera, person.prior.bounds).normal
+        lit = 0.6 * view.image * torch.exp(normals @ light)[..., None]
+        views.append(replace(view, image=torch.where(view.mask[..., None] > 0.5, lit, view.image)))
+    lit_scene, errors = replace(scene, views=tuple(views)), {}
+    for shaded in (False, True):
+        config = replace(quick(80, 30, 60), match_lights=shaded)
+        result = fit_head(lit_scene, person.prior, config, seed=1, quiet=True)
+        after, before = result.head.bind(), person.field
+        points = torch.from_numpy(person.face()).float()
+        with torch.no_grad():
+            at = before.surface(points)
+            colours = [field.colour(points, at.normals, -at.normals, at.feature) for field in (before, after)]
+        # The lights of all photos together are the head's colour: of the truth only its level is not known.
+        ratio = (colours[1] + 0.02).log() - (colours[0] + 0.02).log()
+        errors[shaded] = float((ratio - ratio.median(0).values).abs().mean())
+        if shaded:
+            assert result.shading is not None
+            found = result.shading[:, :3].mean(2)
+            # Where only one photo shows a part, its light and the part's colour are interchangeable.
+            assert float((found * lights).sum() / found.norm() / lights.norm()) > 0.85, found
+        else:
+            assert result.shading is None
+    assert errors[True] < 0.7 * errors[False], errors
 
 
 def test_a_budget_of_steps_shortens_every_phase(person: Person, scene: Scene) -> None:

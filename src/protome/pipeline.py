@@ -139,6 +139,7 @@ class Head:
             "mesh": {"vertices": len(self.mesh.vertices), "faces": len(self.mesh.faces)},
             "landmarks": {name: point.tolist() for name, point in self.landmarks.items()},
             "gains": None if self.fit.gains is None else self.fit.gains.tolist(),
+            "shading": None if self.fit.shading is None else self.fit.shading.tolist(),
             "alt": {"capture.png": alt_text(photos)},
             "curves": self.fit.curves,
         }

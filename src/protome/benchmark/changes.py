@@ -64,6 +64,7 @@ CHANGES = {
     "": Change("unchanged"),
     "no-patches": Change("no photo-consistency of patches", _without_patches),
     "no-gains": Change("no colour gains per photo", lambda config: replace(config, match_exposures=False)),
+    "no-lights": Change("no shading per photo", lambda config: replace(config, match_lights=False)),
     "no-encoder": Change("start at the mean head, no encoder", encoder=False),
     "no-colour-phase": Change("no third phase (renderer only)", _without_colour_phase),
     "alike-pixels": Change(

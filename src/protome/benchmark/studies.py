@@ -66,6 +66,7 @@ STUDIES = {
             _changed("no-encoder", most_views=1),
             _changed("no-patches", least_views=2),
             _changed("no-gains", least_views=2),
+            _changed("no-lights", least_views=2),
             Entry("cameras refined", Case("", 0, OURS, refine=True), least_views=2),
             _changed("no-colour-phase"),
             _changed("fixed-placement"),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree
 from torch import Tensor
 
@@ -14,6 +14,7 @@ from protome import losses
 from protome.field.field import CHUNK
 from protome.field.head import HeadField
 from protome.fit.clock import Clock
+from protome.fit.light import PhotoLight
 from protome.fit.rays import PixelTable
 from protome.fit.schedule import rate_factor
 from protome.fit.tracing import HeadTracer
@@ -42,6 +43,8 @@ class _RendererInputs:
     feature: Float[Tensor, "n k"]
     colour: Float[Tensor, "n 3"]
     """Target colour."""
+    light: Float[Tensor, "n 3"]
+    """What the light of the photo multiplies the head's colour by."""
 
     def __getitem__(self, index: Tensor) -> _RendererInputs:
         return _RendererInputs(*(getattr(self, key)[index] for key in self.__dataclass_fields__))
@@ -56,6 +59,7 @@ def fit_colours(
     latents: HeadLatents,
     tracer: HeadTracer,
     pixels: PixelTable,
+    light: PhotoLight | None,
     *,
     rays: int,
     rate: float,
@@ -67,9 +71,9 @@ def fit_colours(
 
     The rays are traced once, so that a step costs a tenth of one that also moves the shape. The shape is fixed because
     further steps on one photo's shading deform the face. Hidden points keep their colours. The pixels' rays are in the
-    head frame as fitted.
+    head frame as fitted, and `light` is that of their photos.
     """
-    visible = _visible_points(head, latents, tracer, pixels.rays, pixels.colour, pixels.mask > 0.5)
+    visible = _visible_points(head, latents, tracer, pixels, light)
     if len(visible.colour) == 0:
         return []
     hidden = _hidden(head, latents, tracer, visible)
@@ -96,34 +100,45 @@ def fit_colours(
 
 def _colour(head: HeadField, latents: HeadLatents, at: _RendererInputs) -> Float[Tensor, "n 3"]:
     inputs = (at.reference[None], at.normals[None], at.directions[None], at.feature[None])
-    return head.colour(*inputs, latents.z_appearance[None])[0]
+    return head.colour(*inputs, latents.z_appearance[None])[0] * at.light
 
 
 def _visible_points(
-    head: HeadField, latents: HeadLatents, tracer: HeadTracer, rays: Rays, colour: Float[Tensor, "n 3"],
-    selected: Bool[Tensor, "n"],
-) -> _RendererInputs:  # fmt: skip
-    """Return the points at which the selected rays hit the head."""
+    head: HeadField, latents: HeadLatents, tracer: HeadTracer, pixels: PixelTable, light: PhotoLight | None
+) -> _RendererInputs:
+    """Return the points at which the rays of the person's pixels hit the head."""
+    found, index = _hit_points(head, latents, tracer, pixels.rays, pixels.mask > 0.5)
+    found = replace(found, colour=pixels.colour[index])
+    if light is None:
+        return found
+    with torch.no_grad():
+        return replace(found, light=light.factors(found.normals, pixels.view[index]))
+
+
+def _hit_points(
+    head: HeadField, latents: HeadLatents, tracer: HeadTracer, rays: Rays, selected: Bool[Tensor, "n"]
+) -> tuple[_RendererInputs, Int[Tensor, "k"]]:
+    """Return the points at which the selected rays hit the head, black, and which rays these are."""
     shape = head.shape_network.fold(latents.z_shape[None])
 
     def sdf(points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
         return head.sdf(points[None], shape)[0]
 
-    parts = []
+    parts, hits = [], []
     with torch.no_grad():
-        for index in torch.arange(len(colour), device=colour.device).split(CHUNK):
+        for index in torch.arange(len(selected), device=selected.device).split(CHUNK):
             part = rays[index]
             trace = tracer(sdf, part)
             own = trace.hit & selected[index] & ~trace.started_inside
             points = part[own].at(trace.depth[own])
             at = head.query(points[None], shape)
             normals = torch.nn.functional.normalize(at.gradient[0], dim=-1)
+            black, white = torch.zeros_like(points), torch.ones_like(points)
             parts.append(
-                _RendererInputs(
-                    points, at.reference[0], normals, part.directions[own], at.feature[0], colour[index][own]
-                )
+                _RendererInputs(points, at.reference[0], normals, part.directions[own], at.feature[0], black, white)
             )
-    return _joined(parts)
+            hits.append(index[own])
+    return _joined(parts), torch.cat(hits)
 
 
 def _joined(parts: Sequence[_RendererInputs]) -> _RendererInputs:
@@ -148,7 +163,7 @@ def _hidden(head: HeadField, latents: HeadLatents, tracer: HeadTracer, visible: 
     around = Rays(torch.cat([own.origins for own in rays]), torch.cat([own.directions for own in rays]))
     around = around.to(visible.points.device)
     every = torch.ones(len(around.origins), dtype=torch.bool, device=visible.points.device)
-    found = _visible_points(head, latents, tracer, around, torch.zeros_like(around.origins), every)
+    found, _ = _hit_points(head, latents, tracer, around, every)
     far = cKDTree(visible.points.cpu().numpy()).query(found.points.cpu().numpy())[0] > _HIDDEN
     hidden = found[torch.from_numpy(far).to(found.points.device)]
     hidden = replace(hidden, directions=-hidden.normals)

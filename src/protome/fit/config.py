@@ -110,6 +110,8 @@ class FitConfig:
     """Whether each view's rotation, position and focal length are optimised too."""
     match_exposures: bool = True
     """Whether each of several photos has its own colour gains."""
+    match_lights: bool = False
+    """Whether each of these also has its own low-order shading."""
     schedule: Schedule = field(default_factory=Schedule)
     rates: Rates = field(default_factory=Rates)
     weights: Weights = field(default_factory=Weights)

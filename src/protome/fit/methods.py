@@ -115,7 +115,7 @@ def _latents_only(config: FitConfig) -> FitConfig:
 
 
 def _with_photo_consistency(config: FitConfig) -> FitConfig:
-    return replace(config, patches=replace(config.patches, weight=0.3))
+    return replace(config, patches=replace(config.patches, weight=0.3), match_lights=True)
 
 
 def _without_accelerations(config: FitConfig) -> FitConfig:
@@ -191,7 +191,7 @@ METHODS = {
     "sira++-paper": Method("the full prior, fitted according to the text of SIRA++", Prior.load, _paper_settings),
     "sira++": Method("the full prior, starting from an estimate of the latents", Prior.load, encoder=Encoder.load),
     "protome": Method(
-        "the same, with photo-consistency of surface patches and refined cameras for posed photos",
+        "the same, with photo-consistency of surface patches, refined cameras and a light of each photo",
         Prior.load,
         _with_photo_consistency,
         Encoder.load,

@@ -18,8 +18,8 @@ from protome.fit.appearance import MOST_PIXELS, fit_colours
 from protome.fit.cameras import ESTIMATED, GIVEN, CameraCorrections
 from protome.fit.clock import COLOUR_STEP, Budget, Clock
 from protome.fit.config import FitConfig, Patches, by_views
-from protome.fit.exposure import Exposure
 from protome.fit.latents import FreeLatent, LatentBasis
+from protome.fit.light import PhotoLight
 from protome.fit.photo_consistency import PhotoStack, Viewpoints, compare_patches
 from protome.fit.placement import Placement
 from protome.fit.rays import PixelTable, pixel_table
@@ -54,6 +54,8 @@ class FitResult:
     """The views' cameras as refined, in the scene's world frame; None where they were taken as given."""
     gains: Float[Tensor, "v 3"] | None = None
     """Each photo's colour gains relative to the photos' geometric mean; None where they were not fitted."""
+    shading: Float[Tensor, "v 8 3"] | None = None
+    """Coefficients of the logarithm of each photo's shading (`protome.fit.light`); None where it was not fitted."""
 
     def to(self, device: str) -> FitResult:
         """Return a copy with the head on a device; this one is not moved."""
@@ -74,7 +76,7 @@ class _Fit:
     appearance: LatentBasis | FreeLatent
     placement: Placement
     cameras: CameraCorrections | None
-    exposure: Exposure | None
+    light: PhotoLight | None
     photos: PhotoStack | None
     """The photos in which patches are compared; None without photo-consistency."""
     bounds: Tensor
@@ -121,8 +123,9 @@ def step_losses(fit: _Fit, batch: PixelTable, sharpness: float, generator: torch
     everywhere = now.surface(torch.cat([points, *more]))
     at, around = everywhere[: len(points)], everywhere[len(points) :]
     colours = now.colour(points, at.normals, rays.directions[p_rgb], at.feature)
-    if fit.exposure is not None:
-        colours = fit.exposure.expose(colours, batch.view[p_rgb])
+    if fit.light is not None:
+        # The light's coefficients are to follow the surface, not the surface the light's.
+        colours = colours * fit.light.factors(at.normals.detach(), batch.view[p_rgb])
     explained = (batch.mask < 0.5) & (sharpness * trace.lowest > _FAR)
     p_mask = ~p_rgb & batch.decided & usable & ~explained
     lowest = now.sdf(rays[p_mask].at(trace.depth[p_mask]))
@@ -139,7 +142,7 @@ def step_losses(fit: _Fit, batch: PixelTable, sharpness: float, generator: torch
         )
         found = losses.consistency(compared.correlation, compared.valid, config.patches.count)
         terms["consistency"] = config.patches.weight * found
-    for name, corrections in (("cameras", fit.cameras), ("exposure", fit.exposure)):
+    for name, corrections in (("cameras", fit.cameras), ("light", fit.light)):
         if corrections is not None:
             terms[name] = weights.corrections * corrections.penalty()
     if eikonal:
@@ -175,7 +178,7 @@ def new_fit(
         appearance.to(device),
         _placement(scene, head).to(device),
         _corrections(scene).to(device) if config.refine_cameras else None,
-        Exposure(views).to(device) if config.match_exposures and views > 1 else None,
+        PhotoLight(views, config.match_lights).to(device) if config.match_exposures and views > 1 else None,
         _photos(scene, prior, config.patches),
         prior.bounds,
         HeadTracer(config.tracing, prior.bounds, torch.Generator().manual_seed(seed)),
@@ -302,7 +305,7 @@ def fit_head(
         fit.head.requires_grad_(False)
         if plan.colour_steps:
             curves["colour alone"] = fit_colours(
-                fit.head, latents, fit.tracer, _corrected_pixels(fit, table, generator), rays=config.rays,
+                fit.head, latents, fit.tracer, _corrected_pixels(fit, table, generator), fit.light, rays=config.rays,
                 rate=config.rates.renderer, clock=plan.colour_clock(), generator=generator,
                 step=lambda share, detail: step((1 - plan.shape) * share, detail),
             )  # fmt: skip
@@ -310,11 +313,10 @@ def fit_head(
 
 
 def _corrected_pixels(fit: _Fit, table: PixelTable, generator: torch.Generator) -> PixelTable:
-    """Return pixels with their rays after the fit's corrections and their colours without the photos' gains."""
+    """Return pixels with their rays after the fit's corrections."""
     drawn = table.draw(min(MOST_PIXELS, 4 * len(table)), generator)
     with torch.no_grad():
-        colour = drawn.colour if fit.exposure is None else drawn.colour / fit.exposure.gains()[drawn.view]
-        return replace(drawn, rays=fit.rays(drawn), colour=colour)
+        return replace(drawn, rays=fit.rays(drawn))
 
 
 def _result(
@@ -328,9 +330,11 @@ def _result(
         if fit.cameras is not None:
             moved = [fit.cameras.corrected(k, view.camera) for k, view in enumerate(head_scene.views)]
             cameras = tuple(camera.transformed(world_from_head) for camera in moved)
-        gains = None if fit.exposure is None else fit.exposure.gains()
+        gains, shading = (None, None) if fit.light is None else (fit.light.gains(), fit.light.shading())
     head = FittedHead(fit.head.requires_grad_(False), latents, padded_bounds(fit.bounds))
-    return FitResult(head, tuple(place.detach() for place in placed), curves, fit.tracer.queries, cameras, gains)
+    return FitResult(
+        head, tuple(place.detach() for place in placed), curves, fit.tracer.queries, cameras, gains, shading
+    )
 
 
 def padded_bounds(bounds: Float[Tensor, "2 3"]) -> Float[Tensor, "2 3"]:
@@ -348,7 +352,7 @@ def _optimiser(fit: _Fit) -> torch.optim.Adam:
     rates, head = fit.config.rates, fit.head
     moved = [([*fit.shape.parameters(), *fit.appearance.parameters()], rates.latents)]
     moved.append((list(fit.placement.parameters()), rates.placement))
-    for corrections in (fit.cameras, fit.exposure):
+    for corrections in (fit.cameras, fit.light):
         if corrections is not None:
             moved.append((list(corrections.parameters()), rates.corrections))
     if fit.networks_move:
