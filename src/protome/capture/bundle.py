@@ -27,10 +27,11 @@ USUAL_DISTANCE_MM, DISTANCE_SPREAD = 850.0, 0.5
 TRUST = 0.04
 """What a landmark counts against the priors: errors of neighbours are alike, so that 468 of them are worth as much as
 some twenty independent ones."""
-WIDTH = 3.0
+WIDTH = 2.0
 """Deviations beyond which a landmark counts less and less."""
-MATCH_MM = 0.3
-"""Standard deviation of a match on the head."""
+MATCH_MM = 0.8
+"""Standard deviation of a match on the head. It was 0.3 to 0.5 mm between photos 40 degrees apart and 0.5 to 0.9 mm
+between photos 65 degrees apart, errors of one region being alike."""
 MATCH_TRUST = 0.7
 """What a match counts: errors of neighbours are alike, here too."""
 SURFACE_MM = 30.0

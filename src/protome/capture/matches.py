@@ -33,7 +33,7 @@ FLAT = 0.012
 """Standard deviation of the brightness (of 1) below which a patch shows noise alone."""
 LEAST_FACING = 0.35
 """Cosine between the surface's normal and the direction to a camera above which the camera sees a spot well."""
-MOST_APART = 65.0
+MOST_APART = 80.0
 """Degrees between two directions beyond which a spot looks too different."""
 LEAST_ALIKE = 0.75
 """Normalised cross-correlation of a match."""

@@ -18,7 +18,7 @@ from protome.geometry.mesh import Mesh
 from protome.morphable.linear import load_builtin
 from protome.morphable.model import MorphableModel
 
-ROUNDS = ((10.0, 5.0), (6.0, 3.0), (4.0, 1.5), (4.0, 1.0))
+ROUNDS = ((16.0, 8.0), (10.0, 5.0), (6.0, 3.0), (6.0, 2.0), (6.0, 2.0))
 """Radius in which spots are searched, and error at which matches count less, both in millimetres, round by round."""
 CLOSE_MM = 1.0
 """Error up to which a match agrees with the cameras."""

@@ -32,7 +32,7 @@ class CameraSpread:
 
 GIVEN = CameraSpread(0.5 * torch.pi / 180, 2.0 / UNIT_MM, 0.01, dolly=False)
 """Of cameras that another program has found or a rig has measured."""
-ESTIMATED = CameraSpread(0.5 * torch.pi / 180, 4.0 / UNIT_MM, 0.05, dolly=True)
+ESTIMATED = CameraSpread(2.0 * torch.pi / 180, 10.0 / UNIT_MM, 0.05, dolly=True)
 """Of cameras that were found from photos of the head alone."""
 
 
