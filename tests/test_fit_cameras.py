@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from heads import draw_person, photograph, some_world
-from protome.fit.cameras import ESTIMATED, GIVEN, CameraCorrections
+from protome.fit.cameras import GIVEN, CameraCorrections, spread_of
 from protome.fit.config import FitConfig, Schedule
 from protome.fit.reconstruct import fit_head
 from protome.geometry.camera import Camera
-from protome.geometry.transforms import rotation_from_vector
-from protome.scene import Scene, View
+from protome.geometry.transforms import Similarity, rotation_from_vector
+from protome.scene import CameraEstimate, Scene, View
 
 
 def _views(count: int) -> list[View]:
@@ -64,25 +64,47 @@ def test_one_standard_deviation_is_half_a_degree_two_millimetres_and_a_hundredth
     assert float(angle) == pytest.approx(0.5, abs=1e-3)
     assert float((moved.centre - camera.centre).norm()) == pytest.approx(GIVEN.shift, rel=1e-4)
     assert moved.focal / camera.focal == pytest.approx(1.01005, rel=1e-4)
-    assert torch.pi / 360 == pytest.approx(GIVEN.rotation)
-    assert GIVEN.focal == 0.01
+    assert torch.pi / 360 == pytest.approx(float(GIVEN.rotation))
+    assert float(GIVEN.focal) == pytest.approx(0.01)
     assert float(corrections.penalty().detach()) == pytest.approx(3 / 7)
 
 
 def test_an_estimated_camera_steps_back_as_its_focal_length_grows() -> None:
     views = _views(1)
-    corrections = CameraCorrections(views, ESTIMATED)
+    corrections = CameraCorrections(views, spread_of(_estimated(views)))
     with torch.no_grad():
         corrections.log_focal[0] = 1
     camera = views[0].camera
     moved = corrections.corrected(0, camera)
-    assert moved.focal / camera.focal == pytest.approx(torch.e**ESTIMATED.focal, rel=1e-4)
+    assert moved.focal / camera.focal == pytest.approx(torch.e**0.05, rel=1e-4)
     # What stands at the head's middle across the camera's axis keeps its place in the image.
     middle = torch.tensor([[0.0, 0.0, float(camera.to_camera(torch.zeros(1, 3))[0, 2])]])
     across = (
         camera.T_world_camera[:3, 3] + (middle + torch.tensor([[0.3, -0.2, 0.0]])) @ camera.T_world_camera[:3, :3].T
     )
     torch.testing.assert_close(moved.project(across), camera.project(across), atol=1e-3, rtol=0)
+
+
+def test_an_estimated_camera_turns_about_the_head_by_its_own_deviation() -> None:
+    views = _views(2)
+    corrections = CameraCorrections(views, spread_of(_estimated(views)))
+    with torch.no_grad():
+        corrections.rotation[1] = torch.tensor([0.6, -0.8, 0.0])
+    camera = views[1].camera
+    moved = corrections.corrected(1, camera)
+    turn = moved.T_world_camera[:3, :3] @ camera.T_world_camera[:3, :3].T
+    angle = torch.asin((turn - turn.T).norm() / 8**0.5)
+    assert float(angle) == pytest.approx(0.03, rel=1e-3)
+    # The head's origin stays where it was in the image and as far away; other points turn with the head.
+    torch.testing.assert_close(moved.project(torch.zeros(1, 3)), camera.project(torch.zeros(1, 3)), atol=1e-3, rtol=0)
+    assert float(moved.centre.norm()) == pytest.approx(float(camera.centre.norm()), rel=1e-5)
+    spot = torch.tensor([[0.3, 0.1, -0.4]])
+    torch.testing.assert_close(moved.project(spot @ turn.T), camera.project(spot), atol=1e-3, rtol=0)
+
+
+def _estimated(views: list[View]) -> Scene:
+    spreads = tuple(0.01 + 0.02 * number for number in range(len(views)))
+    return Scene(tuple(views), Similarity.identity(), estimate=CameraEstimate((0.05,) * len(views), spreads))
 
 
 def test_a_fit_corrects_cameras_that_are_slightly_wrong() -> None:

@@ -112,6 +112,11 @@ class CameraEstimate:
 
     focal_spread: tuple[float, ...]
     """For each view the standard deviation of the logarithm of its focal length."""
+    rotation_spread: tuple[float, ...]
+    """For each view the standard deviation of its direction from the head relative to those of the other views,
+    radians."""
+    from_motion: bool = False
+    """Whether the cameras are those of structure from motion on the whole pictures."""
 
 
 @dataclass(frozen=True)

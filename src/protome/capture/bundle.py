@@ -74,6 +74,9 @@ class Bundle:
     """The person's head model without an expression, head frame."""
     focal_spread: Float[Tensor, "p"]
     """Standard deviations of the logarithms of the focal lengths."""
+    rotation_spread: Float[Tensor, "p"]
+    """Standard deviations of the cameras' directions from the head, relative to those of the other cameras, radians
+    (one axis)."""
     error: Float[Tensor, "p"]
     """Median reprojection error of each photo's landmarks in units of the face's size in it."""
     residual_mm: Float[Tensor, "t m"]
@@ -113,13 +116,26 @@ def adjust(
     landmarks, matches = problem.blocks(found.shared, found.own)
     away = (landmarks.value[:, :-1] / problem.scale[..., None]).norm(dim=-1).median(1).values
     sizes = (problem.pixels.amax(1) - problem.pixels.amin(1)).amax(1)
+    cameras = problem.cameras(found.shared)
     return Bundle(
-        problem.cameras(found.shared),
+        cameras,
         model.template.double() + torch.einsum("i,ivk->vk", identity, model.identity.double()),
         (variance[problem.lenses.of] + LIKE_SPREAD**2).sqrt(),
+        _relative_spread(found.covariance[: photos * (POSE + 1), : photos * (POSE + 1)], cameras),
         away / sizes,
         torch.where(problem.tracks.other >= 0, matches.value[:, :-1].norm(dim=-1) * MATCH_MM, torch.nan),
     )
+
+
+def _relative_spread(covariance: Float[Tensor, "k k"], cameras: Sequence[Camera]) -> Float[Tensor, "p"]:
+    """Return the deviations of the cameras' rotations about the head, without what all of them have in common."""
+    count = len(cameras)
+    turns = covariance.reshape(count, POSE + 1, count, POSE + 1)[:, :3, :, :3]
+    poses = torch.stack([camera.T_world_camera[:3, :3] for camera in cameras]).double()
+    turns = torch.einsum("pij,pjqk,qlk->piql", poses, turns, poses)
+    centred = torch.eye(count, dtype=torch.float64) - 1 / count
+    turns = torch.einsum("ap,piqj,bq->aibj", centred, turns, centred)
+    return (torch.einsum("pipi->p", turns) / 3).clamp(min=0).sqrt()
 
 
 @dataclass(frozen=True)

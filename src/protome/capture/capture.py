@@ -106,7 +106,7 @@ def _one_frame(scene: Scene, shots: Sequence[Shot], strict: bool) -> Scene:
     millimetres = Similarity.scaling(UNIT_MM).compose(placement.head_from_world)
     return replace(
         scene, views=tuple(view.transformed(millimetres) for view in moved), posed=True,
-        estimate=CameraEstimate(found.focal_spread),
+        estimate=CameraEstimate(found.focal_spread, found.rotation_spread),
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +10,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from protome.capture.bundle import Bundle, adjust
+from protome.capture.bundle import Bundle, Tracks, adjust
 from protome.capture.lenses import Shot
 from protome.capture.matches import Matches, Picture, match
 from protome.geometry.camera import Camera
 from protome.geometry.mesh import Mesh
+from protome.geometry.transforms import skew
 from protome.morphable.linear import load_builtin
 from protome.morphable.model import MorphableModel
 
@@ -35,10 +36,14 @@ class Together:
     """Posed in one head frame, millimetres."""
     focal_spread: tuple[float, ...]
     """Standard deviations of the logarithms of focal lengths."""
+    rotation_spread: tuple[float, ...]
+    """Standard deviations of the cameras' directions from the head relative to each other, radians."""
     links: Int[np.ndarray, "p p"]
     """How many matches between two photos agree with the cameras."""
     agrees: Bool[np.ndarray, "p"]
     """Which photos belong to the largest group that matches join; none where that group is one photo."""
+    tracks: Tracks
+    """The matches."""
 
 
 def place_together(
@@ -55,9 +60,38 @@ def place_together(
     links = _links(found, bundle, len(shots))
     joined = (links >= LEAST_LINKS) & (links >= LEAST_SHARE * (found.asked + found.asked.T))
     return Together(
-        tuple(camera.to(torch.float32) for camera in bundle.cameras), tuple(bundle.focal_spread.tolist()), links,
-        largest_group(joined),
+        tuple(camera.to(torch.float32) for camera in bundle.cameras), tuple(bundle.focal_spread.tolist()),
+        tuple(bundle.rotation_spread.tolist()), links,
+        largest_group(joined), found.tracks,
     )  # fmt: skip
+
+
+def epipolar_error(tracks: Tracks, cameras: Mapping[int, Camera]) -> float:
+    """Return the median distance of matches from where the cameras allow them, pixels over the focal length.
+
+    Source: Hartley and Zisserman (2004), equation 11.9 (Sampson). Unlike an error against a surface, it says the same
+    of cameras that were found with these matches and of others. NaN without a match between the cameras.
+    """
+    found = []
+    rows = zip(tracks.view.tolist(), tracks.pixel, tracks.other.tolist(), tracks.there, strict=True)
+    for number, pixel, others, there in rows:
+        for other, place in zip(others, there, strict=True):
+            if other >= 0 and number in cameras and other in cameras:
+                found.append(_sampson(cameras[number], cameras[other], pixel, place))
+    return float(np.median(found)) if found else float("nan")
+
+
+def _sampson(first: Camera, second: Camera, pixel: Float[Tensor, "2"], place: Float[Tensor, "2"]) -> float:
+    A, B = (camera.T_world_camera.double() for camera in (first, second))
+    a, b = (
+        torch.linalg.solve(camera.K.double(), torch.cat([at.double(), torch.ones(1).double()]))
+        for camera, at in ((first, pixel), (second, place))
+    )
+    R = B[:3, :3].T @ A[:3, :3]
+    E = skew(B[:3, :3].T @ (A[:3, 3] - B[:3, 3])) @ R
+    by_second, by_first = E @ a, E.T @ b
+    slope = torch.cat([by_second[:2], by_first[:2]]).norm()
+    return abs(float(b @ by_second)) / max(float(slope), 1e-30)
 
 
 def largest_group(joined: Bool[np.ndarray, "p p"]) -> Bool[np.ndarray, "p"]:

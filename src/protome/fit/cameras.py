@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from protome.geometry.camera import Camera, Rays
 from protome.geometry.transforms import rotation_from_vector
-from protome.scene import View
+from protome.scene import Scene, View
 from protome.units import UNIT_MM
 
 
@@ -19,40 +19,55 @@ from protome.units import UNIT_MM
 class CameraSpread:
     """Standard deviations of what cameras are off by."""
 
-    rotation: float
+    rotation: Float[Tensor, "#v"]
     """Radians."""
     shift: float
     """Inner units."""
-    focal: float
+    focal: Float[Tensor, "#v"]
     """Share of the focal length."""
-    dolly: bool
-    """Whether a camera steps back as its focal length grows, so that the head keeps its size in the image: the
-    photos themselves tell the two together far less surely than one of them."""
+    around_head: bool
+    """Whether a camera turns about the head instead of its own centre, and steps back as its focal length grows, so
+    that the head keeps its place and its size in the image: photos of the head determine these far better than where
+    the camera stood."""
 
 
-GIVEN = CameraSpread(0.5 * torch.pi / 180, 2.0 / UNIT_MM, 0.01, dolly=False)
+GIVEN = CameraSpread(torch.tensor([0.5 * torch.pi / 180]), 2.0 / UNIT_MM, torch.tensor([0.01]), around_head=False)
 """Of cameras that another program has found or a rig has measured."""
-ESTIMATED = CameraSpread(2.0 * torch.pi / 180, 10.0 / UNIT_MM, 0.05, dolly=True)
-"""Of cameras that were found from photos of the head alone."""
+SHIFT = 4.0 / UNIT_MM
+"""Standard deviation of the shift of cameras that were found from photos of the head alone, inner units."""
+
+
+def spread_of(scene: Scene) -> CameraSpread:
+    """Return the standard deviations for a posed scene."""
+    estimate = scene.estimate
+    if estimate is None:
+        return GIVEN
+    return CameraSpread(torch.tensor(estimate.rotation_spread), SHIFT, torch.tensor(estimate.focal_spread), True)
 
 
 class CameraCorrections(nn.Module):
-    """Rotates each camera about its own centre, shifts it and scales its focal length; initially the identity.
+    """Rotates each camera, shifts it and scales its focal length; initially the identity.
 
     Parameters are in standard deviations, so that one learning rate and one prior serve all of them.
     """
 
     pose: Tensor
     back: Tensor
+    arm: Tensor
+    rotation_spread: Tensor
+    focal_spread: Tensor
 
     def __init__(self, views: Sequence[View], spread: CameraSpread = GIVEN) -> None:
         """Start with the cameras of views posed in the head frame, inner units."""
         super().__init__()
-        self.spread = spread
+        self.shift_spread, around = spread.shift, float(spread.around_head)
         depths = torch.stack([view.camera.to_camera(torch.zeros(1, 3))[0, 2] for view in views])
         axes = torch.stack([view.camera.T_world_camera[:3, 2] for view in views])
-        self.register_buffer("back", -float(spread.dolly) * depths[:, None] * axes)
+        self.register_buffer("back", -around * depths[:, None] * axes)
+        self.register_buffer("arm", around * torch.stack([view.camera.centre for view in views]))
         self.register_buffer("pose", torch.stack([view.camera.T_world_camera[:3, :3] for view in views]))
+        self.register_buffer("rotation_spread", spread.rotation.expand(len(views)).clone())
+        self.register_buffer("focal_spread", spread.focal.expand(len(views)).clone())
         self.rotation = nn.Parameter(torch.zeros(len(views), 3))
         self.shift = nn.Parameter(torch.zeros(len(views), 3))
         self.log_focal = nn.Parameter(torch.zeros(len(views)))
@@ -63,8 +78,7 @@ class CameraCorrections(nn.Module):
         # A longer focal length brings a pixel's ray nearer to the optical axis.
         narrow = 1 / self._longer()[view, None]
         local = torch.cat([local[:, :2] * narrow, local[:, 2:]], 1)
-        turns = (self.pose @ rotation_from_vector(self.spread.rotation * self.rotation))[view]
-        directions = nn.functional.normalize(torch.einsum("nij,nj->ni", turns, local), dim=1)
+        directions = nn.functional.normalize(torch.einsum("nij,nj->ni", self._poses()[view], local), dim=1)
         return Rays(rays.origins + self._shifts()[view], directions)
 
     def intrinsics(self, K: Float[Tensor, "v 3 3"]) -> Float[Tensor, "v 3 3"]:
@@ -73,10 +87,18 @@ class CameraCorrections(nn.Module):
         return torch.cat([longer, K[:, 2:]], 1)
 
     def _longer(self) -> Float[Tensor, "v"]:
-        return torch.exp(self.spread.focal * self.log_focal)
+        return torch.exp(self.focal_spread * self.log_focal)
+
+    def _poses(self) -> Float[Tensor, "v 3 3"]:
+        return self.pose @ rotation_from_vector(self.rotation_spread[:, None] * self.rotation)
 
     def _shifts(self) -> Float[Tensor, "v 3"]:
-        return self.spread.shift * self.shift + (self._longer() - 1)[:, None] * self.back
+        """Return how far the cameras' centres move.
+
+        About the head's origin, a camera's centre c turns to P R P^-1 c, where P is its pose.
+        """
+        turned = torch.einsum("vij,vkj,vk->vi", self._poses(), self.pose, self.arm)
+        return self.shift_spread * self.shift + (self._longer() - 1)[:, None] * self.back + turned - self.arm
 
     def penalty(self) -> Float[Tensor, ""]:
         """Return the mean squared correction, in standard deviations, over views and parameters."""
@@ -88,7 +110,7 @@ class CameraCorrections(nn.Module):
         K = camera.K.clone()
         K[:2, :2] = K[:2, :2] * self._longer()[number].detach().to(K)
         pose = camera.T_world_camera.clone()
-        turn = rotation_from_vector(self.spread.rotation * self.rotation[number].detach())
+        turn = rotation_from_vector(self.rotation_spread[number] * self.rotation[number].detach())
         pose[:3, :3] = pose[:3, :3] @ turn.to(pose)
         pose[:3, 3] = pose[:3, 3] + self._shifts()[number].detach().to(pose)
         return Camera(K, pose, camera.width, camera.height)

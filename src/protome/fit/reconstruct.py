@@ -15,7 +15,7 @@ from protome.field.field import Field
 from protome.field.grid import SdfGrid
 from protome.field.head import HeadField
 from protome.fit.appearance import MOST_PIXELS, fit_colours
-from protome.fit.cameras import ESTIMATED, GIVEN, CameraCorrections
+from protome.fit.cameras import CameraCorrections, spread_of
 from protome.fit.clock import COLOUR_STEP, Budget, Clock
 from protome.fit.config import FitConfig, Patches, by_views
 from protome.fit.latents import FreeLatent, LatentBasis
@@ -177,7 +177,7 @@ def new_fit(
         shape.to(device),
         appearance.to(device),
         _placement(scene, head).to(device),
-        _corrections(scene).to(device) if config.refine_cameras else None,
+        CameraCorrections(scene.views, spread_of(scene)).to(device) if config.refine_cameras else None,
         PhotoLight(views, config.match_lights).to(device) if config.match_exposures and views > 1 else None,
         _photos(scene, prior, config.patches),
         prior.bounds,
@@ -187,10 +187,6 @@ def new_fit(
         config.weights.latents if estimate is None else by_views(config.weights.estimated, views),
         _baked(prior, config.tracing),
     )
-
-
-def _corrections(scene: Scene) -> CameraCorrections:
-    return CameraCorrections(scene.views, GIVEN if scene.estimate is None else ESTIMATED)
 
 
 def _latents(
