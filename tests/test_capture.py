@@ -14,9 +14,10 @@ import torch
 from PIL import Image
 
 from protome.capture import capture
-from protome.capture.capture import capture_photos, locate_head
+from protome.capture.capture import capture_photos
 from protome.capture.landmarks import Detection, choose_face, detect
 from protome.capture.mask import person_mask
+from protome.capture.posed import locate_head
 from protome.errors import InputError, ProtomeWarning
 from protome.geometry.transforms import Similarity, rotation_from_vector
 from protome.landmarks import load_face_landmarks

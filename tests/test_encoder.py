@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from heads import draw_person, photograph, small_prior
-from protome.capture.capture import locate_head
+from protome.capture.posed import locate_head
 from protome.encoder.encoder import Encoder, LatentEstimate
 from protome.encoder.features import CELLS, EYE_RIMS, MIDDLE_MM, SPAN_MM, PhotoFeatures, measure_photo
 from protome.errors import InputError

@@ -13,8 +13,8 @@ import torch
 
 from heads import draw_person, photograph, some_world
 from protome.capture import capture
-from protome.capture.capture import locate_head
 from protome.capture.landmarks import Detection, detect
+from protome.capture.posed import locate_head
 from protome.errors import InputError
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity, rotation_from_vector

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from heads import draw_person, photograph, some_world
-from protome.capture.capture import locate_head
 from protome.capture.photo import load_photo
+from protome.capture.posed import locate_head
 from protome.errors import InputError
 from protome.population.makehuman.mhclo import read_image
 from protome.scene import LARGEST_SIDE

@@ -17,9 +17,10 @@ from jaxtyping import Float
 from PIL import Image
 
 from protome.capture.assess import assess, weighed
-from protome.capture.capture import capture_photos, locate_head
+from protome.capture.capture import capture_photos
 from protome.capture.facts import PhotoFacts
 from protome.capture.head import UNIT_IN_MM, Units
+from protome.capture.posed import locate_head
 from protome.capture.words import alt_text, warn
 from protome.capture_sheet import save_capture_sheet
 from protome.errors import InputError

@@ -15,7 +15,8 @@ from trimesh.remesh import subdivide
 
 from protome.benchmark.changes import change
 from protome.benchmark.true_size import camera_distance_mm, pupils_mm
-from protome.capture.capture import capture_photos, locate_head
+from protome.capture.capture import capture_photos
+from protome.capture.posed import locate_head
 from protome.encoder.scale import MetricScale
 from protome.errors import InputError
 from protome.evaluate.h3ds import H3dsScene, evaluate_h3ds, read_scene

@@ -70,8 +70,10 @@ def structure_from_motion(
         except (RuntimeError, ValueError):  # nothing to start from
             return {}
     found: dict[int, Camera] = {}
-    largest = max(models.values(), key=lambda model: model.num_reg_images(), default=None)
-    for image in () if largest is None else largest.images.values():
+    if not models:
+        return found
+    largest = max(models.values(), key=lambda model: model.num_reg_images())
+    for image in largest.images.values():
         if not image.has_pose:
             continue
         number = int(Path(image.name).stem)
