@@ -4,8 +4,8 @@
         --scan head.glb --landmarks landmarks.json
 
 A capture's folder holds photo_0.jpg and so on, transforms.json (the true cameras in the head frame, millimetres),
-truth.json, and the true head of H3DS's layout: full_head.obj, landmarks.txt and regions. Folders wrong_NN hold photos of
-a capture and one of another person. "protome benchmark casual" measures on them. A stopped run continues.
+truth.json, and the true head of H3DS's layout: full_head.obj, landmarks.txt and regions. Folders wrong_NNN hold the
+photos of a capture and one of another person. "protome benchmark casual" measures on them. A stopped run continues.
 """
 
 from __future__ import annotations

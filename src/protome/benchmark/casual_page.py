@@ -37,6 +37,7 @@ def casual_page(
         "distances imply. Medians over captures unless stated.",
         _cameras(captures, placed),
     ]
+    parts += ["## Size", _size(placed)]
     if heads:
         parts += [
             "## Heads",
@@ -77,6 +78,40 @@ def _cameras(captures: Sequence[CasualCapture], placed: Placings) -> str:
         )  # fmt: skip
     header = ["photos", "captures", "in one frame", "focal length", "within 8 %", "rotation, deg", "contradiction, mm"]
     return markdown([*header, "bend, mm", "size, %", "s"], rows)
+
+
+def _size(placed: Placings) -> str:
+    """Return how far irises and recorded distances correct the size, and whether the stated deviation is right."""
+    rows = []
+    groups = {
+        "with irises": [own for own in placed.values() if own.irises],
+        "without": [own for own in placed.values() if own.used and not own.irises],
+    }
+    groups["all"] = [own for group in groups.values() for own in group]
+    for label, found in groups.items():
+        if not found:
+            continue
+        away = [abs(own.sized_percent) / own.stated_percent for own in found]
+        rows.append(
+            [
+                label, str(len(found)), _root_mean_square(own.size_percent for own in found),
+                _root_mean_square(own.sized_percent for own in found),
+                _root_mean_square(own.stated_percent for own in found),
+                f"{_share(value < 1 for value in away):.0f} %", f"{_share(value < 2 for value in away):.0f} %",
+            ]
+        )  # fmt: skip
+    return (
+        "Root mean square errors of the cameras' size, per cent; 68 % and 95 % of them should lie within one and "
+        + (
+            "two of the stated deviations.\n\n"
+            + markdown(["captures", "", "prior", "irises too", "stated", "within 1", "within 2"], rows)
+        )
+    )
+
+
+def _root_mean_square(values: Iterable[float]) -> str:
+    found = _numbers(values)
+    return f"{math.sqrt(statistics.fmean(value**2 for value in found)):.1f}" if found else ""
 
 
 def _heads(captures: Sequence[CasualCapture], heads: dict[str, Heads]) -> str:

@@ -14,6 +14,8 @@ import torch
 from protome.benchmark.captures import CasualCapture, TruePhoto
 from protome.benchmark.true_size import meeting_points
 from protome.capture.capture import capture_photos
+from protome.capture.iris import implied_diameters
+from protome.capture.size import Size, estimate_size
 from protome.errors import InputError, ProtomeWarning
 from protome.evaluate.h3ds import read_scene
 from protome.geometry.align import align_landmarks
@@ -49,6 +51,12 @@ class Placing:
     """Mean distance of these points from the true ones, size and pose free: how far the cameras bend a face."""
     size_percent: float
     """Signed error of the size that distances and focal lengths imply: the median over photos."""
+    sized_percent: float
+    """The same after irises and recorded distances have corrected the size."""
+    stated_percent: float
+    """The standard deviation that is stated for that."""
+    irises: int
+    """How many irises were measured."""
     warned: tuple[str, ...]
     """Warnings."""
     seconds: float
@@ -63,16 +71,20 @@ def measure_placing(capture: CasualCapture) -> Placing:
         nothing = float("nan")
         left = tuple(photo.file for photo in capture.photos)
         return Placing(
-            len(left), 0, left, reason, False, nothing, nothing, nothing, nothing, nothing, warned, seconds
+            len(left), 0, left, reason, False, nothing, nothing, nothing, nothing, nothing, nothing, nothing, 0, warned,
+            seconds,
         )  # fmt: skip
     pairs = paired(capture, scene)
     used = {photo.file for photo, _ in pairs}
     left = tuple(photo.file for photo in capture.photos if photo.file not in used)
-    focal = [abs(camera.focal / photo.camera.focal - 1) for photo, camera in pairs if camera.width]
+    focal = [abs(camera.focal / photo.camera.focal - 1) for photo, camera in pairs]
+    error = float(np.median([_size(photo, camera) for photo, camera in pairs]))
+    size, irises = _estimated_size(scene)
     across, shape = _triangulated(capture, pairs)
     return Placing(
         len(capture.photos), len(pairs), left, "", scene.posed, 100 * float(np.median(focal)), _turns(pairs), across,
-        shape, 100 * float(np.median([_size(photo, camera) for photo, camera in pairs])), warned, seconds,
+        shape, 100 * error, 100 * ((1 + error) * size.factor - 1), size.std_percent or float("nan"), irises, warned,
+        seconds,
     )  # fmt: skip
 
 
@@ -111,6 +123,13 @@ def _size(photo: TruePhoto, camera: Camera) -> float:
     origin = torch.zeros(1, 3, dtype=torch.float64)
     found, true = (float(own.to_camera(origin)[0, 2]) / own.focal for own in (camera, photo.camera))
     return found / true - 1
+
+
+def _estimated_size(scene: Scene) -> tuple[Size, int]:
+    """Return the size that the photos say, and how many irises that rests on."""
+    millimetres = Similarity.scaling(UNIT_MM, torch.float64)
+    cameras = [view.camera.transformed(millimetres) for view in scene.to(torch.float64).in_head_frame().views]
+    return estimate_size(scene.views, cameras), len(implied_diameters(scene.views, cameras))
 
 
 def _turns(pairs: list[tuple[TruePhoto, Camera]]) -> float:

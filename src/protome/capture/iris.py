@@ -1,9 +1,9 @@
 """Diameters of irises in photos: circles that are seen at an angle, fitted to the limbus with subpixel accuracy.
 
-An iris is found by MediaPipe's landmarks. Along rays from its middle, to both sides where no lid covers it, the limbus is
-where the picture brightens most. The circle through these places is seen from the direction in which the eye is turned
-away from the camera, which follows from the iris's place on the eyeball: the fit gives its radius as if it were not
-foreshortened, which is the longer half axis of the ellipse.
+An iris is searched near MediaPipe's landmark, as the circle at whose sides the picture brightens most: lids cover what
+is above and below. Along rays from its middle its limbus is then found with subpixel accuracy. The circle is seen from
+the direction in which the eye is turned away from the camera, which follows from the iris's place on the eyeball: the
+fit gives its radius as if it were not foreshortened, which is the longer half axis of the ellipse.
 """
 
 from __future__ import annotations
@@ -63,6 +63,8 @@ BRIGHT = 95
 """Percentile of the brightness between the lids that counts as 1."""
 LEAST_CONTRAST = 0.1
 """Step of the brightness at the limbus, as a share of the eye's brightest parts."""
+PLAUSIBLE = 0.2
+"""Logarithm of an iris's diameter over the mean up to which it is believed: people's irises and the scene's size."""
 MOST_SPREAD = 0.045
 """An iris whose diameter is less certain is not an iris, or half covered."""
 MOST_YAW_DEG = 36.0
@@ -86,7 +88,7 @@ class Iris:
 
 
 def measure_irises(view: View, camera: Camera) -> tuple[Iris, ...]:
-    """Return the irises of a photo's face that are large, open and seen well enough; the camera is in head frame, mm."""
+    """Return a face's irises that are large, open and seen well; the camera is in the head frame, millimetres."""
     camera = camera.to(torch.float64)
     if view.landmarks is None or eyes_closed(view.landmarks) or turned_degrees(camera.centre.numpy()) > MOST_YAW_DEG:
         return ()
@@ -131,10 +133,11 @@ def _measured(
         return None
     lean = np.tan(angle) * np.radians(PLACE_DEG)
     spread = float(np.sqrt(POINT_STD**2 + (residual / np.sqrt(count / 4) / circle.radius) ** 2 + lean**2))
-    if spread > MOST_SPREAD:
+    diameter = 2 * float(circle.radius)
+    diameter_mm = diameter * depth / camera.focal
+    if spread > MOST_SPREAD or abs(np.log(diameter_mm / IRIS_MM)) > PLAUSIBLE:
         return None
-    diameter = 2 * circle.radius
-    return Iris(circle.middle + corner, diameter, diameter * depth / camera.focal, spread, float(np.degrees(angle)))
+    return Iris(circle.middle + corner, diameter, diameter_mm, spread, float(np.degrees(angle)))
 
 
 def _eyeball(landmarks: Float[np.ndarray, "478 2"], eye: int, camera: Camera) -> Float[np.ndarray, "2"]:
@@ -148,15 +151,15 @@ def _eyeball(landmarks: Float[np.ndarray, "478 2"], eye: int, camera: Camera) ->
 def _patch(
     image: Float[Tensor, "h w 3"], centre: Float[np.ndarray, "2"], reach: float
 ) -> tuple[Float[np.ndarray, "a b"] | None, Float[np.ndarray, "2"]]:
-    """Return the red channel around an eye, in which irises of all colours are darker than the sclera, and its corner."""
+    """Return the red light around an eye, in which all irises are darker than the sclera, and the patch's corner."""
     low = np.floor(centre - reach).astype(int)
     high = np.ceil(centre + reach).astype(int)
     height, width = image.shape[:2]
     if (low < 0).any() or high[0] > width or high[1] > height:
         return None, low.astype(float)
-    part = image[low[1] : high[1], low[0] : high[0], 0]
+    part = image[low[1] : high[1], low[0] : high[0]].detach().cpu().double().numpy()
     # Lenses and motion blur light, not sRGB values, in which a blurred limbus would move inwards.
-    return linear_from_srgb(part.detach().cpu().double().numpy()), low.astype(float)
+    return linear_from_srgb(part)[..., 0], low.astype(float)
 
 
 def _opening(rim: Float[np.ndarray, "n 2"], shape: tuple[int, ...]) -> Bool[np.ndarray, "a b"]:

@@ -1,8 +1,8 @@
 """How large a head is: what irises and recorded distances say, beside the prior's size, with a standard deviation.
 
-Photos without known cameras show a head in the size that the prior expects. Each source of a length says by which factor
-the distances from the cameras to the head, and so the head itself, have to grow. The logarithms of these factors are
-taken for independent and normally distributed, and are joined by their variances.
+Photos without known cameras show a head in the size that the prior expects. Each source of a length says by which
+factor the distances from the cameras to the head, and so the head itself, have to grow. The logarithms of these factors
+are taken for independent and normally distributed, and are joined by their variances.
 """
 
 from __future__ import annotations
@@ -58,15 +58,12 @@ class Evidence:
     std: float
 
 
-def estimate_size(views: Sequence[View], cameras: Sequence[Camera], recorded_mm: Sequence[float | None] = ()) -> Size:
-    """Return the size of the head in photos whose cameras are in its frame, in the prior's millimetres.
-
-    `recorded_mm` are the distances that the files record, a photo each; leave them out if there are none.
-    """
-    found = [Evidence("the prior", 0.0, PRIOR_STD)]
+def estimate_size(views: Sequence[View], cameras: Sequence[Camera]) -> Size:
+    """Return the size of the head in photos whose cameras are in its frame, in the prior's millimetres."""
+    recorded = recorded_evidence(cameras, [view.recorded_mm for view in views])
     irises = iris_evidence(implied_diameters(views, cameras))
-    recorded = recorded_evidence(cameras, recorded_mm)
-    return joined([own for own in (recorded, irises, *found) if own is not None])
+    prior = Evidence("the prior", 0.0, PRIOR_STD)
+    return joined([own for own in (recorded, irises, prior) if own is not None])
 
 
 def joined(evidence: Sequence[Evidence]) -> Size:
@@ -77,7 +74,7 @@ def joined(evidence: Sequence[Evidence]) -> Size:
 
 
 def iris_evidence(irises: Sequence[Iris]) -> Evidence | None:
-    """Return what irises say: their common diameter by a robust mean, against the mean of people's; None without any."""
+    """Return what irises say: their common diameter, by a robust mean, against that of people; None without any."""
     if not irises:
         return None
     logs = np.array([math.log(IRIS_MM / iris.diameter_mm) for iris in irises])
@@ -92,7 +89,7 @@ def recorded_evidence(cameras: Sequence[Camera], recorded_mm: Sequence[float | N
     """
     logs = [
         math.log(recorded / float(camera.centre.norm()))
-        for camera, recorded in zip(cameras, recorded_mm, strict=False)
+        for camera, recorded in zip(cameras, recorded_mm, strict=True)
         if recorded is not None and RECORDED_MM[0] <= recorded <= RECORDED_MM[1]
     ]
     if not logs:
@@ -113,7 +110,7 @@ def robust_mean(values: Float[np.ndarray, "n"], spreads: Float[np.ndarray, "n"])
         before, mean = mean, float((weights * values).sum() / weights.sum())
         if abs(mean - before) < 1e-9:
             break
-    scatter = float((weights * ((values - mean) / 1.0) ** 2).sum()) / max(len(values) - 1, 1)
+    scatter = float((weights * (values - mean) ** 2).sum()) / max(len(values) - 1, 1)
     return mean, math.sqrt(max(scatter, 1.0) / float(weights.sum()))
 
 

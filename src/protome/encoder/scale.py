@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from protome.capture.cameras import turned_degrees
+from protome.capture.size import Size, estimate_size
 from protome.capture.skin import eyes_closed
 from protome.encoder.encoder import LatentEstimate
 from protome.encoder.features import IRIS, mean_pupils
@@ -64,25 +66,14 @@ class MetricScale:
             )
         if self.distance_mm is not None and len(scene.views) > 1:
             raise InputError(f"--distance is of one photo, and there are {len(scene.views)}: give --pupils instead")
-        device = prior.bounds.device
-        latents = HeadLatents(estimate.shape.mean.to(device), estimate.appearance.mean.to(device))
-        nose = prior.landmarks_of(prior.field, latents)[NOSE_TIP].double().cpu()
-        views = scene.to(torch.float64).in_head_frame().views
-        cameras = [
-            view.camera.transformed(correction) for view, correction in zip(views, estimate.corrections, strict=True)
-        ]
+        cameras, nose = _estimated_cameras(estimate, scene), _nose(estimate, prior)
         factors = [self._distance_factor(view, camera, nose) for view, camera in zip(scene.views, cameras, strict=True)]
         known = [factor for factor in factors if factor is not None]
         if not known:
             raise InputError(
                 "no photo shows both pupils from the front, eyes open: leave --pupils out, or add one that does"
             )
-        factor = float(torch.tensor(known).log().median().exp())
-        moved = []
-        for camera, correction in zip(cameras, estimate.corrections, strict=True):
-            back = (1 - factor) * (nose - camera.centre)
-            moved.append(Similarity(torch.eye(3).double(), back, torch.ones(()).double()).compose(correction))
-        return replace(estimate, corrections=tuple(moved))
+        return _moved(estimate, cameras, nose, float(torch.tensor(known).log().median().exp()))
 
     def _distance_factor(self, view: View, camera: Camera, nose: Float[Tensor, "3"]) -> float | None:
         """Return the true over the estimated distance from a camera (head frame, inner unit); None if unknown."""
@@ -100,3 +91,49 @@ class MetricScale:
         # One pupil lies on each ray; the head's orientation gives the direction from one to the other.
         depths = torch.linalg.lstsq(torch.stack([-rays[0], rays[1]], 1), apart[:, None]).solution
         return float(depths.mean() / eyes[:, 2].mean())
+
+
+def sized(
+    given: MetricScale | None, estimate: LatentEstimate | None, scene: Scene, prior: Prior
+) -> tuple[LatentEstimate | None, Size]:
+    """Return the estimate with the head in its size in millimetres, and where that comes from.
+
+    A given length fixes the size; otherwise the scene's cameras do; without such cameras it is estimated from the
+    photos. The factor of the size that is returned is then applied already.
+
+    Raises:
+        InputError: as `MetricScale.known`.
+    """
+    if given is not None:
+        source = "the pupils' distance" if given.pupils_mm is not None else "the camera's distance"
+        return given.known(estimate, scene, prior), Size(1.0, None, (source,))
+    if estimate is None:
+        return None, Size(1.0, None, ("the scene's cameras",))
+    cameras = _estimated_cameras(estimate, scene)
+    millimetres = Similarity.scaling(UNIT_MM, torch.float64)
+    size = estimate_size(scene.views, [camera.transformed(millimetres) for camera in cameras])
+    return _moved(estimate, cameras, _nose(estimate, prior), size.factor), size
+
+
+def _estimated_cameras(estimate: LatentEstimate, scene: Scene) -> list[Camera]:
+    """Return the photos' cameras in the estimated head frame, inner unit."""
+    views = scene.to(torch.float64).in_head_frame().views
+    return [view.camera.transformed(correction) for view, correction in zip(views, estimate.corrections, strict=True)]
+
+
+def _nose(estimate: LatentEstimate, prior: Prior) -> Float[Tensor, "3"]:
+    """Return the tip of the estimated nose, head frame, inner unit."""
+    device = prior.bounds.device
+    latents = HeadLatents(estimate.shape.mean.to(device), estimate.appearance.mean.to(device))
+    return prior.landmarks_of(prior.field, latents)[NOSE_TIP].double().cpu()
+
+
+def _moved(
+    estimate: LatentEstimate, cameras: Sequence[Camera], nose: Float[Tensor, "3"], factor: float
+) -> LatentEstimate:
+    """Return the estimate with the distances from the cameras to the nose multiplied by a factor."""
+    moved = []
+    for camera, correction in zip(cameras, estimate.corrections, strict=True):
+        back = (1 - factor) * (nose - camera.centre)
+        moved.append(Similarity(torch.eye(3).double(), back, torch.ones(()).double()).compose(correction))
+    return replace(estimate, corrections=tuple(moved))
