@@ -115,7 +115,7 @@ def photograph(
     ambient = float(lit.light.ambient.mean() + 0.5 * lit.light.colours.sum(0).mean())
     behind *= ambient
     if how.background_blur_px > 0:
-        behind = cv2.GaussianBlur(behind, (0, 0), how.background_blur_px * factor)
+        behind = np.asarray(cv2.GaussianBlur(behind, (0, 0), how.background_blur_px * factor), np.float32)
     linear = behind
     linear[rows] = colours + (1 - alpha)[..., None] * behind[rows]
     depths = np.where(np.isfinite(seen.depths), seen.depths, 1e3)
@@ -158,8 +158,8 @@ def _developed(
     """Return the file's pixels: blur, exposure, noise, tone curve and size."""
     rng = np.random.default_rng(how.seed)
     blur = how.blur_px * factor
-    image = cv2.GaussianBlur(linear, (0, 0), blur) if blur > 0.2 else linear
-    image = image * (gain * how.exposure * how.balance).astype(np.float32)
+    image = np.asarray(cv2.GaussianBlur(linear, (0, 0), blur) if blur > 0.2 else linear)
+    image = np.asarray(image * gain * how.exposure * how.balance, np.float32)
     grain = rng.standard_normal(image.shape, np.float32)
     image = image + how.noise * np.sqrt(np.clip(image, 0, 1) + 0.01) * grain
     # Phones roll bright tones off instead of cutting them.

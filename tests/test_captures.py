@@ -25,8 +25,8 @@ from session import NEAREST_MM, Plan, Shot, draw_shots
 from sitter import LitHead, Sitter, torso
 
 PLANS = [Plan.of(index) for index in range(100)]
-UNITS = tuple({name for main, _, (more, _) in MILD.values() for name in (*main, *more)})
-CLEAR = Processing(1.0, np.ones(3), 1.0, 0.0, 0.0, 0.0, 95, 0)
+UNITS = tuple(sorted({name for main, _, (more, _) in MILD.values() for name in (*main, *more)}))
+CLEAR = Processing(0.3, np.ones(3), 1.0, 0.0, 0.0, 0.0, 95, 0)
 
 
 def ball(colour: tuple[int, int, int] = (200, 150, 120), radius: float = 0.09) -> Part:

@@ -14,7 +14,9 @@ from protome.benchmark.placing import Placing
 GROUPS = (("1", (1, 1)), ("2", (2, 2)), ("3", (3, 3)), ("4 to 7", (4, 7)), ("8", (8, 8)), ("all", (1, 32)))
 """Rows of the tables: least and greatest number of photos."""
 MEDIANS = ("rotation_deg", "across_mm", "shape_mm")
-Placings, Recognitions, Heads = dict[str, Placing], dict[str, Recognition], dict[str, CasualHead]
+Placings = dict[str, Placing]
+Recognitions = dict[str, Recognition]
+Heads = dict[str, CasualHead]
 
 
 def casual_page(
