@@ -193,7 +193,7 @@ def test_the_page_has_means_ratios_and_judges_the_targets(tmp_path: Path) -> Non
     assert "| 3 photos, face to that of known cameras | 1.50 | at most 1.2 | no |" in text
     assert "| wrong people recognised, % | 50.00 | at least 95 | no |" in text
     # What was taken from behind may be left out.
-    assert "Photos of the right person that were left out: 0 of 7." in text
+    assert "Photos of the right person's face that were left out: 0 of 7." in text
     assert "| all | 3 | 3.0 | 3.3 | 3.0 | 67 % | 100 % |" in text
     assert succeeded(some_head(1.49))
     assert not succeeded(some_head(1.51))

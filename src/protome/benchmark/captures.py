@@ -8,6 +8,7 @@ which one shows another person, and no head.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from protome.errors import InputError
 from protome.geometry.camera import Camera
 
 TRUTH = "truth.json"
+MOST_TURNED_DEG = 75.0
+"""Angle from the front up to which a photo shows a face that can be expected to be found."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,12 @@ class TruePhoto:
     """Whether it shows another person."""
     irises: tuple[TrueIris, ...]
     """The left eye's and the right eye's."""
+
+    @property
+    def shows_face(self) -> bool:
+        """Whether the face is seen well enough to be found."""
+        centre = self.camera.centre
+        return not self.behind and float(centre[2] / centre.norm()) > math.cos(math.radians(MOST_TURNED_DEG))
 
 
 @dataclass(frozen=True)

@@ -130,5 +130,5 @@ def measure_wrong(capture: CasualCapture) -> Recognition:
     scene, reason, _ = place(capture.paths)
     left = missing(capture, scene, reason)
     wrong = {photo.file for photo in capture.photos if photo.wrong}
-    right = {photo.file for photo in capture.photos if not photo.wrong and not photo.behind}
+    right = {photo.file for photo in capture.photos if not photo.wrong and photo.shows_face}
     return Recognition(len(capture.photos), wrong <= left, len(right & left), reason)

@@ -148,10 +148,9 @@ def _ratio(casual: Sequence[CasualHead], known: Sequence[CasualHead]) -> float:
 
 
 def _right(captures: Sequence[CasualCapture], placed: Placings) -> tuple[int, int]:
-    """Return how many photos of the right person were refused, and of how many; those from behind do not count."""
-    behind = {(own.name, photo.file) for own in captures for photo in own.photos if photo.behind}
-    refused = sum((own.name, file) not in behind for own in captures for file in placed[own.name].left_out)
-    return refused, sum(len(own.photos) for own in captures) - len(behind)
+    """Return how many photos of the right person's face were left out, and of how many."""
+    faces = {(own.name, photo.file) for own in captures for photo in own.photos if photo.shows_face}
+    return sum((own.name, file) in faces for own in captures for file in placed[own.name].left_out), len(faces)
 
 
 def _people(captures: Sequence[CasualCapture], placed: Placings, wrong: Recognitions) -> str:
@@ -159,7 +158,7 @@ def _people(captures: Sequence[CasualCapture], placed: Placings, wrong: Recognit
     found = sum(own.recognised for own in wrong.values())
     beside = sum(own.right_refused for own in wrong.values())
     return (
-        f"Photos of the right person that were left out: {refused} of {total}. Captures with one photo of another "
+        f"Photos of the right person's face that were left out: {refused} of {total}. Captures with one photo of another "
         f"person: it was left out or refused in {found} of {len(wrong)}; of the right person's photos in these, "
         f"{beside} were."
     )
