@@ -158,8 +158,8 @@ def _people(captures: Sequence[CasualCapture], placed: Placings, wrong: Recognit
     found = sum(own.recognised for own in wrong.values())
     beside = sum(own.right_refused for own in wrong.values())
     return (
-        f"Photos of the right person's face that were left out: {refused} of {total}. Captures with one photo of another "
-        f"person: it was left out or refused in {found} of {len(wrong)}; of the right person's photos in these, "
+        f"Photos of the right person's face that were left out: {refused} of {total}. Captures with one photo of "
+        f"another person: it was left out or refused in {found} of {len(wrong)}; of the right person's photos in these, "
         f"{beside} were."
     )
 
