@@ -23,7 +23,6 @@ from trimesh.intersections import slice_faces_plane
 from trimesh.ray.ray_pyembree import RayMeshIntersector
 
 from command import command
-from protome.capture.landmarks import load_face_landmarks
 from protome.errors import InputError
 from protome.evaluate.metrics import FACE_RADIUS_MM, Comparison, compare
 from protome.geometry.align import Dof, align_landmarks
@@ -31,6 +30,7 @@ from protome.geometry.camera import Camera, direction
 from protome.geometry.mesh import Mesh
 from protome.geometry.sampling import sample_surface
 from protome.geometry.transforms import Similarity, rotation_from_vector
+from protome.landmarks import load_face_landmarks
 from protome.pipeline import mean_head, reconstruct
 from protome.scene import View
 from protome.scenes.idr import write_idr

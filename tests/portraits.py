@@ -7,10 +7,10 @@ import math
 import numpy as np
 import torch
 
-from protome.capture.landmarks import load_face_landmarks
 from protome.capture.skin import LEFT_EYE, LIPS, RIGHT_EYE, skin_mask
 from protome.geometry.camera import Camera, direction
 from protome.geometry.transforms import Similarity
+from protome.landmarks import load_face_landmarks
 from protome.scene import Scene, View
 from protome.units import UNIT_MM
 

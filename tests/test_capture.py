@@ -15,10 +15,11 @@ from PIL import Image
 
 from protome.capture import capture
 from protome.capture.capture import capture_photos, locate_head
-from protome.capture.landmarks import Detection, choose_face, detect, load_face_landmarks
+from protome.capture.landmarks import Detection, choose_face, detect
 from protome.capture.mask import person_mask
 from protome.errors import InputError, ProtomeWarning
 from protome.geometry.transforms import Similarity, rotation_from_vector
+from protome.landmarks import load_face_landmarks
 from protome.population.face_landmarks import EYE_CORNERS, FACE_OVAL, build_face_landmarks
 from protome.scene import Scene, View
 from protome.units import UNIT_MM

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from protome.capture.cameras import NEAREST_MM, camera_from_landmarks, solve_pose, turned_degrees
+from protome.capture.cameras import NEAREST_MM, camera_from_landmarks
 from protome.capture.head import head_from_landmarks
-from protome.capture.landmarks import load_face_landmarks
 from protome.errors import InputError
 from protome.geometry.camera import Camera
+from protome.geometry.pose import solve_pose, turned_degrees
 from protome.geometry.transforms import Similarity, rotation_from_vector
+from protome.landmarks import load_face_landmarks
 from protome.scene import View
 from protome.units import UNIT_MM
 

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from protome.capture.cameras import camera_from_landmarks, solve_pose
+from protome.capture.cameras import camera_from_landmarks
 from protome.capture.head import head_from_landmarks
-from protome.capture.landmarks import load_face_landmarks
 from protome.capture.photo import FILM_DIAGONAL_MM
 from protome.fit.options import FitOptions
 from protome.geometry.camera import Camera
+from protome.geometry.pose import solve_pose
+from protome.landmarks import load_face_landmarks
 from protome.morphable.fit import Sighting, fit_landmarks
 from protome.morphable.linear import load_builtin
 from protome.pipeline import reconstruct

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from protome.capture.head import head_from_landmarks
-from protome.capture.landmarks import load_face_landmarks
 from protome.capture.order import checked_placement, find_exchange
 from protome.errors import InputError, ProtomeWarning
 from protome.geometry.camera import Camera, direction
 from protome.geometry.transforms import Similarity, rotation_from_vector
+from protome.landmarks import load_face_landmarks
 from protome.scene import View
 
 FACE = load_face_landmarks()

@@ -192,6 +192,15 @@ def test_masks_that_cannot_be_used_are_refused_or_ignored(tmp_path: Path) -> Non
         assert load_photo(path).mask is None
 
 
+def test_photos_of_one_lens_have_one_name(tmp_path: Path) -> None:
+    main = load_photo(save_jpeg(tmp_path / "main.jpg", quadrants(), focal=5.7, film=26)).lens
+    far = load_photo(save_jpeg(tmp_path / "far.jpg", quadrants(), focal=9.0, film=77)).lens
+    plain = load_photo(save_jpeg(tmp_path / "plain.jpg", quadrants())).lens
+    assert len({main, far, plain}) == 3
+    assert load_photo(save_jpeg(tmp_path / "turned.jpg", quadrants(), 6, focal=5.7, film=26)).lens == main
+    assert load_photo(save_jpeg(tmp_path / "upright.jpg", quadrants(120, 80))).lens == plain == "120 x 80"
+
+
 def test_large_photos_are_reduced_with_their_focal_length(tmp_path: Path) -> None:
     path = save_jpeg(tmp_path / "a.jpg", np.full((1400, 2100, 3), 90, np.uint8), film=36)
     photo = load_photo(path)

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from heads import draw_person, photograph, small_prior
 from protome.capture.capture import locate_head
-from protome.capture.landmarks import load_face_landmarks
 from protome.encoder.encoder import Encoder, LatentEstimate
 from protome.encoder.features import CELLS, EYE_RIMS, MIDDLE_MM, SPAN_MM, PhotoFeatures, measure_photo
 from protome.errors import InputError
@@ -22,6 +21,7 @@ from protome.fit.methods import method
 from protome.fit.reconstruct import fit_head, new_fit
 from protome.geometry.camera import Camera
 from protome.geometry.transforms import Similarity, rotation_from_vector
+from protome.landmarks import load_face_landmarks
 from protome.prior.prior import LatentStatistics, Prior
 from protome.scene import Scene, View
 from protome.training.encoder import draw_camera, example

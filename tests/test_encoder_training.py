@@ -14,11 +14,12 @@ from safetensors.torch import save_file
 
 from busts import write_ict, write_mediapipe, write_valid
 from heads import small_prior
-from protome.capture.landmarks import Detection, load_face_landmarks
+from protome.capture.landmarks import Detection
 from protome.encoder.encoder import Encoder
 from protome.encoder.features import EYE_RIMS
 from protome.errors import InputError
 from protome.geometry.camera import Camera
+from protome.landmarks import load_face_landmarks
 from protome.population.build import Sources
 from protome.population.compose import Composer
 from protome.population.store import Manifest, write_manifest

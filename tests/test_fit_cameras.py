@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from heads import draw_person, photograph, some_world
-from protome.fit.cameras import FOCAL, ROTATION, SHIFT, CameraCorrections
+from protome.fit.cameras import ESTIMATED, GIVEN, CameraCorrections
 from protome.fit.config import FitConfig, Schedule
 from protome.fit.reconstruct import fit_head
 from protome.geometry.camera import Camera
@@ -62,11 +62,27 @@ def test_one_standard_deviation_is_half_a_degree_two_millimetres_and_a_hundredth
     turn = camera.T_world_camera[:3, :3].T @ moved.T_world_camera[:3, :3]
     angle = torch.rad2deg(torch.asin((turn - turn.T).norm() / 8**0.5))  # exact for small angles, unlike the cosine
     assert float(angle) == pytest.approx(0.5, abs=1e-3)
-    assert float((moved.centre - camera.centre).norm()) == pytest.approx(SHIFT, rel=1e-4)
+    assert float((moved.centre - camera.centre).norm()) == pytest.approx(GIVEN.shift, rel=1e-4)
     assert moved.focal / camera.focal == pytest.approx(1.01005, rel=1e-4)
-    assert torch.pi / 360 == pytest.approx(ROTATION)
-    assert FOCAL == 0.01
+    assert torch.pi / 360 == pytest.approx(GIVEN.rotation)
+    assert GIVEN.focal == 0.01
     assert float(corrections.penalty().detach()) == pytest.approx(3 / 7)
+
+
+def test_an_estimated_camera_steps_back_as_its_focal_length_grows() -> None:
+    views = _views(1)
+    corrections = CameraCorrections(views, ESTIMATED)
+    with torch.no_grad():
+        corrections.log_focal[0] = 1
+    camera = views[0].camera
+    moved = corrections.corrected(0, camera)
+    assert moved.focal / camera.focal == pytest.approx(torch.e**ESTIMATED.focal, rel=1e-4)
+    # What stands at the head's middle across the camera's axis keeps its place in the image.
+    middle = torch.tensor([[0.0, 0.0, float(camera.to_camera(torch.zeros(1, 3))[0, 2])]])
+    across = (
+        camera.T_world_camera[:3, 3] + (middle + torch.tensor([[0.3, -0.2, 0.0]])) @ camera.T_world_camera[:3, :3].T
+    )
+    torch.testing.assert_close(moved.project(across), camera.project(across), atol=1e-3, rtol=0)
 
 
 def test_a_fit_corrects_cameras_that_are_slightly_wrong() -> None:
@@ -76,7 +92,7 @@ def test_a_fit_corrects_cameras_that_are_slightly_wrong() -> None:
     wrong = []
     for view in truth.views:
         pose = view.camera.T_world_camera.clone()
-        pose[:3, :3] = pose[:3, :3] @ rotation_from_vector(1.5 * ROTATION * torch.randn(3, generator=generator))
+        pose[:3, :3] = pose[:3, :3] @ rotation_from_vector(1.5 * GIVEN.rotation * torch.randn(3, generator=generator))
         wrong.append(replace(view, camera=replace(view.camera, T_world_camera=pose)))
     scene = Scene(tuple(wrong), truth.head_from_world)
     config = FitConfig(size=96, rays=192, schedule=Schedule({1: 100}, {1: 0}, 0), refine_cameras=True)

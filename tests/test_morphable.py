@@ -10,9 +10,9 @@ import pytest
 import torch
 import trimesh
 
-from protome.capture.landmarks import load_face_landmarks
 from protome.errors import InputError
 from protome.geometry.transforms import Similarity, rotation_from_vector
+from protome.landmarks import load_face_landmarks
 from protome.morphable.holes import boundary_loops, ladder
 from protome.morphable.ibug import GROUPS, from_mediapipe
 from protome.morphable.ict import load_ict

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from heads import small_prior, some_world
 from protome import losses
-from protome.fit.cameras import FOCAL, CameraCorrections
+from protome.fit.cameras import GIVEN, CameraCorrections
 from protome.fit.config import FitConfig, Patches, Schedule
 from protome.fit.methods import method
 from protome.fit.photo_consistency import PhotoStack, Viewpoints, compare_patches
@@ -150,7 +150,7 @@ def test_corrected_cameras_project_with_their_corrected_focal_lengths() -> None:
     moved = corrections.intrinsics(K).detach()
     torch.testing.assert_close(moved[0], K[0])
     torch.testing.assert_close(moved[1], corrections.corrected(1, views[1].camera).K)
-    assert float(moved[1, 0, 0] / K[1, 0, 0]) == pytest.approx(math.exp(2 * FOCAL))
+    assert float(moved[1, 0, 0] / K[1, 0, 0]) == pytest.approx(math.exp(2 * GIVEN.focal))
 
 
 def test_photo_consistency_alone_locates_a_plane() -> None:

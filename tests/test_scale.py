@@ -19,7 +19,7 @@ from protome.geometry.camera import Camera
 from protome.geometry.transforms import Similarity, rotation_from_vector
 from protome.meshing.extract import extract_mesh
 from protome.prior.prior import Prior
-from protome.scene import Scene
+from protome.scene import CameraEstimate, Scene
 from protome.units import UNIT_MM
 from test_encoder import INNER, camera, mean_face, view_of
 
@@ -86,6 +86,21 @@ def test_photos_that_show_both_pupils_fix_the_scale_of_all(prior: Prior) -> None
     nose = prior.landmarks[2].double()
     for one, two in zip(before, after, strict=True):
         assert float((nose - two.centre).norm() / (nose - one.centre).norm()) == pytest.approx(1.05, abs=1e-3)
+
+
+def test_photos_in_one_frame_become_as_large_as_the_pupils_say() -> None:
+    views = tuple(view_of(mean_face(), camera(angle, 0)) for angle in (0.0, 15.0, -20.0))
+    scene = Scene(views, INNER, estimate=CameraEstimate((0.1, 0.1, 0.1)))
+    scaled = MetricScale(pupils_mm=1.05 * PUPILS_MM).scaled(scene)
+    for one, two in zip(scene.views, scaled.views, strict=True):
+        torch.testing.assert_close(
+            two.camera.centre, (1.05 * one.camera.centre).to(two.camera.centre), rtol=1e-3, atol=0
+        )
+    with pytest.raises(InputError, match="is of one photo, and there are 3"):
+        MetricScale(distance_mm=700.0).scaled(scene)
+    faceless = replace(scene, views=tuple(replace(view, landmarks=None) for view in views))
+    with pytest.raises(InputError, match="no photo shows both pupils"):
+        MetricScale(pupils_mm=63.0).scaled(faceless)
 
 
 def width(vertices: np.ndarray) -> float:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import ExifTags, Image
 
+from phone import exif_of, jpeg
 from protome.capture.iris import IRIS_MM, Iris
+from protome.capture.photo import load_photo, recorded_distance_mm
 from protome.capture.size import (
     IRIS_STD,
     PRIOR_STD,
@@ -20,12 +23,11 @@ from protome.capture.size import (
     estimate_size,
     iris_evidence,
     joined,
-    recorded_distance_mm,
     robust_mean,
 )
 from protome.encoder.scale import MetricScale, sized
 from protome.prior.prior import Prior
-from protome.scene import Scene
+from protome.scene import CameraEstimate, Scene
 from protome.units import UNIT_MM
 from test_encoder import INNER, mean_face, view_of
 from test_iris import close, drawn, gaze
@@ -114,11 +116,18 @@ def test_files_record_metres() -> None:
     assert recorded_distance_mm({}) is None
 
 
+def test_a_photo_keeps_the_distance_that_its_file_records(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(jpeg(np.zeros((200, 150, 3), np.uint8), 90, exif_of(35.0, 640.0, "a lens")))
+    assert load_photo(tmp_path / "photo.jpg").recorded_mm == pytest.approx(640.0)
+    (tmp_path / "other.jpg").write_bytes(jpeg(np.zeros((200, 150, 3), np.uint8), 90, None))
+    assert load_photo(tmp_path / "other.jpg").recorded_mm is None
+
+
 def test_the_estimate_moves_by_the_factor_that_is_stated() -> None:
     prior = Prior.load()
     by = close()
     scene = Scene((drawn(by, gaze(0), 12.6),), INNER)
-    estimate, size = sized(None, mean_estimate(prior), scene, prior)
+    _, estimate, size = sized(None, mean_estimate(prior), scene, prior)
     assert estimate is not None
     (found,) = as_placed(estimate, scene)
     nose = prior.landmarks[2].double()
@@ -131,9 +140,22 @@ def test_given_lengths_and_cameras_come_first() -> None:
     prior = Prior.load()
     by = close()
     scene = Scene((view_of(mean_face(), by),), INNER)
-    given, size = sized(MetricScale(distance_mm=650.0), mean_estimate(prior), scene, prior)
+    _, given, size = sized(MetricScale(distance_mm=650.0), mean_estimate(prior), scene, prior)
     assert given is not None
     assert size.sources == ("the camera's distance",)
     (found,) = as_placed(given, scene)
     assert float((prior.landmarks[2].double() - found.centre).norm()) * UNIT_MM == pytest.approx(650.0, abs=0.05)
-    assert sized(None, None, scene, prior) == (None, Size(1.0, None, ("the scene's cameras",)))
+    same, estimate, size = sized(None, None, scene, prior)
+    assert same is scene
+    assert estimate is None
+    assert size == Size(1.0, None, ("the scene's cameras",))
+
+
+def test_cameras_that_photos_have_placed_are_scaled() -> None:
+    prior = Prior.load()
+    by = close()
+    scene = replace(Scene((drawn(by, gaze(0), 12.6),), INNER), estimate=CameraEstimate((0.05,)))
+    moved, estimate, size = sized(None, None, scene, prior)
+    assert estimate is None
+    assert size.factor < 0.99
+    assert torch.allclose(moved.views[0].camera.centre.double(), size.factor * by.centre, rtol=1e-5)

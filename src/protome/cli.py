@@ -73,7 +73,7 @@ def reconstruct(
         refine_cameras: Keep a scene folder's cameras fixed; by default protome refines those of two or more photos.
         pupils: The distance between the pupils in mm, if known; photos alone do not determine the metric scale.
         distance: The distance from the camera to the tip of the nose in mm, if known instead; for one photo.
-        strict: Stop at a photo with several faces, instead of taking the largest face with a warning.
+        strict: Stop at a photo without a face, with several, or of another head, instead of a warning.
         quiet: Show no progress; warnings and errors are still shown.
     """
     check_output_folder(out)

@@ -111,7 +111,8 @@ class Head:
 
     def _facts(self, command: Sequence[str], photos: Sequence[PhotoFacts]) -> dict[str, object]:
         world = self.fit.head_from_world[0]
-        to_mm = Similarity.scaling(UNIT_MM)
+        to_mm, given = Similarity.scaling(UNIT_MM), self.scene.has_own_world
+        spreads = None if self.scene.estimate is None else self.scene.estimate.focal_spread
         cameras = [
             {
                 "photo": view.name,
@@ -119,6 +120,8 @@ class Head:
                 "height": view.camera.height,
                 "K": view.camera.K.tolist(),
                 "T_head_camera": self.camera(number).T_world_camera.tolist(),
+                "focal_px": view.camera.focal,
+                "focal_deviation": None if spreads is None else round(spreads[number], 4),
                 "focal_from": view.focal_from,
                 "weight": view.weight,
                 "remarks": [concern.words for concern in own.concerns],
@@ -133,16 +136,24 @@ class Head:
             "device": self.device,
             "versions": _versions(),
             "seconds": {key: round(value, 3) for key, value in self.seconds.items()},
-            "units": {"head.ply": "the scene's" if self.scene.posed else "mm", "head.glb": "m", "cameras": "mm"},
-            "head_mm_from_world": to_mm.compose(world.to("cpu")).matrix().tolist() if self.scene.posed else None,
+            "units": {"head.ply": "the scene's" if given else "mm", "head.glb": "m", "cameras": "mm"},
+            "head_mm_from_world": to_mm.compose(world.to("cpu")).matrix().tolist() if given else None,
             "size": None if self.size is None else self.size.facts(),
             "cameras": cameras,
+            "cameras_from": _source(self.scene),
             "mesh": {"vertices": len(self.mesh.vertices), "faces": len(self.mesh.faces)},
             "landmarks": {name: point.tolist() for name, point in self.landmarks.items()},
             "gains": None if self.fit.gains is None else self.fit.gains.tolist(),
             "alt": {"capture.png": alt_text(photos)},
             "curves": self.fit.curves,
         }
+
+
+def _source(scene: Scene) -> str:
+    """Return where a scene's cameras come from."""
+    if scene.has_own_world:
+        return "given"
+    return "all photos together" if scene.posed else "the landmarks of each photo"
 
 
 def _versions() -> dict[str, str]:
@@ -202,7 +213,7 @@ def reconstruct(
     refine = chosen.refine_cameras(scene) if options.refine_cameras is None else options.refine_cameras
     config = replace(chosen.settings(FIT_PRESETS[preset]), refine_cameras=refine)
     estimate = chosen.estimate(scene, prior)
-    estimate, size = sized(options.size, estimate, scene, prior)
+    scene, estimate, size = sized(options.size, estimate, scene, prior)
     fit = fit_head(scene, prior, config, seed=seed, budget=budget, estimate=estimate, quiet=quiet)
     seconds["fit"] = time.perf_counter() - started
     return head_from_fit(
@@ -265,7 +276,7 @@ def head_from_fit(
         placed = [fit.head_from_world[0 if scene.posed else number] for number in range(len(scene.views))]
         cameras = [view.camera.transformed(place) for view, place in zip(scene.views, placed, strict=True)]
         inner = replace(inner, visibility=vertex_visibility(inner, cameras))
-    out_of_inner = fit.head_from_world[0].inverse() if scene.posed else Similarity.scaling(UNIT_MM)
+    out_of_inner = fit.head_from_world[0].inverse() if scene.has_own_world else Similarity.scaling(UNIT_MM)
     points = out_of_inner.apply(prior.to("cpu").landmarks_of(fit.head.field, fit.head.latents)).double().numpy()
     landmarks = dict(zip(LANDMARK_NAMES, points, strict=True))
     return Head(

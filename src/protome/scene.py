@@ -109,6 +109,14 @@ class Unmasked:
 
 
 @dataclass(frozen=True)
+class CameraEstimate:
+    """How sure cameras are that were found from the photos themselves."""
+
+    focal_spread: tuple[float, ...]
+    """For each view the standard deviation of the logarithm of its focal length."""
+
+
+@dataclass(frozen=True)
 class Scene:
     """Views of one head, and where that head is."""
 
@@ -117,6 +125,14 @@ class Scene:
     """Maps the world frame to the head frame in the fields' inner unit (`protome.units.UNIT_MM`)."""
     posed: bool = True
     """Whether the cameras are known in one frame; without, each photo places the head by its own landmarks."""
+    estimate: CameraEstimate | None = None
+    """Of a posed scene whose cameras were found from its photos, which then are posed in the head frame in
+    millimetres; None where they were given."""
+
+    @property
+    def has_own_world(self) -> bool:
+        """Whether the world frame is that of given cameras, in which results are wanted."""
+        return self.posed and self.estimate is None
 
     def in_head_frame(self) -> Scene:
         """Return the scene with its cameras posed in the head frame, inner units, which then is its world frame."""

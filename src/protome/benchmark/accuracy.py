@@ -114,7 +114,9 @@ def measure(case: Case, scenes: Path, out: Path, meshes: dict[str, Path]) -> Acc
     else:
         scene = capture_photos([folder / "image" / view.name for view in views])
     changed, chosen = change(case.change), method(case.method)
-    config = replace(changed.settings(chosen.settings(FIT_PRESETS[case.preset])), refine_cameras=case.refine)
+    # Cameras that were found from the photos are refined as in a reconstruction; given ones where the case says so.
+    refine = case.refine or (scene.estimate is not None and chosen.refine_cameras(scene))
+    config = replace(changed.settings(chosen.settings(FIT_PRESETS[case.preset])), refine_cameras=refine)
     mesh, found = fit_and_score(
         scene, chosen if changed.encoder else replace(chosen, encoder=None), config, truth, case.seed,
         posed=case.posed, size=_known_scale(case, folder, truth, views),
@@ -152,7 +154,9 @@ def fit_and_score(
     prior = chosen.prior()
     began = time.process_time()
     estimate = chosen.estimate(scene, prior)
-    if size is not None:
+    if size is not None and scene.estimate is not None:
+        scene = size.scaled(scene)
+    elif size is not None:
         estimate = size.known(estimate, scene, prior)
     fit = fit_head(scene, prior, config, seed=seed, estimate=estimate, quiet=True)
     seconds = time.process_time() - began

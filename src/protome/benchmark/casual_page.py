@@ -159,8 +159,8 @@ def _people(captures: Sequence[CasualCapture], placed: Placings, wrong: Recognit
     beside = sum(own.right_refused for own in wrong.values())
     return (
         f"Photos of the right person's face that were left out: {refused} of {total}. Captures with one photo of "
-        f"another person: it was left out or refused in {found} of {len(wrong)}; of the right person's photos in these, "
-        f"{beside} were."
+        f"another person: it was left out or refused in {found} of {len(wrong)}; of the right person's photos in "
+        f"these, {beside} were."
     )
 
 

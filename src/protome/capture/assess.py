@@ -12,10 +12,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from protome.capture import checks, differences
-from protome.capture.cameras import turned_degrees
 from protome.capture.facts import SENTENCES, Concern, FaceFacts, PhotoFacts
 from protome.capture.occlusion import FRAMES, frame_edge
 from protome.capture.skin import eyes_closed
+from protome.geometry.pose import turned_degrees
 from protome.scene import Scene, View
 from protome.units import UNIT_MM
 
@@ -62,8 +62,8 @@ def _assess(view: View, scene: Scene) -> PhotoFacts:
     face = None if view.landmarks is None else _face_facts(view, view.landmarks)
     turned = turned_degrees(np.array([x, y, z]))
     concerns = [] if face is None else _concerns(face, turned, scene.posed)
-    # In a posed scene the face is the one that the cameras and the mask agree on.
-    if view.faces is not None and view.faces > 1 and not scene.posed:
+    # With given cameras the face is the one that they and the mask agree on.
+    if view.faces is not None and view.faces > 1 and not scene.has_own_world:
         concerns.append(Concern("faces", f"{view.faces} faces: the largest is used", f"{view.faces} faces"))
     return PhotoFacts(
         view.name, view.camera.width, view.camera.height, view.camera.focal, view.focal_from,

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from protome.capture.cameras import camera_from_landmarks
-from protome.capture.head import Units
+from protome.capture.head import Units, head_from_landmarks
 from protome.capture.inputs import load_photos
-from protome.capture.landmarks import (
-    Detection,
-    FaceLandmarks,
-    check_some_face,
-    detect,
-    largest_face,
-    load_face_landmarks,
-)
+from protome.capture.landmarks import Detection, check_some_face, detect, largest_face
+from protome.capture.lenses import Shot
 from protome.capture.mask import SURE, person_mask
 from protome.capture.order import checked_placement
 from protome.capture.photo import Photo
-from protome.errors import InputError
+from protome.capture.together import place_together
+from protome.errors import InputError, ProtomeWarning
 from protome.geometry.transforms import Similarity
-from protome.scene import Scene, Unmasked, View
+from protome.landmarks import FaceLandmarks, load_face_landmarks
+from protome.scene import CameraEstimate, Scene, Unmasked, View
 from protome.units import UNIT_MM
 
 ALL_WHITE = 0.999
@@ -41,20 +39,23 @@ def capture_photos(paths: Sequence[str | Path], strict: bool = False) -> Scene:
     """Turn photos of one person into a scene whose world frame is the head frame in millimetres.
 
     `paths` are those of photos, folders and videos, as `protome.capture.inputs.load_photos` reads them. A mask that
-    comes with a photo is used, and chooses the face; others are made. `strict` refuses photos with several faces
-    instead of taking the largest.
+    comes with a photo is used, and chooses the face; others are made. Photos that agree about one head get cameras in
+    one frame, and the scene is posed; otherwise each photo places the head on its own. Photos without a face, and
+    those that disagree with most others, are left out with a `ProtomeWarning`. `strict` refuses them, and photos with
+    several faces, instead of taking the largest.
 
     Raises:
-        InputError: no photos; or one that cannot be read, shows no face, shows one that fits no camera, or has a mask
-            that leaves out the face.
+        InputError: no photos; or one that cannot be read, shows a face that fits no camera, or has a mask that leaves
+            out the face; or none shows a face.
     """
     photos = load_photos(paths)
     face = load_face_landmarks()
     detections = detect([photo.image for photo in photos])
     check_some_face(detections, [photo.shown for photo in photos])
-    views = []
-    for photo, seen in zip(photos, detections, strict=True):
-        detection = _on_mask(photo, seen)
+    views, shots = [], []
+    for number in _with_faces(detections, photos, strict):
+        photo = photos[number]
+        detection = _on_mask(photo, detections[number])
         landmarks = largest_face(detection, photo.shown, strict)
         height, width = photo.image.shape[:2]
         camera = camera_from_landmarks(landmarks, width, height, photo.focal_px, face, photo.shown)
@@ -62,10 +63,51 @@ def capture_photos(paths: Sequence[str | Path], strict: bool = False) -> Scene:
         source = "assumed" if photo.focal_px is None else "from the file"
         view = View(
             photo.name, photo.image, mask, camera, landmarks, photo.mask_file, focal_from=source,
-            faces=len(detection.faces), frame=photo.frame,
+            faces=len(detection.faces), frame=photo.frame, recorded_mm=photo.recorded_mm,
         )  # fmt: skip
         views.append(view)
-    return Scene(tuple(views), Similarity.scaling(1 / UNIT_MM), posed=False)
+        shots.append(Shot(landmarks, width, height, photo.lens, photo.focal_px))
+    scene = Scene(tuple(views), Similarity.scaling(1 / UNIT_MM), posed=False)
+    return _one_frame(scene, shots, strict) if len(views) > 1 else scene
+
+
+def _with_faces(detections: Sequence[Detection], photos: Sequence[Photo], strict: bool) -> list[int]:
+    """Return the photos with faces; all of them where all must have one, or none has."""
+    faces = [number for number, detection in enumerate(detections) if detection.faces]
+    if strict or not faces:
+        return list(range(len(photos)))
+    without = [photo.shown for photo, detection in zip(photos, detections, strict=True) if not detection.faces]
+    if without:
+        warnings.warn(f"no face found in {', '.join(without)}: left out", ProtomeWarning, stacklevel=3)
+    return faces
+
+
+def _one_frame(scene: Scene, shots: Sequence[Shot], strict: bool) -> Scene:
+    """Return the scene with cameras in one frame where most photos agree about the head; otherwise as it is.
+
+    Raises:
+        InputError: only some of the photos agree, and `strict` is set.
+    """
+    views = scene.views
+    found = place_together([view.image for view in views], [view.mask for view in views], shots)
+    agreeing = np.flatnonzero(found.agrees)
+    if 2 * len(agreeing) <= len(views):
+        return scene
+    if len(agreeing) < len(views):
+        names = ", ".join(view.name for view, agrees in zip(views, found.agrees, strict=True) if not agrees)
+        if strict:
+            raise InputError(f"{names} disagrees with the other photos about the head: leave it out")
+        warnings.warn(f"{names} disagrees with the other photos about the head: left out", ProtomeWarning, stacklevel=3)
+        views, shots = tuple(views[int(k)] for k in agreeing), [shots[int(k)] for k in agreeing]
+        found = place_together([view.image for view in views], [view.mask for view in views], shots)
+    moved = [replace(view, camera=camera) for view, camera in zip(views, found.cameras, strict=True)]
+    # The size that all landmarks have together is that of the mean face.
+    placement = head_from_landmarks(moved, "mm", load_face_landmarks())
+    millimetres = Similarity.scaling(UNIT_MM).compose(placement.head_from_world)
+    return replace(
+        scene, views=tuple(view.transformed(millimetres) for view in moved), posed=True,
+        estimate=CameraEstimate(found.focal_spread),
+    )  # fmt: skip
 
 
 def _on_mask(photo: Photo, detection: Detection) -> Detection:

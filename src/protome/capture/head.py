@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from protome.capture.cameras import WORST_FIT, check_pose, solve_pose, turned_degrees, weighted_median
-from protome.capture.landmarks import FaceLandmarks
 from protome.errors import InputError
+from protome.geometry.pose import WORST_FIT, check_pose, solve_pose, turned_degrees, weighted_median
 from protome.geometry.transforms import Similarity, procrustes
+from protome.landmarks import FaceLandmarks
 from protome.scene import View
 from protome.units import UNIT_MM
 

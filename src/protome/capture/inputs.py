@@ -103,7 +103,7 @@ def video_photos(path: Path, most: int) -> list[Photo]:
             )
         image = torch.from_numpy(found.image).float() / 255.0
         shown = f"frame {found.frame.index} of {path}"
-        photos.append(Photo(f"{path.name}#{found.frame.index}", image, frame=found.frame, shown=shown))
+        photos.append(Photo(f"{path.name}#{found.frame.index}", image, frame=found.frame, shown=shown, lens=str(path)))
     return photos
 
 

@@ -18,11 +18,11 @@ from jaxtyping import Bool, Float
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, map_coordinates
 from torch import Tensor
 
-from protome.capture.cameras import turned_degrees
-from protome.capture.landmarks import load_face_landmarks
 from protome.capture.skin import LEFT_EYE, RIGHT_EYE, eyes_closed
 from protome.geometry.camera import Camera
 from protome.geometry.mesh import linear_from_srgb
+from protome.geometry.pose import turned_degrees
+from protome.landmarks import load_face_landmarks
 from protome.scene import View
 
 IRIS = 5

@@ -1,4 +1,4 @@
-"""Face landmarks: where MediaPipe sees them in photos, and where they lie on the mean head."""
+"""Face landmarks: where MediaPipe sees them in photos."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from protome.errors import InputError, ProtomeWarning
@@ -31,18 +29,6 @@ INSTALL_MEDIAPIPE = (
 
 
 @dataclass(frozen=True)
-class FaceLandmarks:
-    """MediaPipe's landmarks on the mean head of the population."""
-
-    positions: Float[Tensor, "468 3"]
-    """Head frame, millimetres."""
-    weights: Float[Tensor, "468"]
-    """How far each is to be trusted, in (0, 1]: low on the face's outline, the forehead and the inner lips."""
-    ibug68: Int[Tensor, "68"]
-    """For each iBUG-68 point the landmark that stands for it (the jaw, 0-16, only roughly)."""
-
-
-@dataclass(frozen=True)
 class Detection:
     """What was seen in one image."""
 
@@ -50,18 +36,6 @@ class Detection:
     """Pixel positions (pixel centres at +0.5) of each face's landmarks, the largest face first."""
     person_mask: Float[Tensor, "h w"]
     """Probability of a person; zeros where masks were not asked for."""
-
-
-@lru_cache(maxsize=1)
-def load_face_landmarks() -> FaceLandmarks:
-    """Read the packaged landmarks of the mean head (made by `protome.population.face_landmarks`)."""
-    asset = resources.files("protome") / "assets" / "face_landmarks.npz"
-    with asset.open("rb") as file, np.load(file) as stored:
-        return FaceLandmarks(
-            torch.from_numpy(stored["positions"]),
-            torch.from_numpy(stored["weights"]),
-            torch.from_numpy(stored["ibug68"].astype(np.int64)),
-        )
 
 
 def detect(images: Sequence[Float[Tensor, "_ _ 3"]], with_masks: bool = True) -> tuple[Detection, ...]:

@@ -11,11 +11,11 @@ from jaxtyping import Float
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.transform import Rotation
 
-from protome.capture.cameras import solve_pose, turned_degrees
 from protome.capture.head import HeadPlacement, Units, head_from_landmarks
-from protome.capture.landmarks import FaceLandmarks
 from protome.capture.words import joined
 from protome.errors import InputError, ProtomeWarning
+from protome.geometry.pose import solve_pose, turned_degrees
+from protome.landmarks import FaceLandmarks
 from protome.scene import View
 
 FITS = 25.0

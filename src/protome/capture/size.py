@@ -8,12 +8,11 @@ are taken for independent and normally distributed, and are joined by their vari
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from PIL import ExifTags
 
 from protome.capture.iris import IRIS_MM, Iris, implied_diameters
 from protome.geometry.camera import Camera
@@ -112,15 +111,3 @@ def robust_mean(values: Float[np.ndarray, "n"], spreads: Float[np.ndarray, "n"])
             break
     scatter = float((weights * (values - mean) ** 2).sum()) / max(len(values) - 1, 1)
     return mean, math.sqrt(max(scatter, 1.0) / float(weights.sum()))
-
-
-def recorded_distance_mm(tags: Mapping[int, object]) -> float | None:
-    """Return the distance to the subject that EXIF tags record (SubjectDistance, metres), or None.
-
-    Zero stands for unknown and 0xFFFFFFFF for infinite (EXIF 2.32).
-    """
-    try:
-        metres = float(tags.get(ExifTags.Base.SubjectDistance))  # type: ignore[arg-type]
-    except (TypeError, ValueError, ZeroDivisionError):
-        return None
-    return 1000.0 * metres if math.isfinite(metres) and 0 < metres < 1e5 else None

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from protome.capture.landmarks import load_face_landmarks
 from protome.geometry.camera import Camera
 from protome.geometry.transforms import Similarity
+from protome.landmarks import load_face_landmarks
 from protome.scene import View
 from protome.units import UNIT_MM
 

@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from protome.capture.cameras import turned_degrees
 from protome.capture.size import Size, estimate_size
 from protome.capture.skin import eyes_closed
 from protome.encoder.encoder import LatentEstimate
@@ -17,6 +16,7 @@ from protome.encoder.features import IRIS, mean_pupils
 from protome.errors import InputError
 from protome.face import NOSE_TIP
 from protome.geometry.camera import Camera
+from protome.geometry.pose import turned_degrees
 from protome.geometry.transforms import Similarity
 from protome.prior.prior import HeadLatents, Prior
 from protome.scene import Scene, View
@@ -25,6 +25,7 @@ from protome.units import UNIT_MM
 PUPILS_MM = (40.0, 85.0)
 """Interpupillary distances from the smallest child's to the largest adult's."""
 DISTANCE_MM = (150.0, 20_000.0)
+NO_PUPILS = "no photo shows both pupils from the front, eyes open: leave --pupils out, or add one that does"
 MOST_TURNED = 30.0
 """Degrees from the front up to which both pupils are visible enough to determine their distance."""
 
@@ -70,14 +71,27 @@ class MetricScale:
         factors = [self._distance_factor(view, camera, nose) for view, camera in zip(scene.views, cameras, strict=True)]
         known = [factor for factor in factors if factor is not None]
         if not known:
-            raise InputError(
-                "no photo shows both pupils from the front, eyes open: leave --pupils out, or add one that does"
-            )
+            raise InputError(NO_PUPILS)
         return _moved(estimate, cameras, nose, float(torch.tensor(known).log().median().exp()))
 
-    def _distance_factor(self, view: View, camera: Camera, nose: Float[Tensor, "3"]) -> float | None:
+    def scaled(self, scene: Scene) -> Scene:
+        """Return a scene whose cameras were found together, in the size that this length implies.
+
+        Raises:
+            InputError: a camera's distance is given; or no photo shows both pupils.
+        """
+        if self.pupils_mm is None:
+            raise InputError(f"--distance is of one photo, and there are {len(scene.views)}: give --pupils instead")
+        views = scene.to(torch.float64).in_head_frame().views
+        found = [self._distance_factor(view, own.camera, None) for view, own in zip(scene.views, views, strict=True)]
+        known = [factor for factor in found if factor is not None]
+        if not known:
+            raise InputError(NO_PUPILS)
+        return _scaled(scene, float(torch.tensor(known).log().median().exp()))
+
+    def _distance_factor(self, view: View, camera: Camera, nose: Float[Tensor, "3"] | None) -> float | None:
         """Return the true over the estimated distance from a camera (head frame, inner unit); None if unknown."""
-        if self.distance_mm is not None:
+        if self.distance_mm is not None and nose is not None:
             return self.distance_mm / UNIT_MM / float((nose - camera.centre).norm())
         assert self.pupils_mm is not None
         if view.landmarks is None or turned_degrees(camera.centre.numpy()) > MOST_TURNED:
@@ -95,24 +109,37 @@ class MetricScale:
 
 def sized(
     given: MetricScale | None, estimate: LatentEstimate | None, scene: Scene, prior: Prior
-) -> tuple[LatentEstimate | None, Size]:
-    """Return the estimate with the head in its size in millimetres, and where that comes from.
+) -> tuple[Scene, LatentEstimate | None, Size]:
+    """Return scene and estimate with the head in its size in millimetres, and where that comes from.
 
-    A given length fixes the size; otherwise the scene's cameras do; without such cameras it is estimated from the
-    photos. The factor of the size that is returned is then applied already.
+    A given length fixes the size; otherwise given cameras do; without such cameras it is estimated from the photos. The
+    factor of the size that is returned is then applied already: to the cameras where all photos have placed them, else
+    to the estimate.
 
     Raises:
-        InputError: as `MetricScale.known`.
+        InputError: as `MetricScale.known` and `MetricScale.scaled`.
     """
     if given is not None:
-        source = "the pupils' distance" if given.pupils_mm is not None else "the camera's distance"
-        return given.known(estimate, scene, prior), Size(1.0, None, (source,))
-    if estimate is None:
-        return None, Size(1.0, None, ("the scene's cameras",))
-    cameras = _estimated_cameras(estimate, scene)
+        size = Size(1.0, None, ("the pupils' distance" if given.pupils_mm is not None else "the camera's distance",))
+        if scene.estimate is not None:
+            return given.scaled(scene), estimate, size
+        return scene, given.known(estimate, scene, prior), size
     millimetres = Similarity.scaling(UNIT_MM, torch.float64)
+    if scene.estimate is not None:
+        views = scene.to(torch.float64).in_head_frame().views
+        size = estimate_size(scene.views, [view.camera.transformed(millimetres) for view in views])
+        return _scaled(scene, size.factor), estimate, size
+    if estimate is None:
+        return scene, None, Size(1.0, None, ("the scene's cameras",))
+    cameras = _estimated_cameras(estimate, scene)
     size = estimate_size(scene.views, [camera.transformed(millimetres) for camera in cameras])
-    return _moved(estimate, cameras, _nose(estimate, prior), size.factor), size
+    return scene, _moved(estimate, cameras, _nose(estimate, prior), size.factor), size
+
+
+def _scaled(scene: Scene, factor: float) -> Scene:
+    """Return a scene in the head frame with the distances to its cameras multiplied by a factor."""
+    scaling = Similarity.scaling(factor)
+    return replace(scene, views=tuple(view.transformed(scaling) for view in scene.views))
 
 
 def _estimated_cameras(estimate: LatentEstimate, scene: Scene) -> list[Camera]:

@@ -15,7 +15,7 @@ from protome.field.field import Field
 from protome.field.grid import SdfGrid
 from protome.field.head import HeadField
 from protome.fit.appearance import MOST_PIXELS, fit_colours
-from protome.fit.cameras import CameraCorrections
+from protome.fit.cameras import ESTIMATED, GIVEN, CameraCorrections
 from protome.fit.clock import COLOUR_STEP, Budget, Clock
 from protome.fit.config import FitConfig, Patches, by_views
 from protome.fit.exposure import Exposure
@@ -174,7 +174,7 @@ def new_fit(
         shape.to(device),
         appearance.to(device),
         _placement(scene, head).to(device),
-        CameraCorrections(scene.views).to(device) if config.refine_cameras else None,
+        _corrections(scene).to(device) if config.refine_cameras else None,
         Exposure(views).to(device) if config.match_exposures and views > 1 else None,
         _photos(scene, prior, config.patches),
         prior.bounds,
@@ -184,6 +184,10 @@ def new_fit(
         config.weights.latents if estimate is None else by_views(config.weights.estimated, views),
         _baked(prior, config.tracing),
     )
+
+
+def _corrections(scene: Scene) -> CameraCorrections:
+    return CameraCorrections(scene.views, GIVEN if scene.estimate is None else ESTIMATED)
 
 
 def _latents(

@@ -19,10 +19,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from protome.capture.cameras import check_pose, solve_pose
 from protome.errors import InputError
 from protome.geometry.camera import Camera
 from protome.geometry.least_squares import Residuals, minimise
+from protome.geometry.pose import check_pose, solve_pose
 from protome.geometry.transforms import Similarity, rotation_from_vector
 from protome.morphable.ibug import from_mediapipe
 from protome.morphable.model import MorphableModel, PosedHead, SurfaceAnchors, yaw_degrees
@@ -204,7 +204,7 @@ class PhotoResiduals:
             torch.from_numpy(pose.rotation), torch.from_numpy(pose.translation), torch.ones((), dtype=torch.float64)
         )
         pixel_mm = float(torch.sqrt(K[0, 0] * K[1, 1])) / float(pose.translation[2])
-        deviations = deviations * _deviation_factor(model, points, mean, torch.from_numpy(pose.centre))
+        deviations = deviations * landmark_doubt(model, points, mean, torch.from_numpy(pose.centre))
         identity, expression = len(model.identity), len(model.expression)
         zooms, jaws = not sighting.focal_known, _jaw(model) is not None
         # The zoom's and the jaw's unknowns are in deviations; the pose has practically no prior.
@@ -281,7 +281,7 @@ class PhotoResiduals:
         return _Result(expression, turns, camera, error, size)
 
 
-def _deviation_factor(
+def landmark_doubt(
     model: MorphableModel, points: SurfaceAnchors, mean: Float[Tensor, "n 3"], camera: Float[Tensor, "3"]
 ) -> Float[Tensor, "n"]:
     """Return the factor of the landmarks' deviations relative to a frontal face; camera in the head frame.

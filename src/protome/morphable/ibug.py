@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from protome.capture.landmarks import load_face_landmarks
+from protome.landmarks import load_face_landmarks
 
 GROUPS = {
     "jaw": range(0, 17),

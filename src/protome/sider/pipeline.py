@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from protome.capture.cameras import camera_from_landmarks
-from protome.capture.landmarks import choose_face, detect, load_face_landmarks
+from protome.capture.landmarks import choose_face, detect
 from protome.capture.occlusion import BEARD, FRAMES, beard_share, frame_edge
 from protome.capture.photo import load_photo
 from protome.capture.skin import eyes_closed, skin_mask
@@ -23,6 +23,7 @@ from protome.geometry.camera import Rays
 from protome.geometry.mesh import Mesh
 from protome.geometry.refine import Refined, refine_alike
 from protome.geometry.transforms import Similarity
+from protome.landmarks import load_face_landmarks
 from protome.morphable.face import NOW_LANDMARKS, face_triangles, part
 from protome.morphable.fit import LandmarkFit, Sighting, fit_landmarks
 from protome.morphable.loader import BUILT_IN, load_model

@@ -20,12 +20,13 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from protome.capture.head import head_from_landmarks
-from protome.capture.landmarks import choose_face, detect, load_face_landmarks
+from protome.capture.landmarks import choose_face, detect
 from protome.encoder.encoder import KEPT, Encoder
 from protome.encoder.features import MIDDLE_MM, SPAN_MM, PhotoFeatures, measure_photo
 from protome.errors import InputError
 from protome.geometry.camera import Camera, direction
 from protome.geometry.transforms import Similarity
+from protome.landmarks import load_face_landmarks
 from protome.population.build import TABLES, Sources, outer_surface
 from protome.population.compose import Composer
 from protome.population.picture import photograph

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from protome.capture.landmarks import load_face_landmarks
 from protome.errors import InputError
 from protome.geometry.mesh import Mesh
+from protome.landmarks import load_face_landmarks
 from protome.morphable.linear import save_linear
 from protome.morphable.model import Chart, MorphableModel, SurfaceAnchors
 from protome.population.build import TABLES, Sources

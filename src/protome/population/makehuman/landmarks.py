@@ -16,12 +16,13 @@ import torch
 from jaxtyping import Float
 from trimesh.ray.ray_pyembree import RayMeshIntersector
 
-from protome.capture.landmarks import choose_face, detect, load_face_landmarks
+from protome.capture.landmarks import choose_face, detect
 from protome.geometry.align import Surface
 from protome.geometry.camera import Camera
 from protome.geometry.mesh import Mesh
 from protome.geometry.obj import ObjMesh
 from protome.geometry.triangles import barycentric
+from protome.landmarks import load_face_landmarks
 from protome.population.makehuman.fit import BaseLandmarks
 from protome.population.makehuman.mhclo import BODY_GROUP, Binding, read_image
 from protome.population.texture import texels

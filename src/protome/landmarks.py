@@ -1,0 +1,36 @@
+"""Where MediaPipe's face landmarks lie on the mean head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class FaceLandmarks:
+    """MediaPipe's landmarks on the mean head of the population."""
+
+    positions: Float[Tensor, "468 3"]
+    """Head frame, millimetres."""
+    weights: Float[Tensor, "468"]
+    """How far each is to be trusted, in (0, 1]: low on the face's outline, the forehead and the inner lips."""
+    ibug68: Int[Tensor, "68"]
+    """For each iBUG-68 point the landmark that stands for it (the jaw, 0-16, only roughly)."""
+
+
+@lru_cache(maxsize=1)
+def load_face_landmarks() -> FaceLandmarks:
+    """Read the packaged landmarks of the mean head (made by `protome.population.face_landmarks`)."""
+    asset = resources.files("protome") / "assets" / "face_landmarks.npz"
+    with asset.open("rb") as file, np.load(file) as stored:
+        return FaceLandmarks(
+            torch.from_numpy(stored["positions"]),
+            torch.from_numpy(stored["weights"]),
+            torch.from_numpy(stored["ibug68"].astype(np.int64)),
+        )
