@@ -39,7 +39,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "training": ("capture", "encoder", "field", "geometry", "landmarks", "losses", "population", "prior", "scene"),
     "capture_sheet": ("capture", "scene"),
     "pipeline": (
-        "capture", "capture_sheet", "fit", "geometry", "meshing", "preview", "prior", "render", "scene", "scenes",
+        "capture", "capture_sheet", "encoder", "fit", "geometry", "meshing", "preview", "prior", "render", "scene",
+        "scenes",
     ),
     "inspection": ("capture", "capture_sheet", "pipeline", "scene", "scenes"),
     "gallery": ("geometry", "meshing", "pipeline", "preview", "prior"),
@@ -48,8 +49,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "capture", "evaluate", "field", "geometry", "landmarks", "losses", "morphable", "preview", "render", "scene",
     ),
     "benchmark": (
-        "capture", "encoder", "evaluate", "field", "fit", "geometry", "meshing", "preview", "prior", "render", "scene",
-        "scenes",
+        "capture", "encoder", "evaluate", "field", "fit", "geometry", "meshing", "pipeline", "preview", "prior",
+        "render", "scene", "scenes",
     ),
     "cli_options": (),
     "cli_outputs": (),

@@ -182,6 +182,7 @@ def test_the_command_line_takes_it(command: str, monkeypatch: pytest.MonkeyPatch
         ("protome.evaluate.report", "report_evaluation"),
         ("protome.inspection", "inspect_photos"),
         ("protome.benchmark.page", "benchmark_accuracy"),
+        ("protome.benchmark.casual", "benchmark_casual"),
     ):
         stand_in = types.ModuleType(module)
         vars(stand_in).update(dict.fromkeys(functions, work))

@@ -91,7 +91,8 @@ def _changed(before: object, after: object, within: str = "") -> set[str]:
 @pytest.mark.parametrize("name", [name for name in CHANGES if name not in ("", "no-encoder")])
 def test_a_change_changes_one_factor(name: str) -> None:
     one_factor = {
-        "no-patches": {"patches.weight"}, "no-gains": {"match_exposures"}, "no-lights": {"match_lights"}, "no-colour-phase": {"schedule.colours"},
+        "no-patches": {"patches.weight"}, "no-gains": {"match_exposures"},
+        "no-lights": {"match_lights"}, "no-colour-phase": {"schedule.colours"},
         "alike-pixels": {"weigh_pixels"}, "fixed-placement": {"rates.placement"},
         "coarse-colour": {"renderer_frequencies"}, "one-rate": {"rates.deformation", "rates.renderer"},
         "no-eikonal": {"weights.eikonal"}, "selective-sampling": {"drop_background"},

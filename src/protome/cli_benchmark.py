@@ -75,6 +75,36 @@ def accuracy(
 
 
 @benchmark_app.command
+def casual(
+    captures: Folder,
+    out: Folder,
+    quick: Flag = False,
+    placement: Flag = False,
+    preset: Literal["draft", "standard", "fine"] = "standard",
+    jobs: MaybeInteger = None,
+    quiet: Flag = False,
+) -> None:
+    """Reconstruct heads from photos as people take them, without cameras, and beside them with the true cameras.
+
+    A stopped run continues.
+
+    Args:
+        captures: A folder of captures: what benchmarks/captures.py writes.
+        out: The folder for meshes, numbers, casual.md and casual.json.
+        quick: A fixed dozen captures with the preset draft.
+        placement: Measure only cameras and who is recognised, without reconstructing heads.
+        preset: How long each fit works.
+        jobs: How many processes of one thread to use; if left out, one for each processor core.
+        quiet: Show no progress; warnings and errors are still shown.
+    """
+    check_output_folder(out)
+    cli_outputs.check_casual(captures, out)
+    from protome.benchmark.casual import benchmark_casual
+
+    benchmark_casual(captures, out, quick=quick, placement=placement, preset=preset, jobs=jobs, quiet=quiet)
+
+
+@benchmark_app.command
 def study(
     name: Positional[Annotated[str, arg(metavar="NAME", help_behavior_hint="(required)")]],
     scenes: Folder,

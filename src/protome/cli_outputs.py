@@ -169,6 +169,16 @@ def check_accuracy(scenes: Path, meshes: Iterable[str], out: Path) -> None:
     check_inputs_stay((scenes / "config.toml",), (out / name for name in ACCURACY_FILES))
 
 
+def check_casual(captures: Path, out: Path) -> None:
+    """Refuse the folder of the captures, and that of one of them.
+
+    Raises:
+        InputError: as `check_other_folder`.
+    """
+    inside = [path.parent for path in captures.glob("*/truth.json")] if captures.is_dir() else []
+    check_other_folder([captures, *inside], out)
+
+
 def scene_files(folder: Path) -> list[Path]:
     """Return the files of a posed scene in any layout: those with fixed names and folders, and those that it lists."""
     found = [folder / name for name in SCENE_FILES] + [folder.resolve().parent / "config.toml"]

@@ -21,8 +21,10 @@ from protome.capture.capture import capture_photos
 from protome.capture.facts import PhotoFacts
 from protome.capture.head import UNIT_IN_MM, Units
 from protome.capture.posed import locate_head
+from protome.capture.size import Size
 from protome.capture.words import alt_text, warn
 from protome.capture_sheet import save_capture_sheet
+from protome.encoder.scale import sized
 from protome.errors import InputError
 from protome.face import LANDMARK_NAMES
 from protome.fit.clock import Budget
@@ -69,6 +71,8 @@ class Head:
     device: str
     seconds: dict[str, float]
     """Wall time of each stage."""
+    size: Size | None = None
+    """Where the size in millimetres comes from; None where it was not recorded."""
 
     def camera(self, view: int) -> Camera:
         """Return the camera of an input photo, posed in the head frame in millimetres."""
@@ -135,6 +139,7 @@ class Head:
             "seconds": {key: round(value, 3) for key, value in self.seconds.items()},
             "units": {"head.ply": "the scene's" if given else "mm", "head.glb": "m", "cameras": "mm"},
             "head_mm_from_world": to_mm.compose(world.to("cpu")).matrix().tolist() if given else None,
+            "size": None if self.size is None else self.size.facts(),
             "cameras": cameras,
             "cameras_from": _source(self.scene),
             "mesh": {"vertices": len(self.mesh.vertices), "faces": len(self.mesh.faces)},
@@ -210,15 +215,12 @@ def reconstruct(
     refine = chosen.refine_cameras(scene) if options.refine_cameras is None else options.refine_cameras
     config = replace(chosen.settings(FIT_PRESETS[preset]), refine_cameras=refine)
     estimate = chosen.estimate(scene, prior)
-    if options.size is not None and scene.estimate is not None:
-        scene = options.size.scaled(scene)
-    elif options.size is not None:
-        estimate = options.size.known(estimate, scene, prior)
+    scene, estimate, size = sized(options.size, estimate, scene, prior)
     fit = fit_head(scene, prior, config, seed=seed, budget=budget, estimate=estimate, quiet=quiet)
     seconds["fit"] = time.perf_counter() - started
     return head_from_fit(
         fit, scene, prior, resolution=resolution or RESOLUTIONS[preset], preset=preset, seed=seed, seconds=seconds,
-        quiet=quiet,
+        size=size, quiet=quiet,
     )  # fmt: skip
 
 
@@ -261,6 +263,7 @@ def head_from_fit(
     preset: str = "standard",
     seed: int = 0,
     seconds: dict[str, float] | None = None,
+    size: Size | None = None,
     quiet: bool = False,
 ) -> Head:
     """Extract the mesh of a fitted head with its visibility; the time is added to `seconds`."""
@@ -280,6 +283,7 @@ def head_from_fit(
     landmarks = dict(zip(LANDMARK_NAMES, points, strict=True))
     return Head(
         inner.scaled(UNIT_MM), inner.transformed(out_of_inner), landmarks, fit, scene, preset, seed, device, seconds,
+        size,
     )  # fmt: skip
 
 

@@ -52,6 +52,8 @@ class View:
     """How many faces were seen in the photo; None where they were not counted."""
     frame: VideoFrame | None = None
     """Where in a video the photo comes from; None for a photo of its own."""
+    recorded_mm: float | None = None
+    """Distance to the subject that the file records, millimetres; None where it records none."""
 
     def transformed(self, b_from_a: Similarity) -> View:
         """Return the view with its camera, posed in frame a, in frame b; computed in the precision of `b_from_a`."""

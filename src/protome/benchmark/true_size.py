@@ -54,6 +54,10 @@ def pupils_mm(folder: Path) -> float | None:
 
 def nearest_point(rays: Rays) -> Float[Tensor, "3"]:
     """Return the point with the least summed squared distance to the rays' lines; directions are unit vectors."""
-    origins, directions = rays.origins.double(), rays.directions.double()
-    across = torch.eye(3, dtype=torch.float64) - directions[:, :, None] * directions[:, None, :]
-    return torch.linalg.solve(across.sum(0), (across @ origins[:, :, None]).sum(0)[:, 0])
+    return meeting_points(rays.origins.double()[:, None], rays.directions.double()[:, None])[0]
+
+
+def meeting_points(origins: Float[Tensor, "v n 3"], directions: Float[Tensor, "v n 3"]) -> Float[Tensor, "n 3"]:
+    """Return for each of n points the place nearest to its rays from v cameras; directions are unit vectors."""
+    across = torch.eye(3, dtype=origins.dtype) - directions[..., :, None] * directions[..., None, :]
+    return torch.linalg.solve(across.sum(0), (across @ origins[..., None]).sum(0))[..., 0]

@@ -103,7 +103,7 @@ def _view(photo: Photo, seen: Detection, strict: bool) -> View:
     source = "assumed" if photo.focal_px is None else "from the file"
     return View(
         photo.name, photo.image, mask, camera, landmarks, photo.mask_file, focal_from=source,
-        faces=len(detection.faces), frame=photo.frame,
+        faces=len(detection.faces), frame=photo.frame, recorded_mm=photo.recorded_mm,
     )  # fmt: skip
 
 

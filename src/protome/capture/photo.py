@@ -28,6 +28,8 @@ PLAUSIBLE_FILM_MM = (6.0, 2000.0)
 """Shortest and longest 35 mm equivalent focal length that lenses have; others are errors of the program that wrote
 them."""
 INCH_MM = 25.4
+INFINITE_M = 1e5
+"""Recorded subject distances from which they mean infinity, metres."""
 ALL_WHITE = 0.999
 """Mean of a mask that leaves nothing out."""
 SAME_PROPORTIONS = 1.02
@@ -55,6 +57,8 @@ class Photo:
     lens: str = ""
     """Photos with equal names were probably taken with one lens and have the same number of pixels: by camera, focal
     length and size where the file records them, otherwise by size alone."""
+    recorded_mm: float | None = None
+    """Distance to the subject that the file records, millimetres."""
 
 
 def load_photo(path: str | Path) -> Photo:
@@ -99,6 +103,7 @@ def load_photo(path: str | Path) -> Photo:
     return Photo(
         path.name, image, None if focal is None else focal * factor, mask, mask_file, shown=str(path),
         lens=lens_name({} if focal is None else pixels.tags, width, height),
+        recorded_mm=recorded_distance_mm(pixels.tags),
     )  # fmt: skip
 
 
@@ -149,6 +154,15 @@ def focal_from_exif(tags: dict[int, object], width: int, height: int, name: str 
             stacklevel=2,
         )
     return None
+
+
+def recorded_distance_mm(tags: dict[int, object]) -> float | None:
+    """Return the distance to the subject that EXIF tags record (SubjectDistance, metres), or None.
+
+    Zero stands for unknown and 0xFFFFFFFF for infinite (EXIF 2.32).
+    """
+    metres = _positive(tags.get(ExifTags.Base.SubjectDistance))
+    return 1000.0 * metres if metres and metres < INFINITE_M else None
 
 
 def _positive(value: object) -> float | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from protome.capture.size import Size, estimate_size
 from protome.capture.skin import eyes_closed
 from protome.encoder.encoder import LatentEstimate
 from protome.encoder.features import IRIS, mean_pupils
@@ -65,23 +67,12 @@ class MetricScale:
             )
         if self.distance_mm is not None and len(scene.views) > 1:
             raise InputError(f"--distance is of one photo, and there are {len(scene.views)}: give --pupils instead")
-        device = prior.bounds.device
-        latents = HeadLatents(estimate.shape.mean.to(device), estimate.appearance.mean.to(device))
-        nose = prior.landmarks_of(prior.field, latents)[NOSE_TIP].double().cpu()
-        views = scene.to(torch.float64).in_head_frame().views
-        cameras = [
-            view.camera.transformed(correction) for view, correction in zip(views, estimate.corrections, strict=True)
-        ]
+        cameras, nose = _estimated_cameras(estimate, scene), _nose(estimate, prior)
         factors = [self._distance_factor(view, camera, nose) for view, camera in zip(scene.views, cameras, strict=True)]
         known = [factor for factor in factors if factor is not None]
         if not known:
             raise InputError(NO_PUPILS)
-        factor = float(torch.tensor(known).log().median().exp())
-        moved = []
-        for camera, correction in zip(cameras, estimate.corrections, strict=True):
-            back = (1 - factor) * (nose - camera.centre)
-            moved.append(Similarity(torch.eye(3).double(), back, torch.ones(()).double()).compose(correction))
-        return replace(estimate, corrections=tuple(moved))
+        return _moved(estimate, cameras, nose, float(torch.tensor(known).log().median().exp()))
 
     def scaled(self, scene: Scene) -> Scene:
         """Return a scene whose cameras were found together, in the size that this length implies.
@@ -96,8 +87,7 @@ class MetricScale:
         known = [factor for factor in found if factor is not None]
         if not known:
             raise InputError(NO_PUPILS)
-        scaling = Similarity.scaling(float(torch.tensor(known).log().median().exp()))
-        return replace(scene, views=tuple(view.transformed(scaling) for view in scene.views))
+        return _scaled(scene, float(torch.tensor(known).log().median().exp()))
 
     def _distance_factor(self, view: View, camera: Camera, nose: Float[Tensor, "3"] | None) -> float | None:
         """Return the true over the estimated distance from a camera (head frame, inner unit); None if unknown."""
@@ -115,3 +105,62 @@ class MetricScale:
         # One pupil lies on each ray; the head's orientation gives the direction from one to the other.
         depths = torch.linalg.lstsq(torch.stack([-rays[0], rays[1]], 1), apart[:, None]).solution
         return float(depths.mean() / eyes[:, 2].mean())
+
+
+def sized(
+    given: MetricScale | None, estimate: LatentEstimate | None, scene: Scene, prior: Prior
+) -> tuple[Scene, LatentEstimate | None, Size]:
+    """Return scene and estimate with the head in its size in millimetres, and where that comes from.
+
+    A given length fixes the size; otherwise given cameras do; without such cameras it is estimated from the photos. The
+    factor of the size that is returned is then applied already: to the cameras where all photos have placed them, else
+    to the estimate.
+
+    Raises:
+        InputError: as `MetricScale.known` and `MetricScale.scaled`.
+    """
+    if given is not None:
+        size = Size(1.0, None, ("the pupils' distance" if given.pupils_mm is not None else "the camera's distance",))
+        if scene.estimate is not None:
+            return given.scaled(scene), estimate, size
+        return scene, given.known(estimate, scene, prior), size
+    millimetres = Similarity.scaling(UNIT_MM, torch.float64)
+    if scene.estimate is not None:
+        views = scene.to(torch.float64).in_head_frame().views
+        size = estimate_size(scene.views, [view.camera.transformed(millimetres) for view in views])
+        return _scaled(scene, size.factor), estimate, size
+    if estimate is None:
+        return scene, None, Size(1.0, None, ("the scene's cameras",))
+    cameras = _estimated_cameras(estimate, scene)
+    size = estimate_size(scene.views, [camera.transformed(millimetres) for camera in cameras])
+    return scene, _moved(estimate, cameras, _nose(estimate, prior), size.factor), size
+
+
+def _scaled(scene: Scene, factor: float) -> Scene:
+    """Return a scene in the head frame with the distances to its cameras multiplied by a factor."""
+    scaling = Similarity.scaling(factor)
+    return replace(scene, views=tuple(view.transformed(scaling) for view in scene.views))
+
+
+def _estimated_cameras(estimate: LatentEstimate, scene: Scene) -> list[Camera]:
+    """Return the photos' cameras in the estimated head frame, inner unit."""
+    views = scene.to(torch.float64).in_head_frame().views
+    return [view.camera.transformed(correction) for view, correction in zip(views, estimate.corrections, strict=True)]
+
+
+def _nose(estimate: LatentEstimate, prior: Prior) -> Float[Tensor, "3"]:
+    """Return the tip of the estimated nose, head frame, inner unit."""
+    device = prior.bounds.device
+    latents = HeadLatents(estimate.shape.mean.to(device), estimate.appearance.mean.to(device))
+    return prior.landmarks_of(prior.field, latents)[NOSE_TIP].double().cpu()
+
+
+def _moved(
+    estimate: LatentEstimate, cameras: Sequence[Camera], nose: Float[Tensor, "3"], factor: float
+) -> LatentEstimate:
+    """Return the estimate with the distances from the cameras to the nose multiplied by a factor."""
+    moved = []
+    for camera, correction in zip(cameras, estimate.corrections, strict=True):
+        back = (1 - factor) * (nose - camera.centre)
+        moved.append(Similarity(torch.eye(3).double(), back, torch.ones(()).double()).compose(correction))
+    return replace(estimate, corrections=tuple(moved))

@@ -65,16 +65,23 @@ def draw_identity(
 def draw_expression(modes: FaceModes, rng: np.random.Generator) -> Float[np.ndarray, "v 3"]:
     """Return the displacements of a mild expression; about half of all people are neutral."""
     weights = np.zeros(len(modes.expression_names))
-    place = {name: index for index, name in enumerate(modes.expression_names)}
     if rng.random() < 0.5:
-        for _ in range(int(rng.integers(1, 3))):
-            units, greatest, (more, share) = MILD[str(rng.choice(list(MILD)))]
-            weight = greatest * rng.beta(1.5, 2.0)
-            for name in units:
-                weights[place[name]] += weight * rng.uniform(0.8, 1.2)
-            for name in more:
-                weights[place[name]] += weight * share * rng.uniform(0.5, 1.2)
+        weights = draw_mild(modes.expression_names, rng)
     return np.tensordot(weights, modes.expression, 1)
+
+
+def draw_mild(names: tuple[str, ...], rng: np.random.Generator) -> Float[np.ndarray, "e"]:
+    """Return the weights of the units of one or two mild expressions."""
+    weights = np.zeros(len(names))
+    place = {name: index for index, name in enumerate(names)}
+    for _ in range(int(rng.integers(1, 3))):
+        units, greatest, (more, share) = MILD[str(rng.choice(list(MILD)))]
+        weight = greatest * rng.beta(1.5, 2.0)
+        for name in units:
+            weights[place[name]] += weight * rng.uniform(0.8, 1.2)
+        for name in more:
+            weights[place[name]] += weight * share * rng.uniform(0.5, 1.2)
+    return weights
 
 
 def turned(points: Float[np.ndarray, "n 3"], turn: Rotation) -> Float[np.ndarray, "n 3"]:

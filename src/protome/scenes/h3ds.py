@@ -101,6 +101,12 @@ def write_h3ds(folder: str | Path, views: Sequence[View], truth: Truth) -> None:
     radius = float(np.linalg.norm(truth.mesh.vertices - middle, axis=1).max())
     ball = Similarity(torch.eye(3).double(), torch.from_numpy(middle).double(), torch.tensor(radius).double())
     write_cameras(folder, [view.camera for view in views], ball)
+    write_truth(folder, truth)
+
+
+def write_truth(folder: str | Path, truth: Truth) -> None:
+    """Write the true head of a scene with its landmarks and regions."""
+    folder = Path(folder)
     Mesh(truth.mesh.vertices, truth.mesh.faces, truth.mesh.colours).save(folder / MESH)
     lines = [f"{name} {vertex}" for name, vertex in truth.landmarks.items()]
     _write_lines(folder / LANDMARKS, lines)
