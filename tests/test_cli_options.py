@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from protome.asset.options import AssetOptions
 from protome.encoder.scale import MetricScale
 from protome.fit.options import FitOptions
 from protome.population.head_model.build import HeadModelConfig
@@ -120,7 +121,7 @@ def test_options_reach_the_implementing_function(
     calls: list[dict[str, object]] = []
     saved: list[tuple[Path, tuple[str, ...]]] = []
 
-    def save(folder: Path, command: tuple[str, ...]) -> None:
+    def save(folder: Path, command: tuple[str, ...], asset: AssetOptions | None = None) -> None:
         saved.append((folder, command))
 
     def replacement(*values: object, **options: object) -> types.SimpleNamespace:

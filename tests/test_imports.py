@@ -32,13 +32,15 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "encoder": ("capture", "geometry", "prior", "scene"),
     "fit": ("encoder", "field", "geometry", "losses", "prior", "render", "scene"),
     "meshing": ("field", "geometry"),
+    "asset": ("geometry", "meshing", "scene"),
     "preview": ("field", "geometry", "render"),
     "morphable": ("capture", "geometry"),
     "population": ("capture", "geometry", "morphable", "render"),
     "training": ("capture", "encoder", "field", "geometry", "losses", "population", "prior", "scene"),
     "capture_sheet": ("capture", "scene"),
     "pipeline": (
-        "capture", "capture_sheet", "fit", "geometry", "meshing", "preview", "prior", "render", "scene", "scenes",
+        "asset", "capture", "capture_sheet", "fit", "geometry", "meshing", "preview", "prior", "render", "scene",
+        "scenes",
     ),
     "inspection": ("capture", "capture_sheet", "pipeline", "scene", "scenes"),
     "gallery": ("geometry", "meshing", "pipeline", "preview", "prior"),
@@ -52,9 +54,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "cli_outputs": (),
     "cli_benchmark": ("benchmark", "cli_options", "cli_outputs"),
     "cli_inspect": ("cli_options", "cli_outputs", "inspection"),
+    "cli_reconstruct": ("asset", "cli_options", "cli_outputs", "encoder", "fit", "pipeline"),
     "cli": (
-        "cli_benchmark", "cli_inspect", "cli_options", "cli_outputs", "encoder", "evaluate", "fit", "gallery",
-        "pipeline", "population", "sider", "training",
+        "cli_benchmark", "cli_inspect", "cli_options", "cli_outputs", "cli_reconstruct", "evaluate", "gallery",
+        "population", "sider", "training",
     ),
 }  # fmt: skip
 

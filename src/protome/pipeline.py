@@ -16,6 +16,10 @@ import torch
 from jaxtyping import Float
 from PIL import Image
 
+from protome.asset.asset import Asset, make_asset
+from protome.asset.formats import write_asset
+from protome.asset.options import AssetOptions
+from protome.asset.source import Source
 from protome.capture.assess import assess, weighed
 from protome.capture.capture import capture_photos, locate_head
 from protome.capture.facts import PhotoFacts
@@ -33,7 +37,7 @@ from protome.fit.reconstruct import FitResult, fit_head
 from protome.geometry.camera import Camera
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity
-from protome.meshing.extract import extract_mesh
+from protome.meshing.extract import coloured, extract_mesh
 from protome.meshing.visibility import vertex_visibility
 from protome.preview import preview_sheet
 from protome.prior.prior import Prior
@@ -42,7 +46,7 @@ from protome.scene import Scene
 from protome.scenes.scene_folder import is_scene, read_scene
 from protome.units import UNIT_MM
 from protome.util.device import choose_device
-from protome.util.files import check_output_folder, write_atomically
+from protome.util.files import check_output_folder, write_atomically, write_together
 from protome.util.progress import progress
 
 RESOLUTIONS = {"draft": 184, "standard": 332, "fine": 443}
@@ -80,22 +84,52 @@ class Head:
         image = render(head.bind(), camera.transformed(Similarity.scaling(1 / UNIT_MM)), head.bounds)
         return Rendering(image.colour, image.normal, image.depth * UNIT_MM, image.mask)
 
-    def save(self, folder: str | Path, command: Sequence[str] = ()) -> None:
-        """Write head.ply, head.glb, preview.png, capture.png, field.safetensors and result.json into a folder.
+    def asset(self, options: AssetOptions | None = None) -> Asset:
+        """Return the head as a textured asset, head frame, millimetres; its texture is baked from the photos."""
+        head = self.fit.head
+        field = head.bind()
+
+        def paint(mesh: Mesh) -> Mesh:
+            return coloured(mesh.scaled(1 / UNIT_MM), field, head.bounds).scaled(UNIT_MM)
+
+        gains = self.fit.gains
+        sources = [
+            Source.of(view, self.camera(number), None if gains is None else gains[number].cpu().numpy())
+            for number, view in enumerate(self.scene.views)
+        ]
+        return make_asset(self.mesh, paint, sources, options or AssetOptions())
+
+    def save(self, folder: str | Path, command: Sequence[str] = (), asset: AssetOptions | None = None) -> None:
+        """Write the files of the formats asked for, preview.png, capture.png, field.safetensors and result.json.
+
+        head.ply is the dense mesh with its visibility. The others are the asset's: head.glb, head.obj with head.mtl and
+        head.png, head.stl, head.usdz, and head_visibility.png. All files appear together, when they are complete.
 
         Raises:
             InputError: the folder cannot be made or written.
         """
         folder = Path(folder)
         check_output_folder(folder)
-        self.mesh_world.save(folder / "head.ply")
-        self.mesh.scaled(1e-3).save(folder / "head.glb")
+        write_together(folder, lambda part: self._write(part, command, asset or AssetOptions()))
+
+    def _write(self, folder: Path, command: Sequence[str], options: AssetOptions) -> None:
+        seconds, files = dict(self.seconds), []
+        if "ply" in options.formats:
+            self.mesh_world.save(folder / "head.ply")
+        if set(options.formats) - {"ply"}:
+            with _timed(seconds, "asset", quiet=True):
+                asset = self.asset(options)
+                write_asset(folder, asset, options.formats)
+            files = [len(asset.atlas.mesh.vertices), len(asset.atlas.faces)]
         write_atomically(folder / "field.safetensors", self.fit.save)
         write_atomically(folder / "preview.png", self._save_preview)
         photos = assess(self.scene)
         save_capture_sheet(folder / "capture.png", self.scene, photos)
-        facts = json.dumps(self._facts(command, photos), indent=1, allow_nan=False)
-        write_atomically(folder / "result.json", lambda path: path.write_text(facts + "\n"))
+        facts = self._facts(command, photos) | {"seconds": _rounded(seconds)}
+        if files:
+            facts["asset"] = asdict(options) | {"vertices": files[0], "faces": files[1]}
+        text = json.dumps(facts, indent=1, allow_nan=False)
+        write_atomically(folder / "result.json", lambda path: path.write_text(text + "\n"))
 
     def _save_preview(self, path: Path) -> None:
         inner = self.mesh.scaled(1 / UNIT_MM)
@@ -128,8 +162,15 @@ class Head:
             "seed": self.seed,
             "device": self.device,
             "versions": _versions(),
-            "seconds": {key: round(value, 3) for key, value in self.seconds.items()},
-            "units": {"head.ply": "the scene's" if self.scene.posed else "mm", "head.glb": "m", "cameras": "mm"},
+            "seconds": _rounded(self.seconds),
+            "units": {
+                "head.ply": "the scene's" if self.scene.posed else "mm",
+                "head.glb": "m",
+                "head.obj": "mm",
+                "head.stl": "mm",
+                "head.usdz": "mm",
+                "cameras": "mm",
+            },
             "head_mm_from_world": to_mm.compose(world.to("cpu")).matrix().tolist() if self.scene.posed else None,
             "cameras": cameras,
             "mesh": {"vertices": len(self.mesh.vertices), "faces": len(self.mesh.faces)},
@@ -138,6 +179,10 @@ class Head:
             "alt": {"capture.png": alt_text(photos)},
             "curves": self.fit.curves,
         }
+
+
+def _rounded(seconds: dict[str, float]) -> dict[str, float]:
+    return {key: round(value, 3) for key, value in seconds.items()}
 
 
 def _versions() -> dict[str, str]:
