@@ -12,7 +12,7 @@ from protome.asset.atlas import Atlas, make_atlas
 from protome.asset.bake import bake
 from protome.asset.charts import Part
 from protome.asset.decimate import decimated
-from protome.asset.options import AssetOptions, Material
+from protome.asset.options import AssetOptions
 from protome.asset.source import Source
 from protome.geometry.mesh import Mesh
 from protome.meshing.visibility import vertex_visibility
@@ -34,7 +34,7 @@ class Asset:
     """255 where a photo shows the surface in frontal view, 0 where none does."""
     albedo: UInt8[np.ndarray, "n n 3"] | None = None
     """The texture without the photos' light, an estimate, sRGB."""
-    material: Material = "unlit"
+    material: str = "unlit"
 
     @property
     def base_colour(self) -> UInt8[np.ndarray, "n n 3"]:

@@ -14,15 +14,16 @@ from trimesh.ray.ray_pyembree import RayMeshIntersector
 
 from protome.asset.atlas import Atlas
 from protome.asset.choice import RENDERER_WEIGHT, Choice, choose
+from protome.asset.grain import band_strengths, grain, hair, like_seen
 from protome.asset.source import Source, sampled, vertex_weights
 from protome.asset.texels import Texels
 from protome.geometry.mesh import Mesh
 
-_MIRROR_WEIGHT = 0.25
+_MIRROR_WEIGHT = 0.35
 """Weight of a photo's mirror image beside the photo's own: it counts only where no photo shows the head well."""
 _MIRROR_MM = 4.0
 """Distance of the mirrored point from the surface at which the mirror image counts e times less."""
-_MIRROR_FLOOR = 0.2
+_MIRROR_FLOOR = 0.3
 _BLUR_MM = 2.0
 """Standard deviation, on the surface, of the smooth colours by which photos are joined."""
 
@@ -50,7 +51,10 @@ def bake(atlas: Atlas, sources: Sequence[Source], size: int) -> Baked:
     used, weights, direct = _weighed(mesh, sources)
     colours = np.stack([*(_smooth_colours(source, mesh.vertices) for source in used), mesh.colours], 1)
     choice = choose(mesh, weights, colours, direct)
-    colour = _composed(mesh, texels, used, choice)
+    is_hair = hair(mesh, choice.low)
+    strengths = band_strengths(sources, mesh.vertices, weights)
+    noise = np.concatenate([like_seen(strengths, choice.low, mesh.vertices, is_hair), is_hair[:, None]], 1)
+    colour = _composed(mesh, texels, used, choice, noise)
     shown = np.clip(np.rint(255 * texels.interpolated(mesh.visibility)), 0, 255).astype(np.uint8)
     eight = np.clip(np.rint(255 * colour), 0, 255).astype(np.uint8)
     return Baked(texels.image(eight), texels.image(shown))
@@ -88,8 +92,12 @@ def blurred(source: Source, width: float) -> Float32[np.ndarray, "h w 3"]:
     return np.where(share[..., None] > 1e-3, colour / np.maximum(share, 1e-3)[..., None], source.image)
 
 
-def _composed(mesh: Mesh, texels: Texels, sources: Sequence[Source], choice: Choice) -> Float32[np.ndarray, "k 3"]:
-    """Return the colours of the texels: each source's own and its offset, by its share."""
+def _composed(
+    mesh: Mesh, texels: Texels, sources: Sequence[Source], choice: Choice, noise: Float[np.ndarray, "v b"]
+) -> Float32[np.ndarray, "k 3"]:
+    """Return the colours of the texels: each source's own and its offset, by its share.
+
+    The renderer's have grain: `noise` holds its strengths and, last, whether a vertex is hair."""
     assert mesh.colours is not None
     colour = np.zeros((len(texels.index), 3), np.float32)
     pieces = [*((number, source) for number, source in enumerate(sources)), (len(sources), None)]
@@ -103,7 +111,8 @@ def _composed(mesh: Mesh, texels: Texels, sources: Sequence[Source], choice: Cho
         share = part.interpolated(own)[:, None]
         offset = part.interpolated(choice.offset[:, number])
         if source is None:
-            seen = part.interpolated(mesh.colours)
+            places, kinds = part.interpolated(mesh.vertices), part.interpolated(noise)
+            seen = part.interpolated(mesh.colours) + grain(places, kinds[:, :-1], kinds[:, -1])[:, None]
         else:
             seen = _details(source, part.interpolated(mesh.vertices), texels)
         colour[chosen] += share * (seen + offset)

@@ -10,40 +10,22 @@ from jaxtyping import Bool, Float, Int
 from scipy.sparse import coo_array, csc_array, diags_array
 from scipy.sparse.linalg import splu
 
+from protome.asset.smooth import Smoother
 from protome.geometry.mesh import Mesh
 from protome.meshing.solid import Edges
 
-RENDERER_WEIGHT = 0.03
+RENDERER_WEIGHT = 0.08
 """Weight of the renderer's colours: they are taken where every photo has less."""
 _REGION_MM = 12.0
 """Length over which the photos' weights are smoothed before the choice: parts are not smaller."""
 _FEATHER_MM = 2.5
 """Length over which one photo's details pass into the next one's."""
-_KEPT = 0.04
-_KEPT_RENDERER = 1e-3
-"""How strongly low frequencies keep to the photos' and to the renderer's own, per vertex, where seams weigh 1."""
+_KEPT_MM, _KEPT_OTHER_MM = 12.0, 60.0
+"""Length from a seam over which photos, and over which mirror images and the renderer, give way to what they join."""
+_FIXED = 1e6
 _OUTLIER = 0.10
 """Distance from the median colour of three or more photos at which a photo counts half."""
 _FEW = 3
-
-
-@dataclass(frozen=True)
-class Smoother:
-    """Smoothing of values on the vertices of a mesh over a length (one implicit step of the heat equation)."""
-
-    solve: object
-    mass: Float[np.ndarray, "v"]
-
-    @staticmethod
-    def of(mesh: Mesh, length: float) -> Smoother:
-        """Return the smoothing over a standard deviation in the mesh's unit."""
-        mass = np.maximum(igl.massmatrix(mesh.vertices, mesh.faces).diagonal(), 1e-9)
-        stiffness = -igl.cotmatrix(mesh.vertices, mesh.faces)
-        return Smoother(splu(csc_array(diags_array(mass) + length**2 / 2 * stiffness)), mass)
-
-    def __call__(self, values: Float[np.ndarray, "v c"]) -> Float[np.ndarray, "v c"]:
-        """Return smoothed values of each column."""
-        return self.solve.solve(self.mass[:, None] * values)  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -54,6 +36,8 @@ class Choice:
     """Share of each source's details at each vertex; the shares of a vertex add up to 1."""
     offset: Float[np.ndarray, "v s 3"]
     """What is added to each source's colours: it joins the parts, and is smooth within each."""
+    low: Float[np.ndarray, "v 3"]
+    """The smooth colours that result."""
 
 
 def choose(
@@ -78,8 +62,8 @@ def choose(
     feather = np.where(seen, np.maximum(Smoother.of(mesh, _FEATHER_MM)(chosen), 0), 0.0)
     feather = np.where(feather > 0.02, feather, 0.0)
     share = feather / feather.sum(1, keepdims=True)
-    low = joined(mesh.faces, label, seen, colours, _blended(weights, colours, label, direct))
-    return Choice(share, np.where(seen[..., None], low[:, None] - colours, 0.0))
+    low = joined(mesh, label, seen, colours, _blended(weights, colours, label, direct), direct)
+    return Choice(share, np.where(seen[..., None], low[:, None] - colours, 0.0), low)
 
 
 def agreement(colours: Float[np.ndarray, "v s 3"], seen: Bool[np.ndarray, "v s"]) -> Float[np.ndarray, "v s"]:
@@ -87,9 +71,13 @@ def agreement(colours: Float[np.ndarray, "v s 3"], seen: Bool[np.ndarray, "v s"]
 
     Highlights, hair and people in front of the head differ from it. Where fewer photos see a vertex all factors are 1.
     """
-    median = np.nan_to_num(np.nanmedian(np.where(seen[..., None], colours, np.nan), axis=1, keepdims=True))
-    apart = np.abs(colours - median).max(-1)
-    return np.where((seen.sum(1) >= _FEW)[:, None], 1 / (1 + (apart / _OUTLIER) ** 4), 1.0)
+    many = seen.sum(1) >= _FEW
+    factors = np.ones(seen.shape)
+    if many.any():
+        shown = np.where(seen[many][..., None], colours[many], np.nan)
+        apart = np.abs(shown - np.nanmedian(shown, axis=1, keepdims=True)).max(-1)
+        factors[many] = 1 / (1 + (np.nan_to_num(apart) / _OUTLIER) ** 4)
+    return factors
 
 
 def _blended(
@@ -103,31 +91,46 @@ def _blended(
 
 
 def joined(
-    faces: Int[np.ndarray, "f 3"],
+    mesh: Mesh,
     label: Int[np.ndarray, "v"],
     seen: Bool[np.ndarray, "v s"],
     colours: Float[np.ndarray, "v s 3"],
     wanted: Float[np.ndarray, "v 3"],
+    direct: int,
 ) -> Float[np.ndarray, "v 3"]:
     """Return colours at the vertices whose differences along edges are the chosen sources', without a step at seams.
 
     A screened Poisson equation (Bhat et al. 2008): at seams the difference is the mean of both sources', and everything
-    keeps near `wanted`, renderer and mirror images less so than photos.
+    keeps near `wanted`. Photos are joined first; mirror images and the renderer then join them, and do not change them.
     """
-    first, second = Edges.of(faces).ends.T
+    ends = Edges.of(mesh.faces).ends
+    first, second = ends.T
     steps, weight = np.zeros((len(first), 3)), np.zeros(len(first))
     for end in (first, second):
         source = label[end]
         known = seen[first, source] & seen[second, source]
-        difference = colours[second, source] - colours[first, source]
-        steps += np.where(known[:, None], difference, 0.0)
+        steps += np.where(known[:, None], colours[second, source] - colours[first, source], 0.0)
         weight += known
     steps = steps / np.maximum(weight, 1)[:, None]
-    count = len(label)
-    incidence = coo_array(
-        (np.r_[-np.ones(len(first)), np.ones(len(first))], (np.tile(np.arange(len(first)), 2), np.r_[first, second])),
-        shape=(len(first), count),
-    ).tocsr()
-    kept = np.where(label == seen.shape[1] - 1, _KEPT_RENDERER, _KEPT)
+    area = np.maximum(igl.massmatrix(mesh.vertices, mesh.faces).diagonal(), 1e-6)
+    photo = label < direct
+    low = wanted.copy()
+    for chosen, length, known in ((photo, _KEPT_MM, np.zeros_like(photo)), (~photo, _KEPT_OTHER_MM, photo)):
+        used = (chosen[first] & (chosen | known)[second]) | (chosen[second] & (chosen | known)[first])
+        if chosen.any():
+            low = _poisson(ends[used], steps[used], np.where(chosen, area / length**2, _FIXED), low)
+    return low
+
+
+def _poisson(
+    ends: Int[np.ndarray, "e 2"],
+    steps: Float[np.ndarray, "e 3"],
+    kept: Float[np.ndarray, "v"],
+    wanted: Float[np.ndarray, "v 3"],
+) -> Float[np.ndarray, "v 3"]:
+    """Return values whose differences along edges are near `steps` and that are near `wanted`, `kept` as much."""
+    number, count = np.arange(len(ends)), len(kept)
+    signs = np.r_[-np.ones(len(ends)), np.ones(len(ends))]
+    incidence = coo_array((signs, (np.r_[number, number], ends.T.reshape(-1))), shape=(len(ends), count)).tocsr()
     system = csc_array(incidence.T @ incidence + diags_array(kept))
     return splu(system).solve(incidence.T @ steps + kept[:, None] * wanted)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Literal
 
 from protome.errors import InputError
 
@@ -12,8 +11,8 @@ TEXTURE_SIZES = (1024, 2048, 4096)
 FORMATS = ("glb", "obj", "ply", "stl", "usdz")
 FEWEST_FACES = 2000
 MOST_FACES = 2_000_000
-Material = Literal["unlit", "pbr"]
-MATERIALS: tuple[Material, ...] = ("unlit", "pbr")
+
+MATERIALS = ("unlit", "pbr")
 INSTALL_USD = "pip install usd-core"
 
 
@@ -31,7 +30,7 @@ class AssetOptions:
     """Most triangles; None keeps all."""
     formats: tuple[str, ...] = ("glb", "ply")
     """The files to write."""
-    material: Material = "unlit"
+    material: str = "unlit"
     """unlit shows the photo's light as it is; pbr is lit by the viewer's."""
     delight: bool = False
     """Whether an estimate of the albedo is written too; with pbr it colours the asset."""
@@ -52,7 +51,7 @@ class AssetOptions:
             raise InputError(f"USDZ files are written by usd-core, which is not installed: run `{INSTALL_USD}`")
 
     @staticmethod
-    def parse(texture: int, faces: str, formats: str, material: Material, delight: bool) -> AssetOptions:
+    def parse(texture: int, faces: str, formats: str, material: str, delight: bool) -> AssetOptions:
         """Return the options from words: faces a number or all, formats separated by commas.
 
         Raises:

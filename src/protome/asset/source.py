@@ -19,6 +19,8 @@ _SIDEWAYS, _FRONTAL = 0.15, 0.5
 """Cosines between normal and view direction from which on a photo counts, and up to which it counts less."""
 _RIM_PX, _RIM_SHARE = 2.0, 0.006
 """What a silhouette loses: pixels, and more for larger photos, in which masks are coarser, as a share of the photo."""
+_BESIDE_MM, _NEARER_MM, _DIRECTIONS = 7.0, 7.0, 8
+"""How far across and along the line of sight something nearer to the camera must be to leave a point alone."""
 _MIRROR = np.array([-1.0, 1.0, 1.0])
 
 
@@ -118,7 +120,30 @@ def vertex_weights(source: Source, mesh: Mesh, caster: RayMeshIntersector) -> Fl
     chosen = chosen[~hidden]
     distance = sampled(source.inside, spot[chosen])
     weight[chosen] = _ramp(facing[chosen], _SIDEWAYS, _FRONTAL) * facing[chosen] * _ramp(distance, rim[0], rim[1])
+    chosen = np.flatnonzero(weight)
+    weight[chosen] *= _free(points[chosen], towards[chosen], facing[chosen], caster)
     return weight
+
+
+def _free(
+    points: Float[np.ndarray, "k 3"],
+    towards: Float[np.ndarray, "k 3"],
+    facing: Float[np.ndarray, "k"],
+    caster: RayMeshIntersector,
+) -> Float[np.ndarray, "k"]:
+    """Return factors that fall to 0 beside the outline of what is nearer to the camera, such as an ear.
+
+    The photo's own outline there lies millimetres from the mesh's, and the nearer thing would colour what is behind.
+    """
+    aside = np.cross(towards, np.where(np.abs(towards[:, :1]) < 0.7, [[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]]))
+    aside /= np.linalg.norm(aside, axis=1, keepdims=True)
+    upright = np.cross(towards, aside)
+    slope = np.sqrt(np.maximum(1 - facing**2, 0)) / np.maximum(facing, _SIDEWAYS)
+    starts = points + (_NEARER_MM + _BESIDE_MM * slope)[:, None] * towards
+    near = np.zeros(len(points))
+    for angle in 2 * np.pi * np.arange(_DIRECTIONS) / _DIRECTIONS:
+        near += caster.intersects_any(starts + _BESIDE_MM * (np.cos(angle) * aside + np.sin(angle) * upright), towards)
+    return np.clip(1 - 3 * near / _DIRECTIONS, 0, 1)
 
 
 def _within(spot: Float32[np.ndarray, "k 2"], camera: Camera) -> Bool[np.ndarray, "k"]:
