@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import fast_simplification
 import numpy as np
 from jaxtyping import Float
@@ -20,9 +22,9 @@ _FLAT_MM = 0.2
 def decimated(mesh: Mesh, faces: int) -> Mesh:
     """Return a closed mesh with at most `faces` triangles, bare, of the same topology; head frame, millimetres.
 
-    Quadric errors are measured in a space that shrinks away from the face: r becomes R asinh(r / R), so that an error
-    counts half as much at 100 mm from the middle of the face and a fifth as much at 300 mm. A mesh with no more
-    triangles than that stays as it is.
+    Quadric errors are measured in a space that shrinks away from the face, so that an error at 100 mm from it counts
+    half as much and one at 300 mm a fifth: a length r becomes R asinh(r / R), upwards and, apart from that, across, so
+    that the flat base stays flat. A mesh with no more triangles than that stays as it is.
     """
     count = len(mesh.faces)
     for share in np.linspace(1, 0.9, _TRIES) if faces < count else ():
@@ -51,12 +53,20 @@ def flat_based(mesh: Mesh) -> Mesh:
 
 
 def _shrunk(points: Float[np.ndarray, "v 3"]) -> Float[np.ndarray, "v 3"]:
-    away = points - np.array(FACE_CENTRE_MM)
-    radius = np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-9)
-    return away * (_FACE_RADIUS_MM / radius * np.arcsinh(radius / _FACE_RADIUS_MM))
+    height, across = points[:, 1:2] - FACE_CENTRE_MM[1], points[:, [0, 2]] - np.array(FACE_CENTRE_MM)[[0, 2]]
+    across = _scaled(across, np.arcsinh)
+    return np.concatenate([across[:, :1], _scaled(height, np.arcsinh), across[:, 1:]], 1)
 
 
 def _stretched(points: Float[np.ndarray, "v 3"]) -> Float[np.ndarray, "v 3"]:
     """Undo `_shrunk`."""
+    across = _scaled(points[:, [0, 2]], np.sinh) + np.array(FACE_CENTRE_MM)[[0, 2]]
+    height = _scaled(points[:, 1:2], np.sinh) + FACE_CENTRE_MM[1]
+    return np.concatenate([across[:, :1], height, across[:, 1:]], 1)
+
+
+def _scaled(
+    points: Float[np.ndarray, "v d"], curve: Callable[[Float[np.ndarray, "v 1"]], Float[np.ndarray, "v 1"]]
+) -> Float[np.ndarray, "v d"]:
     radius = np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-9)
-    return points * (_FACE_RADIUS_MM / radius * np.sinh(radius / _FACE_RADIUS_MM)) + np.array(FACE_CENTRE_MM)
+    return points * (_FACE_RADIUS_MM / radius * curve(radius / _FACE_RADIUS_MM))

@@ -58,7 +58,7 @@ def write_usdz(path: Path, asset: Asset) -> None:
         reader.CreateOutput("result", Sdf.ValueTypeNames.Float2)
         image = UsdShade.Shader.Define(stage, "/head/material/colour")
         image.CreateIdAttr("UsdUVTexture")
-        image.CreateInput("file", Sdf.ValueTypeNames.Asset).Set("colour.jpg")
+        image.CreateInput("file", Sdf.ValueTypeNames.Asset).Set("./colour.jpg")
         image.CreateInput("sourceColorSpace", Sdf.ValueTypeNames.Token).Set("sRGB")
         image.CreateInput("wrapS", Sdf.ValueTypeNames.Token).Set("clamp")
         image.CreateInput("wrapT", Sdf.ValueTypeNames.Token).Set("clamp")
