@@ -12,6 +12,7 @@ from protome.asset.atlas import Atlas, make_atlas
 from protome.asset.bake import bake
 from protome.asset.charts import Part
 from protome.asset.decimate import decimated
+from protome.asset.delight import albedo
 from protome.asset.options import AssetOptions
 from protome.asset.source import Source
 from protome.geometry.mesh import Mesh
@@ -20,6 +21,9 @@ from protome.meshing.visibility import vertex_visibility
 _LEAST_AGREEMENT = 0.3
 """Cosine between a vertex's normals from the field and from its faces below which the latter are right: where a tunnel
 was closed or the bust cut off, the field's surface goes on."""
+
+_LEAST_SKIN = 100
+"""Vertices of seen skin that an estimate of the light needs."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,10 @@ def make_asset(mesh: Mesh, paint: Callable[[Mesh], Mesh], sources: Sequence[Sour
     light = replace(light, visibility=vertex_visibility(light, [source.camera for source in sources]))
     atlas = make_atlas(light)
     baked = bake(atlas, sources, options.texture)
-    return Asset(atlas, baked.colour, baked.visibility, None, options.material)
+    estimate = None
+    if options.delight and baked.skin.sum() > _LEAST_SKIN:
+        estimate = albedo(baked.colour, baked.texels, light, baked.low, baked.skin)
+    return Asset(atlas, baked.colour, baked.visibility, estimate, options.material)
 
 
 def _of_faces(mesh: Mesh, normals: Float[np.ndarray, "f 3"]) -> Float[np.ndarray, "v 3"]:

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, UInt8
 from scipy.spatial import cKDTree
 from trimesh import Trimesh
 from trimesh.ray.ray_pyembree import RayMeshIntersector
 
 from protome.asset.atlas import Atlas
 from protome.asset.choice import RENDERER_WEIGHT, Choice, choose
-from protome.asset.grain import band_strengths, grain, hair, like_seen
+from protome.asset.grain import band_strengths, facial, grain, hair, like_seen
 from protome.asset.source import Source, sampled, vertex_weights
 from protome.asset.texels import Texels
 from protome.geometry.mesh import Mesh
@@ -24,6 +24,7 @@ _MIRROR_WEIGHT = 0.35
 _MIRROR_MM = 4.0
 """Distance of the mirrored point from the surface at which the mirror image counts e times less."""
 _MIRROR_FLOOR = 0.3
+_SKIN_WEIGHT = 0.2
 _BLUR_MM = 2.0
 """Standard deviation, on the surface, of the smooth colours by which photos are joined."""
 
@@ -36,6 +37,11 @@ class Baked:
     """sRGB."""
     visibility: UInt8[np.ndarray, "n n"]
     """255 where a photo shows the surface in frontal view, 0 where none does."""
+    texels: Texels
+    low: Float[np.ndarray, "v 3"]
+    """The smooth colours at the mesh's vertices, sRGB."""
+    skin: Bool[np.ndarray, "v"]
+    """Which vertices are seen skin of the face."""
 
 
 def bake(atlas: Atlas, sources: Sequence[Source], size: int) -> Baked:
@@ -57,7 +63,8 @@ def bake(atlas: Atlas, sources: Sequence[Source], size: int) -> Baked:
     colour = _composed(mesh, texels, used, choice, noise)
     shown = np.clip(np.rint(255 * texels.interpolated(mesh.visibility)), 0, 255).astype(np.uint8)
     eight = np.clip(np.rint(255 * colour), 0, 255).astype(np.uint8)
-    return Baked(texels.image(eight), texels.image(shown))
+    skin = (weights[:, :direct].max(1) > _SKIN_WEIGHT) & ~is_hair & facial(mesh.vertices)
+    return Baked(texels.image(eight), texels.image(shown), texels, choice.low, skin)
 
 
 def _weighed(mesh: Mesh, sources: Sequence[Source]) -> tuple[list[Source], Float[np.ndarray, "v s"], int]:

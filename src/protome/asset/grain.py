@@ -62,11 +62,16 @@ def band_strengths(
     return np.sqrt(np.maximum(np.where(count > 0, total / np.maximum(count, 1), np.nan), 0))
 
 
+def facial(points: Float[np.ndarray, "v 3"]) -> Bool[np.ndarray, "v"]:
+    """Return which points lie in the middle of the face, head frame, millimetres."""
+    half, (low, high), front = _FACE_MM
+    return (np.abs(points[:, 0]) < half) & (points[:, 1] > low) & (points[:, 1] < high) & (points[:, 2] > front)
+
+
 def hair(mesh: Mesh, colours: Float[np.ndarray, "v 3"]) -> Bool[np.ndarray, "v"]:
     """Return which vertices of a head, head frame in millimetres, are hair by their place and smooth colour."""
     points = mesh.vertices
-    half, (low, high), front = _FACE_MM
-    face = (np.abs(points[:, 0]) < half) & (points[:, 1] > low) & (points[:, 1] < high) & (points[:, 2] > front)
+    face = facial(points)
     if not face.any():
         return np.zeros(len(points), bool)
     skin = np.median(colours[face], axis=0)
