@@ -42,22 +42,24 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "asset", "capture", "capture_sheet", "fit", "geometry", "meshing", "preview", "prior", "render", "scene",
         "scenes",
     ),
+    "turntable": ("asset", "preview"),
     "inspection": ("capture", "capture_sheet", "pipeline", "scene", "scenes"),
     "gallery": ("geometry", "meshing", "pipeline", "preview", "prior"),
     "evaluate": ("geometry", "preview", "scenes"),
     "sider": ("capture", "evaluate", "field", "geometry", "losses", "morphable", "preview", "render", "scene"),
     "benchmark": (
-        "capture", "encoder", "evaluate", "field", "fit", "geometry", "meshing", "preview", "prior", "render", "scene",
-        "scenes",
+        "asset", "capture", "encoder", "evaluate", "field", "fit", "geometry", "meshing", "pipeline", "preview",
+        "prior", "render", "scene", "scenes",
     ),
     "cli_options": (),
     "cli_outputs": (),
     "cli_benchmark": ("benchmark", "cli_options", "cli_outputs"),
     "cli_inspect": ("cli_options", "cli_outputs", "inspection"),
+    "cli_render": ("cli_options", "cli_outputs", "turntable"),
     "cli_reconstruct": ("asset", "cli_options", "cli_outputs", "encoder", "fit", "pipeline"),
     "cli": (
-        "cli_benchmark", "cli_inspect", "cli_options", "cli_outputs", "cli_reconstruct", "evaluate", "gallery",
-        "population", "sider", "training",
+        "cli_benchmark", "cli_inspect", "cli_options", "cli_outputs", "cli_reconstruct", "cli_render", "evaluate",
+        "gallery", "population", "sider", "training",
     ),
 }  # fmt: skip
 

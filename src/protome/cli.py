@@ -26,6 +26,7 @@ from protome.cli_options import (
     Number,
 )
 from protome.cli_reconstruct import reconstruct
+from protome.cli_render import render
 from protome.errors import InputError, ProtomeWarning
 from protome.util.files import check_output_file, check_output_folder
 from protome.util.libraries import what_to_install
@@ -385,6 +386,7 @@ def evaluate(
 
 
 app.command(inspect)
+app.command(render)
 app.command(benchmark_app, name="benchmark", help="Measure this package on this machine.")
 
 

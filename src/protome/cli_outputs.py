@@ -66,6 +66,16 @@ def check_inspect(inputs: Sequence[Path], out: Path, export: str | None, json: P
     check_inputs_stay(given, written)
 
 
+def check_render(result: Path, out: Path) -> None:
+    """Refuse a file that is one of the result's own.
+
+    Raises:
+        InputError: as `check_inputs_stay`.
+    """
+    given = [result / name for name in (*HEAD_FILES, *ASSET_FILES)] if result.is_dir() else [result]
+    check_inputs_stay(given, [out])
+
+
 def check_detail(photo: Path, model: str, out: Path) -> None:
     """Refuse a folder in which the photo or the head model would be replaced.
 

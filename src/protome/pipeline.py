@@ -75,8 +75,12 @@ class Head:
 
     def camera(self, view: int) -> Camera:
         """Return the camera of an input photo, posed in the head frame in millimetres."""
-        place = self.fit.head_from_world[0 if self.scene.posed else view]
-        return self.scene.views[view].camera.transformed(place).transformed(Similarity.scaling(UNIT_MM))
+        return self.posed(self.scene.views[view].camera, self.fit.head_from_world[0 if self.scene.posed else view])
+
+    @staticmethod
+    def posed(camera: Camera, head_from_world: Similarity) -> Camera:
+        """Return a camera in the head frame in millimetres, from a world frame and the head's place in it."""
+        return camera.transformed(head_from_world).transformed(Similarity.scaling(UNIT_MM))
 
     def render(self, camera: Camera) -> Rendering:
         """Render the head with a camera posed in the head frame in millimetres; depths are in millimetres."""
