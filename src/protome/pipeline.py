@@ -19,6 +19,7 @@ from PIL import Image
 from protome.asset.asset import Asset, make_asset
 from protome.asset.formats import write_asset
 from protome.asset.options import AssetOptions
+from protome.asset.picture import Textured
 from protome.asset.source import Source
 from protome.capture.assess import assess, weighed
 from protome.capture.capture import capture_photos, locate_head
@@ -117,16 +118,17 @@ class Head:
         write_together(folder, lambda part: self._write(part, command, asset or AssetOptions()))
 
     def _write(self, folder: Path, command: Sequence[str], options: AssetOptions) -> None:
-        seconds, files = dict(self.seconds), []
+        seconds, files, picture = dict(self.seconds), [], None
         if "ply" in options.formats:
             self.mesh_world.save(folder / "head.ply")
         if set(options.formats) - {"ply"}:
             with _timed(seconds, "asset", quiet=True):
                 asset = self.asset(options)
                 write_asset(folder, asset, options.formats)
+            picture = Textured.of(asset)
             files = [len(asset.atlas.mesh.vertices), len(asset.atlas.faces)]
         write_atomically(folder / "field.safetensors", self.fit.save)
-        write_atomically(folder / "preview.png", self._save_preview)
+        write_atomically(folder / "preview.png", lambda path: self._save_preview(path, picture))
         photos = assess(self.scene)
         save_capture_sheet(folder / "capture.png", self.scene, photos)
         facts = self._facts(command, photos) | {"seconds": _rounded(seconds)}
@@ -135,12 +137,19 @@ class Head:
         text = json.dumps(facts, indent=1, allow_nan=False)
         write_atomically(folder / "result.json", lambda path: path.write_text(text + "\n"))
 
-    def _save_preview(self, path: Path) -> None:
+    def _save_preview(self, path: Path, picture: Textured | None) -> None:
         inner = self.mesh.scaled(1 / UNIT_MM)
         margin = _MARGIN * np.diff(inner.bounds, axis=0) * [[-1.0], [1.0]]
         extent = torch.from_numpy(inner.bounds + margin).float()
         view = head_window(self.scene.views[0].transformed(self.fit.head_from_world[0]), extent, 768)
-        sheet = preview_sheet(inner, self.fit.head.bind(), extent, view.image, view.camera)
+
+        def draw(camera: Camera) -> Float[np.ndarray, "h w 3"]:
+            assert picture is not None
+            return picture.seen(camera.transformed(Similarity.scaling(UNIT_MM))).colour.astype(np.float64)
+
+        sheet = preview_sheet(
+            inner, self.fit.head.bind(), extent, view.image, view.camera, draw=None if picture is None else draw
+        )
         Image.fromarray(np.rint(255 * sheet.clip(0, 1)).astype(np.uint8)).save(path, "PNG")
 
     def _facts(self, command: Sequence[str], photos: Sequence[PhotoFacts]) -> dict[str, object]:
