@@ -79,7 +79,7 @@ def test_a_sheet_has_every_view(result: Path, tmp_path: Path, head: Painted) -> 
 def test_a_gif_turns_once(result: Path, tmp_path: Path) -> None:
     turntable(result / "head.glb", tmp_path / "turn.gif", views=5, size=64, quiet=True)
     film = Image.open(tmp_path / "turn.gif")
-    assert film.n_frames == 5
+    assert getattr(film, "n_frames", 1) == 5
     assert film.size == (64, 64)
     assert film.info["loop"] == 0
 

@@ -127,8 +127,8 @@ def _places(
     sizes = [cv2.contourArea(flat[rim].astype(np.float32)) for flat, rim in zip(flats, rims, strict=True)]
     for index in np.argsort(sizes)[::-1]:
         turns = (0,) if len(flats) and index == 0 else (0, 1, 2, 3)
-        options = [_lowest(taken, _quarter(flats[index], turn), rims[index]) for turn in turns]
-        options = [option for option in options if option is not None]
+        tried = [_lowest(taken, _quarter(flats[index], turn), rims[index]) for turn in turns]
+        options = [option for option in tried if option is not None]
         if not options:
             return None
         top, left, cells, flat = min(options, key=lambda option: (option[0] + option[2].shape[0], option[1]))

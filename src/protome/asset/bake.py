@@ -81,7 +81,7 @@ def _weighed(mesh: Mesh, sources: Sequence[Source]) -> tuple[list[Source], Float
     mirrored[own.max(1) > _MIRROR_FLOOR] = 0
     useful = np.flatnonzero((mirrored > RENDERER_WEIGHT).sum(0) > 0)
     renderer = np.full((len(mesh.vertices), 1), RENDERER_WEIGHT)
-    every = [*sources, *(sources[k].flipped() for k in useful)]
+    every = [*sources, *(sources[k].flipped() for k in useful.tolist())]
     return every, np.concatenate([own, mirrored[:, useful], renderer], 1), len(sources)
 
 

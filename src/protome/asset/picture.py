@@ -52,9 +52,10 @@ class Textured:
     @cached_property
     def _levels(self) -> list[Float32[np.ndarray, "_ _ 3"]]:
         """The image at full, half and quarter size and so on."""
-        levels = [self.image.astype(np.float32) / 255]
+        levels: list[Float32[np.ndarray, "_ _ 3"]] = [np.asarray(self.image / np.float32(255), np.float32)]
         while min(levels[-1].shape[:2]) > 64:
-            levels.append(cv2.resize(levels[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
+            half = cv2.resize(levels[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+            levels.append(np.asarray(half, np.float32))
         return levels
 
     def seen(self, camera: Camera, background: float = BACKGROUND) -> Seen:

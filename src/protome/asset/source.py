@@ -44,7 +44,7 @@ class Source:
         """Return the source of a view with its camera in the head frame; `gain` is the photo's own."""
         image = view.image.detach().cpu().numpy().astype(np.float32)
         if gain is not None:
-            image = image / gain.astype(np.float32)
+            image = (image / gain.astype(np.float32)).astype(np.float32)
         inside = (view.mask.detach().cpu().numpy() > 0.5).astype(np.uint8)
         # What lies past the image is no background: only an outline in the photo is drawn in.
         padded = cv2.copyMakeBorder(inside, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
@@ -96,7 +96,7 @@ def sampled(image: Float32[np.ndarray, "h w *c"], spot: Float32[np.ndarray, "k 2
     grid[: len(spot)] = spot - 0.5
     rows, found = grid.reshape(-1, width, 2), []
     for part in np.array_split(rows, -(-len(rows) // 16384)):
-        found.append(cv2.remap(image, part, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE))
+        found.append(cv2.remap(image, part, np.empty(0), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE))
     return np.concatenate(found).reshape(count, *image.shape[2:])[: len(spot)]
 
 

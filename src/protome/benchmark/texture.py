@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from protome.asset.asset import Asset
 from protome.asset.charts import Part
 from protome.asset.options import AssetOptions
 from protome.asset.picture import Textured
+from protome.asset.source import sampled
 from protome.benchmark.page import markdown
 from protome.errors import InputError
 from protome.geometry.camera import Camera
@@ -123,8 +125,8 @@ def measure(head: Head, every: Sequence[View], subject: str = "") -> list[Qualit
         for kind in (VERTEX_COLOURS, TEXTURE) if shown else ():
             scores = [_compared(draw[kind](camera), view) for view, camera in shown]
             seams = seam_steps(asset) if kind == TEXTURE else 1.0
-            means = np.nanmean(scores, axis=0).tolist()
-            rows.append(Quality(subject, len(given), kind, held_back, *means, seams))
+            psnr, face_psnr, ssim, sharpness = np.nanmean(scores, axis=0).tolist()
+            rows.append(Quality(subject, len(given), kind, held_back, psnr, face_psnr, ssim, sharpness, seams))
     return rows
 
 
@@ -183,7 +185,7 @@ def _slope(image: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
     return np.hypot(down, across)
 
 
-def seam_steps(asset: Asset, apart_mm: float = 0.6) -> float:
+def seam_steps(asset: Asset, apart_mm: float = 1.0) -> float:
     """Return the mean colour step across borders of charts over that as far beside them, in the charts' inside."""
     atlas, mesh = asset.atlas, asset.atlas.mesh
     edges = Edges.of(mesh.faces)
@@ -191,7 +193,7 @@ def seam_steps(asset: Asset, apart_mm: float = 0.6) -> float:
     border = np.flatnonzero(atlas.chart[sides[:, 0]] != atlas.chart[sides[:, 1]])
     border = border[(atlas.chart[sides[border]] % len(Part) != Part.BASE).all(1)]
     middle = mesh.vertices[edges.ends[border]].mean(1)
-    size = asset.colour.shape[0]
+    size, image = asset.colour.shape[0], asset.colour.astype(np.float32)
 
     def at(face: np.ndarray, away: float) -> np.ndarray:
         """Return colours in faces, at a distance from the middle of a side towards the opposite corner."""
@@ -205,8 +207,7 @@ def seam_steps(asset: Asset, apart_mm: float = 0.6) -> float:
         share = np.einsum("kij,kj->ki", np.linalg.pinv(basis), point - a)
         u, v, w = np.moveaxis(atlas.uv[atlas.faces[face]], 1, 0)
         uv = u + share[:, :1] * (v - u) + share[:, 1:] * (w - u)
-        place = np.clip((uv * size).astype(int), 0, size - 1)
-        return asset.colour[place[:, 1], place[:, 0]].astype(float)
+        return sampled(image, (uv * size).astype(np.float32)).astype(np.float64)
 
     first, second = sides[border].T
     across = np.abs(at(first, apart_mm / 2) - at(second, apart_mm / 2)).mean()
