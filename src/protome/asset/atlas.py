@@ -17,7 +17,7 @@ from protome.geometry.mesh import Mesh
 
 _CELLS = 320
 """Side of the grid on which charts are packed; neighbours are one to two cells apart."""
-_BISECTIONS = 9
+_BISECTIONS = 7
 _HALVINGS = 3
 
 

@@ -8,9 +8,8 @@ import igl
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.sparse import coo_array, csc_array, diags_array
-from scipy.sparse.linalg import splu
 
-from protome.asset.smooth import Smoother
+from protome.asset.smooth import Smoother, factors
 from protome.geometry.mesh import Mesh
 from protome.meshing.solid import Edges
 
@@ -133,4 +132,4 @@ def _poisson(
     signs = np.r_[-np.ones(len(ends)), np.ones(len(ends))]
     incidence = coo_array((signs, (np.r_[number, number], ends.T.reshape(-1))), shape=(len(ends), count)).tocsr()
     system = csc_array(incidence.T @ incidence + diags_array(kept))
-    return splu(system).solve(incidence.T @ steps + kept[:, None] * wanted)
+    return factors(system).solve(incidence.T @ steps + kept[:, None] * wanted)

@@ -38,7 +38,7 @@ _HAIR_MM = 20.0
 _LATTICE = 64
 _STRETCH = 5.0
 """How much longer than wide the noise of hair is, downwards, as hair falls."""
-_WAVE_MM, _WAVE_LENGTH_MM = 4.0, 30.0
+_WAVE_MM, _WAVE_LENGTH_MM = 3.0, 45.0
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 

@@ -17,7 +17,7 @@ from protome.geometry.mesh import Mesh
 class Smoother:
     """Smoothing of values on the vertices of a mesh over a length (one implicit step of the heat equation)."""
 
-    factors: SuperLU
+    solver: SuperLU
     mass: Float[np.ndarray, "v"]
 
     @staticmethod
@@ -25,8 +25,13 @@ class Smoother:
         """Return the smoothing over a standard deviation in the mesh's unit."""
         mass = np.maximum(igl.massmatrix(mesh.vertices, mesh.faces).diagonal(), 1e-9)
         stiffness = -igl.cotmatrix(mesh.vertices, mesh.faces)
-        return Smoother(splu(csc_array(diags_array(mass) + length**2 / 2 * stiffness)), mass)
+        return Smoother(factors(csc_array(diags_array(mass) + length**2 / 2 * stiffness)), mass)
 
     def __call__(self, values: Float[np.ndarray, "v c"]) -> Float[np.ndarray, "v c"]:
         """Return smoothed values of each column."""
-        return self.factors.solve(self.mass[:, None] * values)
+        return self.solver.solve(self.mass[:, None] * values)
+
+
+def factors(system: csc_array) -> SuperLU:
+    """Return the factors of a sparse symmetric positive definite matrix, with an ordering for such."""
+    return splu(system, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Float32, Int, Shaped
+from jaxtyping import Bool, Float, Float32, Int, Shaped
 from trimesh import Trimesh
 from trimesh.ray.ray_pyembree import RayMeshIntersector
 
 from protome.asset.atlas import Atlas
 
-_ROWS = 256
-"""Rows of the image in one call of the ray caster."""
+_AT_ONCE = 500_000
+"""Rays in one call of the caster."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,14 @@ class Texels:
         flat = atlas.uv * size
         plane = np.concatenate([flat, np.zeros((len(flat), 1))], 1)
         caster = RayMeshIntersector(Trimesh(plane, atlas.faces, process=False))
+        near = np.flatnonzero(_covered(flat, atlas.faces, size))
         found = []
-        for top in range(0, size, _ROWS):
-            y, x = np.mgrid[top : min(top + _ROWS, size), :size]
-            origins = np.stack([x + 0.5, y + 0.5, np.ones(x.shape)], -1).reshape(-1, 3)
+        for part in np.array_split(near, max(1, len(near) // _AT_ONCE)):
+            origins = np.stack([part % size + 0.5, part // size + 0.5, np.ones(len(part))], 1)
             down = np.broadcast_to([0.0, 0.0, -1.0], origins.shape)
             found.append(np.asarray(caster.intersects_first(origins, down)))
         face = np.concatenate(found)
-        index = np.flatnonzero(face >= 0)
-        face = face[index]
+        index, face = near[face >= 0], face[face >= 0]
         centre = np.stack([index % size + 0.5, index // size + 0.5], 1)
         return Texels(size, index, atlas.vertex[atlas.faces[face]], _barycentric(flat, atlas.faces, face, centre))
 
@@ -61,15 +61,25 @@ class Texels:
 
     def image(self, values: Shaped[np.ndarray, "k *c"]) -> Shaped[np.ndarray, "n n *c"]:
         """Return an image with a value at each texel; texels between charts get the nearest one's."""
-        flat = np.zeros((self.size * self.size, *values.shape[1:]), values.dtype)
-        flat[self.index] = values
+        return values[self._nearest].reshape(self.size, self.size, *values.shape[1:])
+
+    @cached_property
+    def _nearest(self) -> Int[np.ndarray, "n"]:
+        """Which of the texels is nearest to each pixel."""
         empty = np.ones(self.size * self.size, np.uint8)
         empty[self.index] = 0
         _, label = cv2.distanceTransformWithLabels(
             empty.reshape(self.size, self.size), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
         )
         # Labels number the texels that show the surface, row by row, from 1.
-        return flat[self.index[label.reshape(-1) - 1]].reshape(self.size, self.size, *values.shape[1:])
+        return label.reshape(-1).astype(np.int64) - 1
+
+
+def _covered(flat: Float[np.ndarray, "u 2"], faces: Int[np.ndarray, "f 3"], size: int) -> Bool[np.ndarray, "n"]:
+    """Return which pixels lie in the charts or next to them; the rays of the others need not be cast."""
+    image = np.zeros((size, size), np.uint8)
+    cv2.fillPoly(image, list(np.rint(flat[faces] - 0.5).astype(np.int32)), [1])
+    return cv2.dilate(image, np.ones((3, 3), np.uint8)).reshape(-1) > 0
 
 
 def _barycentric(
