@@ -18,8 +18,20 @@ def write_usdz(path: Path, asset: Asset) -> None:
     """Write a USDZ in millimetres (`metersPerUnit` says so), y upwards.
 
     An unlit head's texture is its emission, on black: viewers then add no light of their own.
+
+    Raises:
+        OSError: the library cannot write.
     """
-    from pxr import Gf, Sdf, Usd, UsdGeom, UsdShade, UsdUtils, Vt  # an extra, and slow to load
+    from pxr import Tf  # an extra, and slow to load
+
+    try:
+        _write(path, asset)
+    except Tf.ErrorException as error:
+        raise OSError(f"usd-core could not write {path.name}") from error
+
+
+def _write(path: Path, asset: Asset) -> None:
+    from pxr import Gf, Sdf, Usd, UsdGeom, UsdShade, UsdUtils, Vt
 
     with tempfile.TemporaryDirectory(dir=path.parent) as held:
         (Path(held) / "colour.jpg").write_bytes(jpeg(asset.base_colour))
