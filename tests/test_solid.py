@@ -58,7 +58,7 @@ def test_one_closed_piece_without_handles_remains(name: str) -> None:
     if whole is not None:
         # A plug thickens the sphere's wall by next to nothing, and leaves part of a tunnel's depth as a dent.
         true = 4 / 3 * np.pi * 19.0**3
-        assert solid.volume == pytest.approx(true, rel=0.05)
+        assert solid.volume == pytest.approx(true, rel=0.06)
 
 
 def test_what_is_right_stays_as_it_was() -> None:

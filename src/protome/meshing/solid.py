@@ -24,8 +24,8 @@ _OFF_ZERO = 0.01
 _PLUG = 1.3
 """Half the thickness of the plug that closes a tunnel, in cells; each further try adds half a cell."""
 _TRIES = 12
-_BASES = 4
-"""Vertices of a loop from which a shorter one is sought."""
+_SHORT = 24
+"""Vertices of a loop for which no shorter one is sought."""
 
 
 def solid_surface(values: Float[np.ndarray, "x y z"], step: float) -> Mesh:
@@ -82,9 +82,11 @@ class Edges:
 
 def shortest_handle(mesh: Mesh) -> Float[np.ndarray, "k 3"]:
     """Return the points of a short closed path around, or through, a handle of a closed surface of genus 1 or more."""
-    best = min(_loops(mesh, 0), key=len)
-    for base in best[:: max(1, len(best) // _BASES)][:_BASES]:
-        best = min([best, *_loops(mesh, int(base))], key=len)
+    far = min(_loops(mesh, 0), key=len)
+    if len(far) <= _SHORT:
+        return mesh.vertices[far]
+    # A loop on the way from a vertex far off need not be the shortest; one from a vertex of its own nearly is.
+    best = min([far, *_loops(mesh, int(far[len(far) // 2]))], key=len)
     return mesh.vertices[best]
 
 
