@@ -54,6 +54,7 @@ def _module(monkeypatch: pytest.MonkeyPatch, name: str, function: str, replaceme
         ("help.txt", []),
         ("help_reconstruct.txt", ["reconstruct"]),
         ("help_inspect.txt", ["inspect"]),
+        ("help_render.txt", ["render"]),
         ("help_detail.txt", ["detail"]),
         ("help_train.txt", ["train"]),
         ("help_train_encoder.txt", ["train-encoder"]),
@@ -69,6 +70,7 @@ def _module(monkeypatch: pytest.MonkeyPatch, name: str, function: str, replaceme
         ("help_benchmark_casual.txt", ["benchmark", "casual"]),
         ("help_benchmark_speed.txt", ["benchmark", "speed"]),
         ("help_benchmark_study.txt", ["benchmark", "study"]),
+        ("help_benchmark_texture.txt", ["benchmark", "texture"]),
     ],
 )
 def test_help(
@@ -308,6 +310,17 @@ def test_several_faces_are_a_warning_and_with_strict_an_error(
     assert capsys.readouterr().err == f"error: 2 faces found in {photo}: crop the photo to one person\n"
 
 
+def _plain_head(path: Path) -> Path:
+    """Write a head as older versions did: with vertex colours."""
+    import trimesh
+
+    from protome.geometry.mesh import Mesh
+
+    ball = trimesh.creation.icosphere(1)
+    Mesh(np.array(ball.vertices), np.array(ball.faces), np.full((len(ball.vertices), 3), 0.5)).save(path)
+    return path
+
+
 BAD_PLACES: dict[str, Callable[[Path], list[str]]] = {
     "output_below_a_file": lambda folder: ["reconstruct", "a.png", "--out", str(_text(folder / "file") / "out")],
     "output_is_a_file": lambda folder: ["reconstruct", "a.png", "--out", str(_text(folder / "file"))],
@@ -329,6 +342,18 @@ BAD_PLACES: dict[str, Callable[[Path], list[str]]] = {
     ],
     "no_prior": lambda folder: [
         "prior", "morph", "1", "2", "--out", str(folder / "a.glb"), "--prior", str(folder / "p.safetensors"),
+    ],
+    "unknown_texture_size": lambda folder: [
+        "reconstruct", "a.png", "--out", str(folder / "out"), "--texture", "1000",
+    ],
+    "unknown_format": lambda folder: ["reconstruct", "a.png", "--out", str(folder / "out"), "--formats", "glb,fbx"],
+    "unknown_faces": lambda folder: ["reconstruct", "a.png", "--out", str(folder / "out"), "--faces", "few"],
+    "render_as_another_kind": lambda folder: ["render", str(folder), "--turntable", str(folder / "turn.avi")],
+    "render_of_an_empty_folder": lambda folder: [
+        "render", str(_empty(folder / "head")), "--turntable", str(folder / "turn.gif"),
+    ],
+    "render_of_a_head_without_texture": lambda folder: [
+        "render", str(_plain_head(folder / "head.glb")), "--turntable", str(folder / "turn.gif"),
     ],
     "sample_of_none": lambda folder: ["prior", "sample", "--out", str(folder), "--count", "0"],
     "sample_too_hot": lambda folder: ["prior", "sample", "--out", str(folder), "--temperature", "9"],

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from protome.asset.options import AssetOptions
 from protome.encoder.scale import MetricScale
 from protome.fit.options import FitOptions
 from protome.population.head_model.build import HeadModelConfig
@@ -34,6 +35,16 @@ PASSED_ON: dict[str, tuple[str, str, dict[str, object]]] = {
         "reconstruct a.png --out {out} --distance 800",
         "protome.pipeline:reconstruct",
         {"options": FitOptions(size=MetricScale(distance_mm=800.0))},
+    ),
+    "render": (
+        "render head --turntable {out}.gif --views 12 --size 256 --quiet",
+        "protome.turntable:turntable",
+        {"result": Path("head"), "views": 12, "size": 256, "quiet": True},
+    ),
+    "benchmark texture": (
+        "benchmark texture --scenes s --out {out} --subjects a --views 1 3 --preset draft --quiet",
+        "protome.benchmark.texture:benchmark_texture",
+        {"scenes": Path("s"), "subjects": ("a",), "views": (1, 3), "preset": "draft", "quiet": True},
     ),
     "train": (
         "train --population people --out {out}.safetensors --config tiny --steps 5 --device cuda --seed 3 --quiet",
@@ -120,13 +131,13 @@ def test_options_reach_the_implementing_function(
     calls: list[dict[str, object]] = []
     saved: list[tuple[Path, tuple[str, ...]]] = []
 
-    def save(folder: Path, command: tuple[str, ...]) -> None:
+    def save(folder: Path, command: tuple[str, ...], asset: AssetOptions | None = None) -> None:
         saved.append((folder, command))
 
     def replacement(*values: object, **options: object) -> types.SimpleNamespace:
         calls.append(works.bind(*values, **options).arguments)  # raises TypeError where the real one would
         # Made before the long work; a morph finds out by itself whether it writes a file or a folder.
-        assert out.parent.is_dir() == ("{out}" in words and case != "prior morph")
+        assert out.parent.is_dir() == ("{out}" in words and case not in ("prior morph", "render"))
         return types.SimpleNamespace(save=save)
 
     _module(monkeypatch, name, function, replacement)

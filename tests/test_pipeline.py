@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import trimesh
 from PIL import Image
 
 from heads import Person, draw_person, photograph, some_world
+from protome.asset.options import AssetOptions
 from protome.cli_outputs import HEAD_FILES
 from protome.errors import InputError
 from protome.evaluate.metrics import surface_distances
@@ -21,8 +23,10 @@ from protome.geometry.align import Surface, icp
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity
 from protome.meshing.extract import extract_mesh
+from protome.meshing.solid import genus
 from protome.pipeline import Head, reconstruct
 from protome.prior.prior import load_head
+from protome.render.cast import cast
 from protome.scene import VideoFrame
 from protome.scenes.idr import write_idr
 from protome.units import UNIT_MM
@@ -74,11 +78,43 @@ def test_cameras_are_refined_by_default(head: Head, out: Path) -> None:
     assert one.fit.cameras is None
 
 
-def test_glb_is_in_metres_in_the_head_frame(head: Head, out: Path) -> None:
+def test_glb_is_in_metres_in_the_head_frame_and_textured(head: Head, out: Path) -> None:
     metres = Mesh.load(out / "result" / "head.glb")
-    np.testing.assert_allclose(np.sort(metres.vertices, axis=0), np.sort(head.mesh.vertices / 1000, axis=0), atol=1e-6)
+    away = Surface(head.mesh).closest(1000 * metres.vertices).distances
+    assert away.max() < 1.0
     height = float(np.ptp(metres.vertices[:, 1]))
     assert 0.3 < height < 0.5
+    (part,) = trimesh.load_scene(out / "result" / "head.glb").geometry.values()
+    assert part.visual.material.baseColorTexture.size == (2048, 2048)
+
+
+def test_the_texture_shows_what_the_photos_show(head: Head) -> None:
+    made = head.asset(AssetOptions(texture=1024, faces=20_000))
+    assert genus(made.atlas.mesh.faces) == 0
+    view, camera = head.scene.views[0], head.camera(0)
+    hits = cast(made.atlas.mesh, camera)
+    uv = (made.atlas.uv[made.atlas.faces[hits.faces.numpy()]] * hits.weights.numpy()[..., None]).sum(1)
+    seen = made.colour[(uv[:, 1] * 1024).astype(int), (uv[:, 0] * 1024).astype(int)] / 255
+    truth = view.image.reshape(-1, 3)[hits.pixel].numpy()
+    inside = (view.mask.reshape(-1)[hits.pixel] > 0.5).numpy()
+    # One texture colours all three photos; the renderer's own colours differ from the photos by much more.
+    assert np.abs(seen - truth)[inside].mean() < 0.03
+
+
+def test_a_disk_that_fills_leaves_the_old_result(
+    head: Head, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in (out / "result").iterdir():
+        (tmp_path / path.name).write_text(f"old {path.name}")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("protome.pipeline.save_capture_sheet", full)
+    with pytest.raises(InputError, match="No space left on device"):
+        head.save(tmp_path, (), AssetOptions(formats=("ply",)))
+    assert {path.name for path in tmp_path.iterdir()} == set(HEAD_FILES)
+    assert all(path.read_text() == f"old {path.name}" for path in tmp_path.iterdir())
 
 
 def test_colours_are_those_of_the_person(person: Person, head: Head) -> None:
@@ -102,7 +138,7 @@ def test_the_result_file_records_the_settings(head: Head, out: Path) -> None:
     assert facts["command"] == ["protome", "reconstruct", "scene"]
     assert facts["seed"] == 2
     assert facts["device"] == "cpu" or facts["device"].startswith("cuda")
-    assert set(facts["seconds"]) == {"capture", "prior", "fit", "mesh"}
+    assert set(facts["seconds"]) == {"capture", "prior", "fit", "mesh", "asset"}
     assert len(facts["cameras"]) == 3
     assert len(facts["curves"]["colour"]) == len(head.fit.curves["colour"])
     assert facts["versions"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]

@@ -168,7 +168,7 @@ def test_the_command_line_takes_it(command: str, monkeypatch: pytest.MonkeyPatch
 
     def work(*names: object, **options: object) -> object:
         calls.append("work")
-        return types.SimpleNamespace(save=lambda folder, command: calls.append("save"))
+        return types.SimpleNamespace(save=lambda folder, command, asset: calls.append("save"))
 
     for module, *functions in (
         ("protome.pipeline", "reconstruct"),
@@ -181,6 +181,7 @@ def test_the_command_line_takes_it(command: str, monkeypatch: pytest.MonkeyPatch
         ("protome.benchmark.speed", "report_speed"),
         ("protome.evaluate.report", "report_evaluation"),
         ("protome.inspection", "inspect_photos"),
+        ("protome.turntable", "turntable"),
         ("protome.benchmark.page", "benchmark_accuracy"),
         ("protome.benchmark.casual", "benchmark_casual"),
     ):

@@ -22,11 +22,11 @@ from protome.cli_options import (
     MaybeFile,
     MaybeFolder,
     MaybeInteger,
-    MaybeNames,
-    MaybeNumber,
     MaybeUnits,
     Number,
 )
+from protome.cli_reconstruct import reconstruct
+from protome.cli_render import render
 from protome.errors import InputError, ProtomeWarning
 from protome.util.files import check_output_file, check_output_folder
 from protome.util.libraries import what_to_install
@@ -35,68 +35,7 @@ from protome.util.libraries import what_to_install
 # and usage errors appear at once.
 
 app = SubcommandApp()
-
-
-@app.command
-def reconstruct(
-    inputs: Positional[Annotated[tuple[Path, ...], arg(metavar="INPUT ...", help_behavior_hint="(required)")]],
-    out: Folder,
-    preset: Literal["draft", "standard", "fine"] = "standard",
-    device: Device = "auto",
-    seed: Integer = 0,
-    resolution: MaybeInteger = None,
-    units: MaybeUnits = None,
-    views: MaybeNames = None,
-    time_step: MaybeInteger = None,
-    method: Annotated[str, arg(metavar="NAME")] = "protome",
-    budget: Annotated[str | None, arg(metavar="N|Ns", help_behavior_hint=""), DisallowNone] = None,
-    refine_cameras: Flag = True,
-    pupils: MaybeNumber = None,
-    distance: MaybeNumber = None,
-    strict: Flag = False,
-    quiet: Flag = False,
-) -> None:
-    """Turn photos or a video of one person into a full, coloured 3D head.
-
-    Args:
-        inputs: Photos, folders of photos or videos, of which up to 32 are used; or one folder with known cameras.
-        out: The folder to write: head.ply, head.glb, preview.png, capture.png, field.safetensors, result.json.
-        preset: Speed or quality: draft is the fastest, fine takes the longest and recovers the most detail.
-        device: Where to compute; auto takes the graphics card if there is one.
-        seed: The random seed; the same seed gives the same head.
-        resolution: Cells of the mesh along 60 cm; if left out, the preset's.
-        units: The unit of length of a scene folder's cameras; if left out, mm for a single view.
-        views: The images of a scene folder to use, or the name of an H3DS view set; if left out, all, at most 32.
-        time_step: The time step of a scene folder that has several (VHAP, NeuS2); by default that with most images.
-        method: The method: protome, or a baseline: sira++-paper, sira++, sira, deform, h3d-net-pm, h3d-net, idr.
-        budget: Steps of the fit (300) or seconds (60s), instead of the preset's; with seconds, results vary.
-        refine_cameras: Keep a scene folder's cameras fixed; by default protome refines those of two or more photos.
-        pupils: The distance between the pupils in mm, if known; photos alone do not determine the metric scale.
-        distance: The distance from the camera to the tip of the nose in mm, if known instead; for one photo.
-        strict: Stop at a photo without a face, with several, or of another head, instead of a warning.
-        quiet: Show no progress; warnings and errors are still shown.
-    """
-    check_output_folder(out)
-    cli_outputs.check_reconstruct(inputs, out)
-    from protome.encoder.scale import MetricScale
-    from protome.fit.options import FitOptions
-    from protome.pipeline import reconstruct as run
-
-    size = None if pupils is None and distance is None else MetricScale(pupils, distance)
-    head = run(
-        inputs,
-        preset=preset,
-        device=device,
-        seed=seed,
-        units=units,
-        resolution=resolution,
-        views=views,
-        time_step=time_step,
-        options=FitOptions(method, budget, None if refine_cameras else False, size),
-        strict=strict,
-        quiet=quiet,
-    )
-    head.save(out, command=("protome", *sys.argv[1:]))
+app.command(reconstruct)
 
 
 @app.command
@@ -447,6 +386,7 @@ def evaluate(
 
 
 app.command(inspect)
+app.command(render)
 app.command(benchmark_app, name="benchmark", help="Measure this package on this machine.")
 
 

@@ -135,3 +135,31 @@ def study(
     from protome.benchmark.studies import run_study
 
     run_study(name, scenes, out, subjects=subjects, views=views, preset=preset, jobs=jobs, quiet=quiet)
+
+
+@benchmark_app.command
+def texture(
+    scenes: Folder,
+    out: Folder,
+    subjects: MaybeNames = None,
+    views: Annotated[tuple[Integer, ...], arg(metavar="COUNT ...", help_behavior_hint="")] = (),
+    preset: Literal["draft", "standard", "fine"] = "standard",
+    quiet: Flag = False,
+) -> None:
+    """Compare pictures of textured heads with the photos, given ones and ones held back, and print a table.
+
+    The first line of each number of photos has the colours of the dense mesh's vertices, for comparison.
+
+    Args:
+        scenes: A folder of scenes in H3DS's layout: H3DS itself, or what benchmarks/scenes.py writes.
+        out: The folder for texture.md and texture.json.
+        subjects: The scenes to use, by name; if left out, all.
+        views: How many photos to reconstruct from, in turn; if left out, 1, 3 and 8.
+        preset: How long each fit works.
+        quiet: Show no progress; warnings and errors are still shown.
+    """
+    check_output_folder(out)
+    cli_outputs.check_accuracy(scenes, (), out)
+    from protome.benchmark.texture import benchmark_texture
+
+    benchmark_texture(scenes, out, subjects=subjects, views=views, preset=preset, quiet=quiet)

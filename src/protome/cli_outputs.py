@@ -9,7 +9,12 @@ from pathlib import Path
 
 from protome.util.files import check_inputs_stay, check_other_folder
 
-HEAD_FILES = ("head.ply", "head.glb", "preview.png", "capture.png", "field.safetensors", "result.json")
+HEAD_FILES = (
+    "head.ply", "head.glb", "head_visibility.png", "preview.png", "capture.png", "field.safetensors", "result.json",
+)  # fmt: skip
+"""What a head is saved as by default."""
+ASSET_FILES = ("head.obj", "head.mtl", "head.png", "head.stl", "head.usdz", "head_albedo.png")
+"""What may be asked for besides."""
 DETAIL_FILES = (
     "detail.ply", "detail.glb", "displacement.png", "normal.png", "sheet.png", "result.json", "photo.png",
     "coarse_overlay.png", "render.png", "depth.png", "coarse_normals.png", "normals.png", "overlay.png",
@@ -38,7 +43,7 @@ def check_reconstruct(inputs: Sequence[Path], out: Path) -> None:
         InputError: as `check_inputs_stay`.
     """
     given = [file for path in inputs for file in ([*scene_files(path), *_photos(path)] if path.is_dir() else [path])]
-    check_inputs_stay(given, (out / name for name in HEAD_FILES))
+    check_inputs_stay(given, (out / name for name in (*HEAD_FILES, *ASSET_FILES)))
 
 
 def check_inspect(inputs: Sequence[Path], out: Path, export: str | None, json: Path | None) -> None:
@@ -59,6 +64,16 @@ def check_inspect(inputs: Sequence[Path], out: Path, export: str | None, json: P
             *(out / "sparse/0" / f"{n}.txt" for n in ("cameras", "images", "points3D")),
         ]
     check_inputs_stay(given, written)
+
+
+def check_render(result: Path, out: Path) -> None:
+    """Refuse a file that is one of the result's own.
+
+    Raises:
+        InputError: as `check_inputs_stay`.
+    """
+    given = [result / name for name in (*HEAD_FILES, *ASSET_FILES)] if result.is_dir() else [result]
+    check_inputs_stay(given, [out])
 
 
 def check_detail(photo: Path, model: str, out: Path) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -15,7 +16,13 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image
+from torch import Tensor
 
+from protome.asset.asset import Asset, make_asset
+from protome.asset.formats import write_asset
+from protome.asset.options import AssetOptions
+from protome.asset.picture import Textured
+from protome.asset.source import Source
 from protome.capture.assess import assess, weighed
 from protome.capture.capture import capture_photos
 from protome.capture.facts import PhotoFacts
@@ -29,6 +36,7 @@ from protome.errors import InputError
 from protome.face import LANDMARK_NAMES
 from protome.fit.clock import Budget
 from protome.fit.config import FIT_PRESETS
+from protome.fit.light import harmonics
 from protome.fit.methods import method
 from protome.fit.options import FitOptions
 from protome.fit.rays import head_window
@@ -36,7 +44,7 @@ from protome.fit.reconstruct import FitResult, fit_head
 from protome.geometry.camera import Camera
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity
-from protome.meshing.extract import extract_mesh
+from protome.meshing.extract import coloured, extract_mesh
 from protome.meshing.visibility import vertex_visibility
 from protome.preview import preview_sheet
 from protome.prior.prior import Prior
@@ -45,7 +53,7 @@ from protome.scene import Scene
 from protome.scenes.scene_folder import is_scene, read_scene
 from protome.units import UNIT_MM
 from protome.util.device import choose_device
-from protome.util.files import check_output_folder, write_atomically
+from protome.util.files import check_output_folder, write_atomically, write_together
 from protome.util.progress import progress
 
 RESOLUTIONS = {"draft": 184, "standard": 332, "fine": 443}
@@ -76,8 +84,12 @@ class Head:
 
     def camera(self, view: int) -> Camera:
         """Return the camera of an input photo, posed in the head frame in millimetres."""
-        place = self.fit.head_from_world[0 if self.scene.posed else view]
-        return self.scene.views[view].camera.transformed(place).transformed(Similarity.scaling(UNIT_MM))
+        return self.posed(self.scene.views[view].camera, self.fit.head_from_world[0 if self.scene.posed else view])
+
+    @staticmethod
+    def posed(camera: Camera, head_from_world: Similarity) -> Camera:
+        """Return a camera in the head frame in millimetres, from a world frame and the head's place in it."""
+        return camera.transformed(head_from_world).transformed(Similarity.scaling(UNIT_MM))
 
     def render(self, camera: Camera) -> Rendering:
         """Render the head with a camera posed in the head frame in millimetres; depths are in millimetres."""
@@ -85,29 +97,70 @@ class Head:
         image = render(head.bind(), camera.transformed(Similarity.scaling(1 / UNIT_MM)), head.bounds)
         return Rendering(image.colour, image.normal, image.depth * UNIT_MM, image.mask)
 
-    def save(self, folder: str | Path, command: Sequence[str] = ()) -> None:
-        """Write head.ply, head.glb, preview.png, capture.png, field.safetensors and result.json into a folder.
+    def asset(self, options: AssetOptions | None = None) -> Asset:
+        """Return the head as a textured asset, head frame, millimetres; its texture is baked from the photos."""
+        head = self.fit.head
+        field = head.bind()
+
+        def paint(mesh: Mesh) -> Mesh:
+            return coloured(mesh.scaled(1 / UNIT_MM), field, head.bounds).scaled(UNIT_MM)
+
+        gains, shading = self.fit.gains, self.fit.shading
+        sources = [
+            Source.of(
+                view, self.camera(number), None if gains is None else gains[number].cpu().numpy(),
+                None if shading is None else partial(_shade, shading[number].cpu()),
+            )
+            for number, view in enumerate(self.scene.views)
+        ]  # fmt: skip
+        return make_asset(self.mesh, paint, sources, options or AssetOptions())
+
+    def save(self, folder: str | Path, command: Sequence[str] = (), asset: AssetOptions | None = None) -> None:
+        """Write the files of the formats asked for, preview.png, capture.png, field.safetensors and result.json.
+
+        head.ply is the dense mesh with its visibility. The others are the asset's: head.glb, head.obj with head.mtl and
+        head.png, head.stl, head.usdz, and head_visibility.png. All files appear together, when they are complete.
 
         Raises:
             InputError: the folder cannot be made or written.
         """
         folder = Path(folder)
         check_output_folder(folder)
-        self.mesh_world.save(folder / "head.ply")
-        self.mesh.scaled(1e-3).save(folder / "head.glb")
+        write_together(folder, lambda part: self._write(part, command, asset or AssetOptions()))
+
+    def _write(self, folder: Path, command: Sequence[str], options: AssetOptions) -> None:
+        seconds, files, picture = dict(self.seconds), [], None
+        if "ply" in options.formats:
+            self.mesh_world.save(folder / "head.ply")
+        if set(options.formats) - {"ply"}:
+            with _timed(seconds, "asset", quiet=True):
+                asset = self.asset(options)
+                write_asset(folder, asset, options.formats)
+            picture = Textured.of(asset)
+            files = [len(asset.atlas.mesh.vertices), len(asset.atlas.faces)]
         write_atomically(folder / "field.safetensors", self.fit.save)
-        write_atomically(folder / "preview.png", self._save_preview)
+        write_atomically(folder / "preview.png", lambda path: self._save_preview(path, picture))
         photos = assess(self.scene)
         save_capture_sheet(folder / "capture.png", self.scene, photos)
-        facts = json.dumps(self._facts(command, photos), indent=1, allow_nan=False)
-        write_atomically(folder / "result.json", lambda path: path.write_text(facts + "\n"))
+        facts = self._facts(command, photos) | {"seconds": _rounded(seconds)}
+        if files:
+            facts["asset"] = asdict(options) | {"vertices": files[0], "faces": files[1]}
+        text = json.dumps(facts, indent=1, allow_nan=False)
+        write_atomically(folder / "result.json", lambda path: path.write_text(text + "\n"))
 
-    def _save_preview(self, path: Path) -> None:
+    def _save_preview(self, path: Path, picture: Textured | None) -> None:
         inner = self.mesh.scaled(1 / UNIT_MM)
         margin = _MARGIN * np.diff(inner.bounds, axis=0) * [[-1.0], [1.0]]
         extent = torch.from_numpy(inner.bounds + margin).float()
         view = head_window(self.scene.views[0].transformed(self.fit.head_from_world[0]), extent, 768)
-        sheet = preview_sheet(inner, self.fit.head.bind(), extent, view.image, view.camera)
+
+        def draw(camera: Camera) -> Float[np.ndarray, "h w 3"]:
+            assert picture is not None
+            return picture.seen(camera.transformed(Similarity.scaling(UNIT_MM))).colour.astype(np.float64)
+
+        sheet = preview_sheet(
+            inner, self.fit.head.bind(), extent, view.image, view.camera, draw=None if picture is None else draw
+        )
         Image.fromarray(np.rint(255 * sheet.clip(0, 1)).astype(np.uint8)).save(path, "PNG")
 
     def _facts(self, command: Sequence[str], photos: Sequence[PhotoFacts]) -> dict[str, object]:
@@ -136,8 +189,15 @@ class Head:
             "seed": self.seed,
             "device": self.device,
             "versions": _versions(),
-            "seconds": {key: round(value, 3) for key, value in self.seconds.items()},
-            "units": {"head.ply": "the scene's" if given else "mm", "head.glb": "m", "cameras": "mm"},
+            "seconds": _rounded(self.seconds),
+            "units": {
+                "head.ply": "the scene's" if given else "mm",
+                "head.glb": "m",
+                "head.obj": "mm",
+                "head.stl": "mm",
+                "head.usdz": "mm",
+                "cameras": "mm",
+            },
             "head_mm_from_world": to_mm.compose(world.to("cpu")).matrix().tolist() if given else None,
             "size": None if self.size is None else self.size.facts(),
             "cameras": cameras,
@@ -156,6 +216,15 @@ def _source(scene: Scene) -> str:
     if scene.has_own_world:
         return "given"
     return "all photos together" if scene.posed else "the landmarks of each photo"
+
+
+def _shade(shading: Float[Tensor, "8 3"], normals: Float[np.ndarray, "k 3"]) -> Float[np.ndarray, "k 3"]:
+    """Return what a photo's light multiplies the colours of surfaces with these normals by."""
+    return (harmonics(torch.from_numpy(np.ascontiguousarray(normals, np.float32))) @ shading).exp().numpy()
+
+
+def _rounded(seconds: dict[str, float]) -> dict[str, float]:
+    return {key: round(value, 3) for key, value in seconds.items()}
 
 
 def _versions() -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -86,14 +86,21 @@ def preview_sheet(
     photo: Float[Tensor, "h w 3"],
     camera: Camera,
     size: int = 384,
+    draw: Callable[[Camera], Float[np.ndarray, "h w 3"]] | None = None,
 ) -> Float[np.ndarray, "H W 3"]:
     """Return the sheet: photo, render and normals from its camera; below, both sides and behind.
 
-    Everything in the field's frame and unit; `camera` is that of `photo`.
+    Everything in the field's frame and unit; `camera` is that of `photo`. `draw` gives the head's pictures, such as
+    those of a textured mesh; without it they are the field's.
     """
     factor = size / max(camera.width, camera.height)
     small = camera.resized(max(1, round(camera.width * factor)), max(1, round(camera.height * factor)))
-    colour, normal = coloured_view(mesh, field, small)
-    top = [square(image, size) for image in (photo.numpy(), colour, normal)]
-    views = [coloured_view(mesh, field, side_camera(angle, bounds, size)) for angle in SIDES_DEGREES]
-    return contact_sheet([[*top, views[0][1], views[2][1]], [view[0] for view in views]])
+    cameras = [small, *(side_camera(angle, bounds, size) for angle in SIDES_DEGREES)]
+    if draw is None:
+        colours, normals = zip(*(coloured_view(mesh, field, own) for own in cameras), strict=True)
+    else:
+        colours = tuple(draw(own) for own in cameras)
+        shown = [coloured_view(mesh, field, cameras[k])[1] for k in (0, 1, 3)]
+        normals = (shown[0], shown[1], shown[1], shown[2])
+    top = [square(image, size) for image in (photo.numpy(), colours[0], normals[0])]
+    return contact_sheet([[*top, normals[1], normals[3]], list(colours[1:])])

@@ -11,6 +11,7 @@ from torch import Tensor
 from protome.field.field import CHUNK, Field, SdfFn
 from protome.field.grid import sample_grid
 from protome.geometry.mesh import Mesh
+from protome.meshing.solid import solid_surface
 
 
 def zero_level(sdf: SdfFn, bounds: Float[Tensor, "2 3"], resolution: int) -> Mesh:
@@ -22,20 +23,13 @@ def zero_level(sdf: SdfFn, bounds: Float[Tensor, "2 3"], resolution: int) -> Mes
     Raises:
         ValueError: the field has no surface inside the bounds.
     """
-    step = float((bounds[1] - bounds[0]).max()) / resolution
-    values = sample_grid(sdf, bounds, step)
-    if not bool((values < 0).any()) or not bool((values > 0).any()):
-        raise ValueError("the field has no surface inside the bounds")
-    # Without what lies past the bounds, one layer of outside all around closes the surface where they cut it.
-    size = [int(np.ceil(float(extent) / step - 1e-3)) + 1 for extent in bounds[1] - bounds[0]]
-    closed = torch.nn.functional.pad(values[: size[0], : size[1], : size[2]], (1,) * 6, value=1e4)
-    vertices, faces, _, _ = marching_cubes(closed.cpu().numpy(), 0.0)
-    low = bounds[0].cpu().numpy().astype(np.float64)
-    return Mesh((vertices.astype(np.float64) - 1) * step + low, faces.astype(np.int64))
+    values, step = _samples(sdf, bounds, resolution)
+    vertices, faces, _, _ = marching_cubes(values, 0.0)
+    return _placed(Mesh(vertices.astype(np.float64), faces.astype(np.int64)), bounds, step)
 
 
 def extract_mesh(field: Field, bounds: Float[Tensor, "2 3"], resolution: int = 256) -> Mesh:
-    """Return the largest closed part of a field's zero level, with vertex colours and normals.
+    """Return the largest piece of a field's zero level, closed and without handles, with vertex colours and normals.
 
     `resolution` is the number of cells along the longest side of `bounds`. Where the surface leaves the bounds
     it is closed flat. Vertices are in the field's frame and unit; normals are the field's gradients.
@@ -43,7 +37,29 @@ def extract_mesh(field: Field, bounds: Float[Tensor, "2 3"], resolution: int = 2
     Raises:
         ValueError: the field has no surface inside the bounds.
     """
-    return coloured(zero_level(field.sdf, bounds, resolution).largest_component(), field, bounds)
+    values, step = _samples(field.sdf, bounds, resolution)
+    return coloured(_placed(solid_surface(values, step), bounds, step), field, bounds)
+
+
+def _samples(sdf: SdfFn, bounds: Float[Tensor, "2 3"], resolution: int) -> tuple[Float[np.ndarray, "x y z"], float]:
+    """Return the distances on the grid of a resolution with one layer of outside around it, and the grid's step.
+
+    Raises:
+        ValueError: the field has no surface inside the bounds.
+    """
+    step = float((bounds[1] - bounds[0]).max()) / resolution
+    values = sample_grid(sdf, bounds, step)
+    if not bool((values < 0).any()) or not bool((values > 0).any()):
+        raise ValueError("the field has no surface inside the bounds")
+    # Without what lies past the bounds, one layer of outside all around closes the surface where they cut it.
+    size = [int(np.ceil(float(extent) / step - 1e-3)) + 1 for extent in bounds[1] - bounds[0]]
+    closed = torch.nn.functional.pad(values[: size[0], : size[1], : size[2]], (1,) * 6, value=1e4)
+    return closed.cpu().numpy(), step
+
+
+def _placed(mesh: Mesh, bounds: Float[Tensor, "2 3"], step: float) -> Mesh:
+    """Return a mesh of the padded grid's indices in the field's frame."""
+    return Mesh((mesh.vertices - 1) * step + bounds[0].cpu().numpy().astype(np.float64), mesh.faces)
 
 
 def coloured(mesh: Mesh, field: Field, bounds: Float[Tensor, "2 3"]) -> Mesh:

@@ -98,6 +98,28 @@ def write_atomically(path: Path, writer: Callable[[Path], object]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def write_together(folder: Path, writer: Callable[[Path], object]) -> None:
+    """Have `writer` fill an empty folder and, when all of its files are complete, put them into `folder`.
+
+    If `writer` fails, also because the disk is full, all files that were in `folder` stay as they were.
+
+    Raises:
+        InputError: the file system refuses (no space left, no permission).
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".partial") as name:
+            stage = Path(name)
+            try:
+                writer(stage)
+            except InputError as error:
+                raise InputError(str(error).replace(str(stage), str(folder))) from error
+            for path in sorted(stage.iterdir()):
+                os.replace(path, folder / path.name)
+    except OSError as error:
+        raise InputError(f"cannot write into {folder} ({error.strerror or error}): choose another folder") from error
+
+
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Write named arrays, compressed, as one npz file under exactly this name (numpy adds a suffix to others).
 

@@ -1,0 +1,1 @@
+"""From a head and its photos to an asset: a light mesh, an atlas, a texture baked from the photos, files."""

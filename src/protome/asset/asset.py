@@ -1,0 +1,90 @@
+"""A head as an asset: a light closed mesh, its atlas and the images in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from protome.asset.atlas import Atlas, make_atlas
+from protome.asset.bake import bake
+from protome.asset.charts import Part
+from protome.asset.decimate import decimated
+from protome.asset.delight import albedo
+from protome.asset.options import AssetOptions
+from protome.asset.source import Source
+from protome.geometry.mesh import Mesh
+from protome.meshing.visibility import vertex_visibility
+
+_LEAST_AGREEMENT = 0.3
+"""Cosine between a vertex's normals from the field and from its faces below which the latter are right: where a tunnel
+was closed or the bust cut off, the field's surface goes on."""
+
+_LEAST_SKIN = 100
+"""Vertices of seen skin that an estimate of the light needs."""
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A textured head in the head frame, millimetres."""
+
+    atlas: Atlas
+    """Its closed mesh has normals."""
+    colour: UInt8[np.ndarray, "n n 3"]
+    """The texture, sRGB."""
+    visibility: UInt8[np.ndarray, "n n"]
+    """255 where a photo shows the surface in frontal view, 0 where none does."""
+    albedo: UInt8[np.ndarray, "n n 3"] | None = None
+    """The texture without the photos' light, an estimate, sRGB."""
+    material: str = "unlit"
+
+    @property
+    def base_colour(self) -> UInt8[np.ndarray, "n n 3"]:
+        """The image that the files show: with a lit material the albedo, where there is one."""
+        return self.colour if self.material == "unlit" or self.albedo is None else self.albedo
+
+    def vertices(self) -> Float[np.ndarray, "u 3"]:
+        """Return the places of the atlas's vertices."""
+        return self.atlas.mesh.vertices[self.atlas.vertex]
+
+    def normals(self) -> Float[np.ndarray, "u 3"]:
+        """Return the unit normals of the atlas's vertices; the base's point down."""
+        assert self.atlas.mesh.normals is not None
+        normals = self.atlas.mesh.normals[self.atlas.vertex]
+        base = self.atlas.faces[self.atlas.chart % len(Part) == Part.BASE]
+        normals[base.reshape(-1)] = [0.0, -1.0, 0.0]
+        return normals
+
+
+def make_asset(mesh: Mesh, paint: Callable[[Mesh], Mesh], sources: Sequence[Source], options: AssetOptions) -> Asset:
+    """Return the asset of a dense closed head, head frame, millimetres.
+
+    `paint` returns a bare mesh with the field's colours and normals.
+    """
+    light = paint(decimated(mesh, options.faces or len(mesh.faces)))
+    assert light.normals is not None
+    own = np.array(light.to_trimesh().face_normals)
+    light = replace(light, normals=_usable(light.normals, _of_faces(light, own)))
+    light = replace(light, visibility=vertex_visibility(light, [source.camera for source in sources]))
+    atlas = make_atlas(light)
+    baked = bake(atlas, sources, options.texture)
+    estimate = None
+    if options.delight and baked.skin.sum() > _LEAST_SKIN:
+        estimate = albedo(baked.colour, baked.texels, light, baked.low, baked.skin)
+    return Asset(atlas, baked.colour, baked.visibility, estimate, options.material)
+
+
+def _of_faces(mesh: Mesh, normals: Float[np.ndarray, "f 3"]) -> Float[np.ndarray, "v 3"]:
+    """Return unit normals of vertices from those of their faces, weighted by area."""
+    corners = mesh.vertices[mesh.faces]
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    total = np.zeros_like(mesh.vertices)
+    for corner in range(3):
+        np.add.at(total, mesh.faces[:, corner], normals * area[:, None])
+    return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
+
+
+def _usable(field: Float[np.ndarray, "v 3"], faces: Float[np.ndarray, "v 3"]) -> Float[np.ndarray, "v 3"]:
+    return np.where((field * faces).sum(1, keepdims=True) < _LEAST_AGREEMENT, faces, field)

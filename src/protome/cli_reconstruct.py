@@ -1,0 +1,86 @@
+"""The command `protome reconstruct`, which imports what does the work when it runs, as those of `protome.cli` do."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import DisallowNone, Positional, arg
+
+from protome import cli_outputs
+from protome.asset.options import AssetOptions
+from protome.cli_options import Device, Flag, Folder, Integer, MaybeInteger, MaybeNames, MaybeNumber, MaybeUnits
+from protome.util.files import check_output_folder
+
+
+def reconstruct(
+    inputs: Positional[Annotated[tuple[Path, ...], arg(metavar="INPUT ...", help_behavior_hint="(required)")]],
+    out: Folder,
+    preset: Literal["draft", "standard", "fine"] = "standard",
+    device: Device = "auto",
+    seed: Integer = 0,
+    resolution: MaybeInteger = None,
+    units: MaybeUnits = None,
+    views: MaybeNames = None,
+    time_step: MaybeInteger = None,
+    method: Annotated[str, arg(metavar="NAME")] = "protome",
+    budget: Annotated[str | None, arg(metavar="N|Ns", help_behavior_hint=""), DisallowNone] = None,
+    refine_cameras: Flag = True,
+    pupils: MaybeNumber = None,
+    distance: MaybeNumber = None,
+    texture: Integer = 2048,
+    faces: Annotated[str, arg(metavar="N|all")] = "60000",
+    formats: Annotated[str, arg(metavar="NAME,...")] = "glb,ply",
+    material: Literal["unlit", "pbr"] = "unlit",
+    delight: Flag = False,
+    strict: Flag = False,
+    quiet: Flag = False,
+) -> None:
+    """Turn photos or a video of one person into a full, coloured 3D head.
+
+    Args:
+        inputs: Photos, folders of photos or videos, of which up to 32 are used; or one folder with known cameras.
+        out: The folder to write: head.glb, head.ply, preview.png, capture.png, field.safetensors, result.json.
+        preset: Speed or quality: draft is the fastest, fine takes the longest and recovers the most detail.
+        device: Where to compute; auto takes the graphics card if there is one.
+        seed: The random seed; the same seed gives the same head.
+        resolution: Cells of the mesh along 60 cm; if left out, the preset's.
+        units: The unit of length of a scene folder's cameras; if left out, mm for a single view.
+        views: The images of a scene folder to use, or the name of an H3DS view set; if left out, all, at most 32.
+        time_step: The time step of a scene folder that has several (VHAP, NeuS2); by default that with most images.
+        method: The method: protome, or a baseline: sira++-paper, sira++, sira, deform, h3d-net-pm, h3d-net, idr.
+        budget: Steps of the fit (300) or seconds (60s), instead of the preset's; with seconds, results vary.
+        refine_cameras: Keep a scene folder's cameras fixed; by default protome refines those of two or more photos.
+        pupils: The distance between the pupils in mm, if known; photos alone do not determine the metric scale.
+        distance: The distance from the camera to the tip of the nose in mm, if known instead; for one photo.
+        texture: Pixels along each side of the texture: 1024, 2048 or 4096.
+        faces: The most triangles of the textured mesh; all keeps every one. head.ply always has all.
+        formats: The files of the head, separated by commas: glb, obj, ply, stl, usdz.
+        material: unlit looks as in the photos everywhere; pbr is lit by the viewer, in addition to the photos' light.
+        delight: Also write head_albedo.png, an estimate of the skin without the photos' light; pbr then shows it.
+        strict: Stop at a photo without a face, with several, or of another head, instead of a warning.
+        quiet: Show no progress; warnings and errors are still shown.
+    """
+    asset = AssetOptions.parse(texture, faces, formats, material, delight)
+    check_output_folder(out)
+    cli_outputs.check_reconstruct(inputs, out)
+    from protome.encoder.scale import MetricScale
+    from protome.fit.options import FitOptions
+    from protome.pipeline import reconstruct as run
+
+    size = None if pupils is None and distance is None else MetricScale(pupils, distance)
+    head = run(
+        inputs,
+        preset=preset,
+        device=device,
+        seed=seed,
+        units=units,
+        resolution=resolution,
+        views=views,
+        time_step=time_step,
+        options=FitOptions(method, budget, None if refine_cameras else False, size),
+        strict=strict,
+        quiet=quiet,
+    )
+    head.save(out, command=("protome", *sys.argv[1:]), asset=asset)

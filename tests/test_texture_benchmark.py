@@ -1,0 +1,69 @@
+"""The measures of a texture's quality, on pictures whose differences are known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+
+from painted import paint, painted
+from protome.asset.asset import Asset, make_asset
+from protome.asset.charts import Part
+from protome.asset.options import AssetOptions
+from protome.asset.source import Source
+from protome.asset.texels import Texels
+from protome.benchmark.texture import Quality, _between, _compared, _Picture, seam_steps, table
+from protome.geometry.camera import Camera
+from protome.scene import View
+
+
+@pytest.fixture(scope="module")
+def made() -> Asset:
+    head = painted((0.0, 60.0, -60.0, 180.0), resolution=90)
+    own = [Source.of(view, view.camera) for view in head.views]
+    return make_asset(head.mesh, head.grey, own, AssetOptions(texture=1024, faces=8_000))
+
+
+def test_a_known_difference_has_its_ratio_and_blur_its_sharpness() -> None:
+    photo = np.random.default_rng(0).uniform(0.3, 0.7, (64, 64, 3))
+    camera = Camera(torch.eye(3), torch.eye(4), 64, 64)
+    view = View("a.png", torch.from_numpy(photo).float(), torch.ones(64, 64), camera)
+    everywhere = np.ones((64, 64), bool)
+    shifted = _Picture(view.image.double().numpy() + 0.1, everywhere, everywhere)
+    psnr, face, _, sharpness = _compared(shifted, view)
+    assert psnr == pytest.approx(20, abs=1e-4)
+    assert face == pytest.approx(20, abs=1e-4)
+    assert sharpness == pytest.approx(1)
+    blurred = _Picture(gaussian_filter(photo, (2, 2, 0)), everywhere, everywhere)
+    assert _compared(blurred, view)[3] < 0.4
+
+
+def test_views_between_given_ones_have_them_on_both_sides() -> None:
+    given = [0, 4, 28]
+    assert [number for number in range(32) if number not in given and _between(number, given, 32)] == [
+        1, 2, 3, 29, 30, 31,
+    ]  # fmt: skip
+
+
+def test_a_seam_is_seen_in_the_steps_across_charts(made: Asset) -> None:
+    texels = Texels.of(made.atlas, 1024)
+    points = texels.interpolated(made.atlas.mesh.vertices)
+    smooth = replace(made, colour=texels.image(np.rint(255 * paint(points)).astype(np.uint8)))
+    assert seam_steps(smooth) < 1.3
+    charts = np.zeros(1024 * 1024, np.uint8)
+    face = made.atlas.faces[made.atlas.chart % len(Part) == Part.FACE]
+    inside = np.isin(texels.corners, made.atlas.vertex[face]).all(1)
+    charts[texels.index[inside]] = 25
+    brighter = smooth.colour.astype(int) + charts.reshape(1024, 1024, 1)
+    stepped = replace(made, colour=np.clip(brighter, 0, 255).astype(np.uint8))
+    assert seam_steps(stepped) > 1.5
+
+
+def test_the_page_has_means_over_subjects() -> None:
+    rows = [
+        Quality(name, 3, "texture", False, psnr, psnr - 1, 0.9, 0.95, 1.0) for name, psnr in (("a", 30.0), ("b", 32.0))
+    ]
+    assert "| 3 | given | texture | 31.0 | 30.0 | 0.900 | 0.95 | 1.00 |" in table(rows)
