@@ -160,7 +160,7 @@ def _plugged(
 
 def _off_zero(values: Float[np.ndarray, "*b"]) -> Float[np.ndarray, "*b"]:
     """Return values none of which is nearly zero."""
-    return np.where(np.abs(values) < _OFF_ZERO, np.copysign(_OFF_ZERO, values), values)
+    return np.where(np.abs(values) < _OFF_ZERO, np.where(values > 0, _OFF_ZERO, -_OFF_ZERO), values)
 
 
 def _surface(values: Float[np.ndarray, "x y z"]) -> Mesh:
