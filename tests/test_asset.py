@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +23,7 @@ from protome.asset.texels import Texels
 from protome.errors import InputError
 from protome.geometry.mesh import Mesh
 from protome.meshing.solid import euler_characteristic
+from protome.render.cast import cast
 
 FACES = 12_000
 
@@ -222,6 +224,32 @@ def test_exposures_are_undone_and_leave_no_seam(three: Painted) -> None:
     beside = np.flatnonzero(np.diff(Texels.of(made.atlas, 1024).index) == 1)
     steps, true = (np.abs(np.diff(values, axis=0))[beside][seen[beside]] for values in (colours, paint(points)))
     assert np.quantile(steps, 0.999) < 1.3 * np.quantile(true, 0.999) + 0.01
+
+
+def test_the_light_of_each_photo_is_taken_out(three: Painted) -> None:
+    def lit(slope: float) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda normals: np.exp(slope * normals[:, :1] * [1.0, 0.8, 0.6])
+
+    shades, views = [lit(0.0), lit(0.5), lit(-0.5)], []
+    for view, shade in zip(three.views, shades, strict=True):
+        hits = cast(three.mesh, view.camera)
+        image = view.image.reshape(-1, 3).clone()
+        corners = three.grey(three.mesh).normals[three.mesh.faces[hits.faces.numpy()]]  # type: ignore[index]
+        own = (hits.weights.double().numpy()[..., None] * corners).sum(1)
+        image[hits.pixel] = image[hits.pixel] * torch.from_numpy(shade(own)).float()
+        views.append(replace(view, image=image.reshape(view.image.shape)))
+    errors = {}
+    for known in (True, False):
+        own_sources = [
+            Source.of(view, view.camera, shade=shade if known else None)
+            for view, shade in zip(views, shades, strict=True)
+        ]
+        found = asset(three, own_sources)
+        texels, points, colours = shown(found)
+        seen = texels.interpolated(found.atlas.mesh.visibility) > 0.6  # type: ignore[arg-type]
+        errors[known] = np.abs(colours - paint(points))[seen].mean()
+    assert errors[True] < 0.03
+    assert errors[True] < 0.5 * errors[False]
 
 
 def test_texture_is_as_sharp_as_the_photos(made: Asset, three: Painted) -> None:
