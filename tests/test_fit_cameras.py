@@ -85,6 +85,19 @@ def test_an_estimated_camera_steps_back_as_its_focal_length_grows() -> None:
     torch.testing.assert_close(moved.project(across), camera.project(across), atol=1e-3, rtol=0)
 
 
+def test_cameras_of_one_lens_have_one_correction_of_the_focal_length() -> None:
+    views = _views(3)
+    scene = _estimated(views)
+    assert scene.estimate is not None
+    scene = replace(scene, estimate=replace(scene.estimate, lens=(0, 1, 0)))
+    corrections = CameraCorrections(views, spread_of(scene))
+    with torch.no_grad():
+        corrections.log_focal[0] = 2
+    factors = [corrections.corrected(k, view.camera).focal / view.camera.focal for k, view in enumerate(views)]
+    assert factors == pytest.approx([torch.e**0.1, 1.0, torch.e**0.1], rel=1e-4)
+    assert float(corrections.penalty().detach()) == pytest.approx(4 / 21)
+
+
 def test_an_estimated_camera_turns_about_the_head_by_its_own_deviation() -> None:
     views = _views(2)
     corrections = CameraCorrections(views, spread_of(_estimated(views)))
@@ -104,7 +117,9 @@ def test_an_estimated_camera_turns_about_the_head_by_its_own_deviation() -> None
 
 def _estimated(views: list[View]) -> Scene:
     spreads = tuple(0.01 + 0.02 * number for number in range(len(views)))
-    return Scene(tuple(views), Similarity.identity(), estimate=CameraEstimate((0.05,) * len(views), spreads))
+    return Scene(
+        tuple(views), Similarity.identity(), estimate=CameraEstimate((0.05,) * len(views), spreads, (0,) * len(views))
+    )
 
 
 def test_a_fit_corrects_cameras_that_are_slightly_wrong() -> None:

@@ -117,6 +117,8 @@ class CameraEstimate:
     rotation_spread: tuple[float, ...]
     """For each view the standard deviation of its direction from the head relative to those of the other views,
     radians."""
+    lens: tuple[int, ...]
+    """For each view the number of its lens: views of one lens are off by one factor of the focal length."""
     from_motion: bool = False
     """Whether the cameras are those of structure from motion on the whole pictures."""
 

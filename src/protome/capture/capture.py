@@ -122,6 +122,8 @@ class _Placed:
     """Standard deviations of the logarithms of the focal lengths."""
     rotation_spread: dict[int, float]
     """Standard deviations of the cameras' directions from the head, relative to each other, radians."""
+    lens: dict[int, str]
+    """Names of the lenses."""
     tracks: Tracks
     """Matches between the photos that have a face, which are numbered as they come in `views`."""
     from_motion: bool = False
@@ -129,9 +131,11 @@ class _Placed:
     def scene(self) -> Scene:
         """Return the scene of these photos."""
         order = sorted(self.views)
+        names = list(dict.fromkeys(self.lens[k] for k in order))
         estimate = CameraEstimate(
-            tuple(self.focal_spread[k] for k in order), tuple(self.rotation_spread[k] for k in order), self.from_motion
-        )
+            tuple(self.focal_spread[k] for k in order), tuple(self.rotation_spread[k] for k in order),
+            tuple(names.index(self.lens[k]) for k in order), self.from_motion,
+        )  # fmt: skip
         return Scene(tuple(self.views[k] for k in order), Similarity.scaling(1 / UNIT_MM), True, estimate)
 
 
@@ -165,7 +169,7 @@ def _placed_together(photos: Sequence[Photo], views: dict[int, View], strict: bo
     return _Placed(
         {number: view.transformed(millimetres) for number, view in zip(agreeing, moved, strict=True)},
         dict(zip(agreeing, found.focal_spread, strict=True)), dict(zip(agreeing, found.rotation_spread, strict=True)),
-        found.tracks,
+        {number: photos[number].lens for number in agreeing}, found.tracks,
     )  # fmt: skip
 
 
@@ -212,7 +216,8 @@ def _with_motion(placed: _Placed, photos: Sequence[Photo], detections: Sequence[
         if bool((mask > 0.5).any()):
             views[number] = replace(view, mask=mask)
             focal[number], rotation[number] = MOTION_FOCAL_SPREAD, MOTION_SPREAD
-    return _Placed(views, focal, rotation, placed.tracks, better)
+    lens = {number: photos[number].lens for number in views}
+    return _Placed(views, focal, rotation, lens, placed.tracks, better)
 
 
 def _on_mask(photo: Photo, detection: Detection) -> Detection:

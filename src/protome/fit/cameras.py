@@ -25,13 +25,15 @@ class CameraSpread:
     """Inner units."""
     focal: Float[Tensor, "#v"]
     """Share of the focal length."""
+    lens: Int[Tensor, "v"] | None
+    """For each view the number of its lens, whose focal length is off by one factor; None: each has its own."""
     around_head: bool
     """Whether a camera turns about the head instead of its own centre, and steps back as its focal length grows, so
     that the head keeps its place and its size in the image: photos of the head determine these far better than where
     the camera stood."""
 
 
-GIVEN = CameraSpread(torch.tensor([0.5 * torch.pi / 180]), 2.0 / UNIT_MM, torch.tensor([0.01]), around_head=False)
+GIVEN = CameraSpread(torch.tensor([0.5 * torch.pi / 180]), 2.0 / UNIT_MM, torch.tensor([0.01]), None, around_head=False)
 """Of cameras that another program has found or a rig has measured."""
 SHIFT = 4.0 / UNIT_MM
 """Standard deviation of the shift of cameras that were found from photos of the head alone, inner units."""
@@ -42,7 +44,8 @@ def spread_of(scene: Scene) -> CameraSpread:
     estimate = scene.estimate
     if estimate is None:
         return GIVEN
-    return CameraSpread(torch.tensor(estimate.rotation_spread), SHIFT, torch.tensor(estimate.focal_spread), True)
+    focal, lens = torch.tensor(estimate.focal_spread), torch.tensor(estimate.lens)
+    return CameraSpread(torch.tensor(estimate.rotation_spread), SHIFT, focal, lens, around_head=True)
 
 
 class CameraCorrections(nn.Module):
@@ -56,6 +59,7 @@ class CameraCorrections(nn.Module):
     arm: Tensor
     rotation_spread: Tensor
     focal_spread: Tensor
+    lens: Tensor
 
     def __init__(self, views: Sequence[View], spread: CameraSpread = GIVEN) -> None:
         """Start with the cameras of views posed in the head frame, inner units."""
@@ -70,7 +74,9 @@ class CameraCorrections(nn.Module):
         self.register_buffer("focal_spread", spread.focal.expand(len(views)).clone())
         self.rotation = nn.Parameter(torch.zeros(len(views), 3))
         self.shift = nn.Parameter(torch.zeros(len(views), 3))
-        self.log_focal = nn.Parameter(torch.zeros(len(views)))
+        lens = torch.arange(len(views)) if spread.lens is None else spread.lens
+        self.register_buffer("lens", lens)
+        self.log_focal = nn.Parameter(torch.zeros(int(lens.max()) + 1))
 
     def move(self, rays: Rays, view: Int[Tensor, "n"]) -> Rays:
         """Return rays of the given views (head frame, inner units) after the cameras' correction."""
@@ -87,7 +93,7 @@ class CameraCorrections(nn.Module):
         return torch.cat([longer, K[:, 2:]], 1)
 
     def _longer(self) -> Float[Tensor, "v"]:
-        return torch.exp(self.focal_spread * self.log_focal)
+        return torch.exp(self.focal_spread * self.log_focal[self.lens])
 
     def _poses(self) -> Float[Tensor, "v 3 3"]:
         return self.pose @ rotation_from_vector(self.rotation_spread[:, None] * self.rotation)
@@ -102,8 +108,8 @@ class CameraCorrections(nn.Module):
 
     def penalty(self) -> Float[Tensor, ""]:
         """Return the mean squared correction, in standard deviations, over views and parameters."""
-        parts = torch.cat([self.rotation, self.shift, self.log_focal[:, None]], 1)
-        return parts.square().mean()
+        parts = torch.cat([self.rotation, self.shift], 1).square().sum() + self.log_focal.square().sum()
+        return parts / (self.rotation.numel() + self.shift.numel() + len(self.rotation))
 
     def corrected(self, number: int, camera: Camera) -> Camera:
         """Return a view's camera (head frame, inner units) after its correction."""
