@@ -185,4 +185,4 @@ def test_only_fits_of_several_posed_photos_compare_patches() -> None:
     ):
         fit = fit_head(replace(scene, posed=posed), prior, config, seed=1, quiet=True)
         assert ("consistency" in fit.curves) == expected
-    assert method("protome").settings(short) == replace(short, patches=Patches(weight=0.3))
+    assert method("protome").settings(short) == replace(short, patches=Patches(weight=0.3), match_lights=True)

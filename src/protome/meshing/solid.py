@@ -40,7 +40,8 @@ def solid_surface(values: Float[np.ndarray, "x y z"], step: float) -> Mesh:
     for number in range(_TRIES):
         if genus(mesh.faces) == 0:
             break
-        values = _plugged(values, shortest_handle(mesh), _PLUG + 0.5 * (number // 4))
+        # A loop that was not short enough to be a tunnel's leads to a plug in the wrong place: then more are sought.
+        values = _plugged(values, shortest_handle(mesh, 1 if number < 2 else 4), _PLUG + 0.5 * (number // 4))
         mesh = _surface(values)
     return mesh
 
@@ -80,13 +81,17 @@ class Edges:
         return (order // 3).reshape(-1, 2)
 
 
-def shortest_handle(mesh: Mesh) -> Float[np.ndarray, "k 3"]:
-    """Return the points of a short closed path around, or through, a handle of a closed surface of genus 1 or more."""
-    far = min(_loops(mesh, 0), key=len)
-    if len(far) <= _SHORT:
-        return mesh.vertices[far]
-    # A loop on the way from a vertex far off need not be the shortest; one from a vertex of its own nearly is.
-    best = min([far, *_loops(mesh, int(far[len(far) // 2]))], key=len)
+def shortest_handle(mesh: Mesh, bases: int = 4) -> Float[np.ndarray, "k 3"]:
+    """Return the points of a short closed path around, or through, a handle of a closed surface of genus 1 or more.
+
+    A loop on the way from a vertex far off need not be the shortest; one from a vertex of its own nearly is. It is
+    sought from up to `bases` of them.
+    """
+    best = min(_loops(mesh, 0), key=len)
+    for base in best[:: max(1, len(best) // bases)][:bases]:
+        if len(best) <= _SHORT:
+            break
+        best = min([best, *_loops(mesh, int(base))], key=len)
     return mesh.vertices[best]
 
 
