@@ -21,7 +21,7 @@ LANDMARKS = 800
 CHANNELS = (24, 48, 96, 128, 192)
 """Of the encoder's stages, each at half the resolution of the one before."""
 BOTTLENECK, HIDDEN = 48, 256
-EMBEDDING, REFINE = 24, 64
+FINE, EMBEDDING, REFINE = 32, 24, 64
 REACH = 2.5 / 96
 """Distance from a landmark of the four further places that its correction is read from, in half sides of the square."""
 LEAST_LOG_SIGMA, MOST_LOG_SIGMA = -7.0, 1.0
@@ -71,7 +71,7 @@ class PerceptionNet(nn.Module):
             nn.Sequential(_block(c4, c5, 2), _Residual(c5)),
         ])  # fmt: skip
         self.deep, self.middle = _block(c5 + c4, c3), _block(c3 + c3, 64)
-        self.fine, self.narrow = _block(64 + c2, 40), _block(40, 16, kernel=1)
+        self.fine, self.narrow = _block(64 + c2, FINE), _block(FINE, 16, kernel=1)
         self.border = _block(16 + c1, 24)
         self.parts = nn.Conv2d(24, 4 * len(PARTS), 1)
         self.squeeze = _block(c5, BOTTLENECK, kernel=1)
@@ -81,7 +81,7 @@ class PerceptionNet(nn.Module):
         )
         self.embedding = nn.Parameter(0.1 * torch.randn(landmarks, EMBEDDING))
         self.correct = nn.Sequential(
-            nn.Linear(5 * 40 + EMBEDDING, REFINE), nn.ReLU(), nn.Linear(REFINE, REFINE), nn.ReLU(), nn.Linear(REFINE, 4)
+            nn.Linear(5 * FINE + EMBEDDING, REFINE), nn.ReLU(), nn.Linear(REFINE, REFINE), nn.ReLU(), nn.Linear(REFINE, 4)
         )
         last = self.correct[-1]
         assert isinstance(last, nn.Linear)

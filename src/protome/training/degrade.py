@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from protome.training.perception_loss import UNKNOWN
 
-ROLL_DEG, SCALE, SHIFT = 12.0, (0.72, 1.12), 0.05
+ROLL_DEG, SCALE, SHIFT = 12.0, (0.66, 1.02), 0.05
 """Further turn, zoom (side of the square over the portrait's) and shift of a square."""
 CUT = 0.25
 """Share of the pictures that end at a border of the photo."""
