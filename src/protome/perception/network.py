@@ -17,6 +17,8 @@ from protome.perception.parts import PARTS
 
 SIZE = 192
 """Pixels of a side of the input and of the parts."""
+SIDE = SIZE // 32
+"""Of the deepest features."""
 LANDMARKS = 800
 CHANNELS = (24, 48, 96, 128, 192)
 """Of the encoder's stages, each at half the resolution of the one before."""
@@ -75,9 +77,8 @@ class PerceptionNet(nn.Module):
         self.border = _block(16 + c1, 24)
         self.parts = nn.Conv2d(24, 4 * len(PARTS), 1)
         self.squeeze = _block(c5, BOTTLENECK, kernel=1)
-        side = SIZE // 32
         self.regress = nn.Sequential(
-            nn.Flatten(), nn.Linear(BOTTLENECK * side * side, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 2 * landmarks)
+            nn.Flatten(), nn.Linear(BOTTLENECK * SIDE**2, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 2 * landmarks)
         )
         self.embedding = nn.Parameter(0.1 * torch.randn(landmarks, EMBEDDING))
         self.correct = nn.Sequential(
@@ -90,12 +91,18 @@ class PerceptionNet(nn.Module):
         last.bias.data = torch.tensor([0.0, 0.0, -2.3, 0.0])
 
     def forward(self, pictures: Float[Tensor, "b 3 s s"]) -> Perceived:
-        """Return what squares of `SIZE` pixels show; colours in [0, 1]."""
+        """Return what squares show; colours in [0, 1].
+
+        They have `SIZE` pixels a side, or another multiple of 32 while the network learns.
+        """
         features, held = (pictures - 0.5) / 0.25, []
         for stage in self.stages:
             features = stage(features)
             held.append(features)
-        coarse = self.regress(self.squeeze(held[4])).float().unflatten(1, (-1, 2))
+        deepest = self.squeeze(held[4])
+        if deepest.shape[-1] != SIDE:
+            deepest = functional.interpolate(deepest, (SIDE, SIDE), mode="bilinear", align_corners=False)
+        coarse = self.regress(deepest).float().unflatten(1, (-1, 2))
         up = self.deep(torch.cat([_doubled(held[4]), held[3]], 1))
         up = self.middle(torch.cat([_doubled(up), held[2]], 1))
         fine = self.fine(torch.cat([_doubled(up), held[1]], 1))

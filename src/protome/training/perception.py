@@ -64,6 +64,10 @@ class PerceptionTraining:
     """Weight of the mean distance of the uncorrected landmarks, half sides of the square."""
     hidden: float = 0.5
     """Weight of landmarks that are not visible."""
+    small: int = 128
+    """Side of the squares at first: more than twice as many pass in the same time."""
+    small_until: float = 120_000
+    """Pictures after which squares have their full size."""
     seed: int = 0
 
 
@@ -190,7 +194,7 @@ def chosen_shards(found: int, counters: Counters, config: PerceptionTraining) ->
     return new + sorted(int(number) for number in old)
 
 
-def round_batches(paths: list[Path], number: int, config: PerceptionTraining) -> Iterator[Batch]:
+def round_batches(paths: list[Path], number: int, config: PerceptionTraining, size: int = SIZE) -> Iterator[Batch]:
     """Yield the batches of round `number`, made one ahead by another thread."""
     shards = [read_shard(path) for path in paths]
     places = np.array([(k, n) for k, shard in enumerate(shards) for n in range(len(shard.images))])
@@ -202,7 +206,7 @@ def round_batches(paths: list[Path], number: int, config: PerceptionTraining) ->
         for place in order[start : start + config.batch]:
             shard, n = shards[places[place, 0]], places[place, 1]
             rng = np.random.default_rng([config.seed, 3, number, int(place)])
-            examples.append(example(shard.images[n], shard.parts[n], shard.landmarks[n], shard.visible[n], SIZE, rng))
+            examples.append(example(shard.images[n], shard.parts[n], shard.landmarks[n], shard.visible[n], size, rng))
         images = torch.from_numpy(np.stack([one.image for one in examples])).permute(0, 3, 1, 2).float() / 255
         return Batch(
             images, torch.from_numpy(np.stack([one.parts for one in examples])),
@@ -262,7 +266,8 @@ def train_perception(
                 time.sleep(wait_s)
                 continue
             began, losses = time.monotonic(), []
-            for batch in round_batches([paths[k] for k in numbers], counters.round, config):
+            size = config.small if counters.pictures < config.small_until else SIZE
+            for batch in round_batches([paths[k] for k in numbers], counters.round, config, size):
                 losses.append(training.step(batch))
                 step(config.batch, f"loss {losses[-1]:.2f}")
             counters.round += 1
