@@ -40,9 +40,9 @@ class Labelled:
 class Photographer:
     """Draws people from a wardrobe and takes their portraits."""
 
-    def __init__(self, wardrobe: Wardrobe, size: int = SIZE) -> None:
+    def __init__(self, wardrobe: Wardrobe, size: int = SIZE, points: HeadPoints | None = None) -> None:
         self.wardrobe = wardrobe
-        self.points = HeadPoints.of(wardrobe)
+        self.points = points or HeadPoints.of(wardrobe)
         self.size = size
 
     def scene(self, seed: int, index: int) -> list[Labelled]:
