@@ -88,20 +88,20 @@ class Wardrobe:
     """Share of the sky that a vertex of the template sees."""
     mouth: Float[np.ndarray, "v"]
     """1 inside the mouth."""
-    skins: UInt8[np.ndarray, "k s s 3"]
+    skins: UInt8[np.ndarray, "k t t 3"]
     """Textures without brows, sRGB."""
-    cloth: UInt8[np.ndarray, "k s s"]
+    cloth: UInt8[np.ndarray, "k t t"]
     """255 where a texture shows cloth."""
     lightness: Float[np.ndarray, "k"]
     """CIE lightness of the cheeks of each skin."""
-    brows: UInt8[np.ndarray, "b s s"]
+    brows: UInt8[np.ndarray, "b t t"]
     """Opacity of pairs of brows."""
     eyes: tuple[Worn, ...]
     """The eyes, then the tear glands."""
     hair: tuple[Worn, ...]
     hair_names: tuple[str, ...]
     outfits: tuple[Worn, ...]
-    outfit_colours: tuple[UInt8[np.ndarray, "v 3"], ...]
+    outfit_colours: tuple[UInt8[np.ndarray, "_ 3"], ...]
 
     @staticmethod
     def of(composer: Composer) -> Wardrobe:
