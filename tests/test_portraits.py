@@ -102,14 +102,15 @@ def test_what_stands_before_hides_pixels_and_landmarks(wardrobe: Wardrobe, dress
     assert taken.visible[front & (beside > 1.05)].all()
     assert not taken.visible[hidden].any()
     assert not taken.visible[grazing.sum(1) < -np.sqrt(2 * VISIBLE_M / RADIUS)].any()
-    assert hidden.sum() > 50 and (front & ~hidden).sum() > 200
+    assert hidden.sum() > 50
+    assert (front & ~hidden).sum() > 200
     assert np.abs(taken.landmarks - CAMERA.project(marks)[:, :2]).max() < 1e-4
 
 
 def test_clear_glass_hides_nothing_and_dark_glass_does(wardrobe: Wardrobe, dressed: Dressed) -> None:
     marks = wardrobe.mean[wardrobe.mean[:, 2] > -0.02].astype(np.float64)
     for tint, part in ((0.0, parts.SKIN), (0.97, parts.FRONT)):
-        glass = piece(*ball(CENTRE + [0, 0, 0.05], RADIUS, 3), Material.LENS, np.full(3, tint))
+        glass = piece(*ball(CENTRE + np.array([0, 0, 0.05]), RADIUS, 3), Material.LENS, np.full(3, tint))
         taken = _taken(wardrobe, dressed, [_body(wardrobe), glass], landmarks=marks)
         _, off = _ball_hits(CENTRE, RADIUS)
         assert (taken.parts.ravel()[off < 0.5] == part).mean() > 0.99
@@ -120,7 +121,7 @@ def test_everybody_but_the_first_is_another_person(wardrobe: Wardrobe, dressed: 
     behind = _body(wardrobe).moved(wardrobe.mean + np.float32([0.08, 0.0, -0.3]))
     taken = _taken(wardrobe, dressed, [_body(wardrobe)], [behind])
     _, first = _ball_hits(CENTRE, RADIUS)
-    _, second = _ball_hits(CENTRE + [0.08, 0.0, -0.3], RADIUS)
+    _, second = _ball_hits(CENTRE + np.array([0.08, 0.0, -0.3]), RADIUS)
     label = taken.parts.ravel()
     assert (label[first < 0.97] == parts.SKIN).all()
     only = (first > 1.03) & (second < 0.95)
@@ -182,9 +183,7 @@ def test_scenes_depend_on_seed_and_number_alone(wardrobe: Wardrobe) -> None:
     assert (first[0].portrait.image != other[0].portrait.image).any()
 
 
-def test_shards_keep_what_they_are_given(
-    wardrobe: Wardrobe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_shards_keep_what_they_are_given(wardrobe: Wardrobe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("protome.population.portraits.shards.SCENES", 2)
     shard = make_shard(Photographer(wardrobe, 32, ball_points(wardrobe)), 0, 1)
     write_shard(tmp_path / "shard.npz", shard)

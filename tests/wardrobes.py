@@ -46,8 +46,8 @@ def ball_wardrobe(fine: int = 4) -> Wardrobe:
         beard=np.clip(-3 * away[:, 1], 0, 1).astype(np.float32), lift=away.astype(np.float32),
         sky=np.ones(count, np.float32), mouth=zeros, skins=texture, cloth=np.zeros((2, TEXELS, TEXELS), np.uint8),
         lightness=np.array([40.0, 60.0], np.float32), brows=np.zeros((1, TEXELS, TEXELS), np.uint8),
-        eyes=tuple(worn(place, EYE) for place in EYES) + (worn(EYES[0], 0.003), worn(EYES[1], 0.003)),
-        hair=(worn(CENTRE + [0, 0.03, -0.01], 0.1),), hair_names=("short01",), outfits=(outfit,),
+        eyes=(*(worn(place, EYE) for place in EYES), worn(EYES[0], 0.003), worn(EYES[1], 0.003)),
+        hair=(worn(CENTRE + np.array([0, 0.03, -0.01]), 0.1),), hair_names=("short01",), outfits=(outfit,),
         outfit_colours=(np.full((len(outfit.vertices), 3), 90, np.uint8),),
     )  # fmt: skip
 

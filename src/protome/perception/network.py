@@ -1,7 +1,7 @@
 """The network: dense landmarks with uncertainties, their visibility, and the parts of a square around a face.
 
-Landmarks are regressed with a variance each (Wood et al., 3D face reconstruction with dense landmarks, ECCV 2022): first
-all of them from the deepest features, then each is moved by what the finer features show at its place.
+Landmarks are regressed with a variance each (Wood et al., 3D face reconstruction with dense landmarks, ECCV 2022):
+first all of them from the deepest features, then each is moved by what the finer features show at its place.
 """
 
 from __future__ import annotations
@@ -82,7 +82,11 @@ class PerceptionNet(nn.Module):
         )
         self.embedding = nn.Parameter(0.1 * torch.randn(landmarks, EMBEDDING))
         self.correct = nn.Sequential(
-            nn.Linear(5 * FINE + EMBEDDING, REFINE), nn.ReLU(), nn.Linear(REFINE, REFINE), nn.ReLU(), nn.Linear(REFINE, 4)
+            nn.Linear(5 * FINE + EMBEDDING, REFINE),
+            nn.ReLU(),
+            nn.Linear(REFINE, REFINE),
+            nn.ReLU(),
+            nn.Linear(REFINE, 4),
         )
         last = self.correct[-1]
         assert isinstance(last, nn.Linear)

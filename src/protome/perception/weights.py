@@ -41,9 +41,7 @@ def stored_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise InputError(f"{path} cannot be read as safetensors: give the file of a perception network") from error
     if about.get("format") != FORMAT:
         raise InputError(f"{path} is no perception network of this version: train or fetch it again")
-    return {
-        key: value.float() if value.dtype == torch.float16 else value for key, value in tensors.items()
-    }, about
+    return {key: value.float() if value.dtype == torch.float16 else value for key, value in tensors.items()}, about
 
 
 def load_network(path: Path) -> PerceptionNet:

@@ -98,8 +98,8 @@ class Training:
     def __init__(self, config: PerceptionTraining, device: torch.device) -> None:
         self.config, self.device = config, device
         with seeded(config.seed):
-            self.network = PerceptionNet().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = PerceptionNet().to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+            self.network = _new_network(device)
+        self.average = _new_network(device).eval()
         self.average.load_state_dict(self.network.state_dict())
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=config.rate, weight_decay=1e-3, fused=True)
         self.counters = Counters()
@@ -186,6 +186,11 @@ class Training:
                 value.copy_(theirs[key])
 
 
+def _new_network(device: torch.device) -> PerceptionNet:
+    network = PerceptionNet().to(device)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
 def chosen_shards(found: int, counters: Counters, config: PerceptionTraining) -> list[int]:
     """Return the numbers of a round's shards among `found` ones: new ones first, then seen ones at random."""
     new = list(range(counters.seen_shards, min(found, counters.seen_shards + config.new_shards)))
@@ -238,24 +243,24 @@ def train_perception(
 ) -> Path:
     """Train until so many pictures were shown, or for some rounds; write the network after each round.
 
-    A training that was stopped in `out` goes on. `start` are weights of an earlier training whose optimiser is gone. New
-    shards may appear while it runs; without any, it waits.
+    A training that was stopped in `out` goes on. `start` are weights of an earlier training whose optimiser is gone.
+    New shards may appear while it runs; without any, it waits.
 
     Raises:
-        InputError: the folder has no shards and nothing is being written to it.
+        InputError: there is no folder of shards, or a file of weights cannot be used.
     """
+    if not shards.is_dir():
+        raise InputError(f"{shards} is no folder: write portraits there first")
     cv2.setNumThreads(1)
     chosen = choose_device(device)
     training = Training(config or PerceptionTraining(), chosen)
-    config, counters = training.config, training.counters
+    config = training.config
     out.mkdir(parents=True, exist_ok=True)
     if (out / STATE).is_file():
         training.load(out / STATE)
     elif start is not None:
         training.load_average(start)
     counters = training.counters
-    if not shards.is_dir():
-        raise InputError(f"{shards} is no folder: write portraits there first")
     last = None if rounds is None else counters.round + rounds
     with progress("learning to see", pictures, quiet=quiet) as step:
         step(counters.pictures)
@@ -294,6 +299,4 @@ if __name__ == "__main__":
     parser.add_argument("--pictures", type=int, default=1_000_000)
     parser.add_argument("--start", type=Path, help="weights of an earlier training")
     given = parser.parse_args()
-    train_perception(
-        given.shards, given.out, pictures=given.pictures, validation=given.validation, start=given.start
-    )
+    train_perception(given.shards, given.out, pictures=given.pictures, validation=given.validation, start=given.start)

@@ -45,9 +45,7 @@ def draw_yaw(rng: np.random.Generator) -> float:
     return float(rng.uniform(-100, 100))
 
 
-def draw_camera(
-    face: Float[np.ndarray, "n 3"], size: int, share: float, rng: np.random.Generator
-) -> PortraitCamera:
+def draw_camera(face: Float[np.ndarray, "n 3"], size: int, share: float, rng: np.random.Generator) -> PortraitCamera:
     """Return a camera that sees the points of a face over a share of the picture's side.
 
     The crop is centred on the face as a detector would, with some error.

@@ -75,7 +75,6 @@ def dress(wardrobe: Wardrobe, person: Person, rng: np.random.Generator, simple: 
     expression = np.tensordot(draw_expression(wardrobe, rng), wardrobe.expression, 1)
     neutral = wardrobe.mean + person.moves
     body = neutral + expression
-    outwards = wardrobe.lift
     body_piece = Piece(body, wardrobe.faces, Material.BODY, _body_attributes(wardrobe), wardrobe.weld)
     pieces, over = [body_piece], []
     # The eyeballs keep still while lids and brows move.
@@ -91,7 +90,7 @@ def dress(wardrobe: Wardrobe, person: Person, rng: np.random.Generator, simple: 
     lower = objects.arch(mouth, False, teeth)
     pieces.append(lower.moved(lower.vertices + expression[_chin(wardrobe)].mean(0)))
 
-    hair, scalp_alpha, volume = _hair(wardrobe, body, person, rng)
+    hair, scalp_alpha = _hair(wardrobe, body, person, rng)
     over += hair
     beard, beard_alpha = _beard(wardrobe, body, person, rng)
     pieces += beard
@@ -104,9 +103,7 @@ def dress(wardrobe: Wardrobe, person: Person, rng: np.random.Generator, simple: 
         hat = rng.random() < 0.09
         if hat:
             over = [item for item in over if item.material != Material.HAIR]
-            over += [trimmed for item in hair if (trimmed := _under_hat(item)) is not None] + _hat(
-                wardrobe, body, rng
-            )
+            over += [trimmed for item in hair if (trimmed := _under_hat(item)) is not None] + _hat(wardrobe, body, rng)
         if rng.random() < 0.22:
             over += objects.spectacles(centres, body, float(body[_ear(wardrobe), 2].mean()), rng)
         over += _held(person, mouth, body, rng)
@@ -131,7 +128,8 @@ def _look(
         float(rng.uniform(0.1, 0.4)), hair, np.clip(hair * np.exp(rng.normal(0.05, 0.25)), 0, 0.9),
         float(rng.uniform(0, 1)), float(rng.uniform(0.0, 1.0)), np.stack([objects.draw_colour(rng) for _ in range(2)]),
         float(rng.choice([0, 0, 0, rng.uniform(8, 120)])), float(rng.choice([0.0, 0.5, 1.0])),
-        float(rng.uniform(0, 1)), float(rng.uniform(0, 0.5)), float(rng.uniform(0.0, 1.0)), np.broadcast_to(np.asarray(lips, float), (3,)),
+        float(rng.uniform(0, 1)), float(rng.uniform(0, 0.5)), float(rng.uniform(0.0, 1.0)),
+        np.broadcast_to(np.asarray(lips, float), (3,)),
         float(rng.uniform(0.2, 1.0) * (0.4 if person.age == "child" else 1.3 if person.age == "old" else 0.9)),
         rng.uniform(0, 1, 2),
     )  # fmt: skip
@@ -176,7 +174,7 @@ def _lips(wardrobe: Wardrobe) -> np.ndarray:
 
 
 def _chin(wardrobe: Wardrobe) -> np.ndarray:
-    return np.argsort(np.linalg.norm(wardrobe.template - (MOUTH_M + [0, -0.03, 0]), axis=1))[:40]
+    return np.argsort(np.linalg.norm(wardrobe.template - (MOUTH_M + np.array([0, -0.03, 0])), axis=1))[:40]
 
 
 def _ear(wardrobe: Wardrobe) -> np.ndarray:
@@ -189,19 +187,17 @@ def _waves(points: Float[np.ndarray, "n 3"], scale: float, count: int, rng: np.r
     return np.sin(phase).sum(0) / np.sqrt(count)
 
 
-def _hair(
-    wardrobe: Wardrobe, body: np.ndarray, person: Person, rng: np.random.Generator
-) -> tuple[list[Piece], float, float]:
-    """Return hair, the opacity of stubble on the scalp, and how far hair stands off."""
+def _hair(wardrobe: Wardrobe, body: np.ndarray, person: Person, rng: np.random.Generator) -> tuple[list[Piece], float]:
+    """Return hair, and the opacity of stubble on the scalp."""
     long = 0.62 if not person.male else 0.3
     kinds = np.array([long, 0.72 - long, 0.12, 0.16 if person.male else 0.04])
     kind = rng.choice(["shell", "grown", "shaved", "bald"], p=kinds / kinds.sum())
     if kind == "bald":
-        return [], 0.0, 0.0
+        return [], 0.0
     if kind == "shaved":
-        return [], float(rng.uniform(0.25, 0.95)), 0.0
+        return [], float(rng.uniform(0.25, 0.95))
     if kind == "shell":
-        return [_shell(wardrobe, body, person, rng)], 0.9, 0.03
+        return [_shell(wardrobe, person, rng)], 0.9
     length = float(np.exp(rng.uniform(np.log(0.002), np.log(0.055))))
     edge = rng.uniform(0.3, 0.6)
     receding = rng.uniform(0, 1.0) if person.male and person.age in ("middle", "old") else 0.0
@@ -219,10 +215,10 @@ def _hair(
     hair = piece(vertices, faces, Material.HAIR)
     hair.attributes[:, LOCAL] = template[used]
     hair.attributes[:, SCALP] = np.clip(3 * mask[used], 0, 1)
-    return [hair], 0.85, length
+    return [hair], 0.85
 
 
-def _shell(wardrobe: Wardrobe, body: np.ndarray, person: Person, rng: np.random.Generator) -> Piece:
+def _shell(wardrobe: Wardrobe, person: Person, rng: np.random.Generator) -> Piece:
     share = np.array([0.15 if f"{name}-cut" in wardrobe.hair_names else 1.0 for name in wardrobe.hair_names])
     share *= [0.35 if name.startswith("wig") else 1.0 for name in wardrobe.hair_names]
     if person.male:
@@ -249,9 +245,7 @@ def _shell(wardrobe: Wardrobe, body: np.ndarray, person: Person, rng: np.random.
     return shell
 
 
-def _beard(
-    wardrobe: Wardrobe, body: np.ndarray, person: Person, rng: np.random.Generator
-) -> tuple[list[Piece], float]:
+def _beard(wardrobe: Wardrobe, body: np.ndarray, person: Person, rng: np.random.Generator) -> tuple[list[Piece], float]:
     """Return a beard that stands off the skin, and the opacity of its stubble."""
     if not person.male or person.age == "child" or rng.random() < 0.45:
         return [], 0.0
@@ -307,9 +301,7 @@ def _hat(wardrobe: Wardrobe, body: np.ndarray, rng: np.random.Generator) -> list
     return hat
 
 
-def _held(
-    person: Person, mouth: Float[np.ndarray, "3"], body: np.ndarray, rng: np.random.Generator
-) -> list[Piece]:
+def _held(person: Person, mouth: Float[np.ndarray, "3"], body: np.ndarray, rng: np.random.Generator) -> list[Piece]:
     """Return a hand, a microphone or a board before the head, for one person in eight."""
     if rng.random() > 0.14:
         return []
@@ -320,7 +312,6 @@ def _held(
     ahead = np.abs(body[:, :2] - place[:2]).max(1) < 0.02
     place[2] = (float(body[ahead, 2].max()) if ahead.any() else -0.04) + rng.uniform(0.012, 0.05)
     if kind == "board":
-        return objects.board(place + [rng.normal(0, 0.04), -0.03, 0.02], rng)
+        return objects.board(place + np.array([rng.normal(0, 0.04), -0.03, 0.02]), rng)
     skin = ((person.lightness + 16) / 116) ** 3 * np.array([1.5, 0.87, 0.6])
     return objects.hand(place, skin, rng)
-

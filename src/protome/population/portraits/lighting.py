@@ -74,7 +74,9 @@ def draw_lighting(towards_camera: Float[np.ndarray, "3"], rng: np.random.Generat
         ambient *= 0.8
     elif kind == "flash":
         # Beside the lens: hardly any shadow is seen, and the surroundings are dark.
-        add_lamp(rng.normal(0, 0.06), rng.uniform(0.0, 0.15) + np.arcsin(towards_camera[1]), rng.uniform(1.5, 3.0), 0.05)
+        add_lamp(
+            rng.normal(0, 0.06), rng.uniform(0.0, 0.15) + np.arcsin(towards_camera[1]), rng.uniform(1.5, 3.0), 0.05
+        )
         ambient *= 0.4
         target *= 1.3
     elif kind == "backlight":

@@ -177,9 +177,7 @@ def brim(front: Float[np.ndarray, "3"], width: float, rng: np.random.Generator) 
     return np.stack([front[0] + x, y, z], -1).reshape(-1, 3), _grid(15, 5)
 
 
-def arch(
-    mouth: Float[np.ndarray, "3"], upper: bool, colour: float
-) -> Piece:
+def arch(mouth: Float[np.ndarray, "3"], upper: bool, colour: float) -> Piece:
     """Return a row of teeth behind the lips."""
     t, h = np.meshgrid(np.linspace(-1, 1, 25), np.linspace(0, 1, 4), indexing="ij")
     tall = 0.0095 if upper else 0.008

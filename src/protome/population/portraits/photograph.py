@@ -49,9 +49,7 @@ class Caster:
         hits["tfar"] = hits["tfar"] / SCALE
         return hits
 
-    def blocked(
-        self, origins: Float[np.ndarray, "n 3"], directions: Float[np.ndarray, "n 3"]
-    ) -> Bool[np.ndarray, "n"]:
+    def blocked(self, origins: Float[np.ndarray, "n 3"], directions: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, "n"]:
         """Return which rays hit anything."""
         return self._scene.run((origins * SCALE).astype(np.float32), directions.astype(np.float32)) >= 0
 
@@ -197,9 +195,7 @@ class Studio:
             origins = camera.position.astype(np.float32) + travelled[:, None] * directions[rays]
         return _Samples(colour, cover, part, skin, canonical, normals, depth, bright)
 
-    def _surface(
-        self, material: np.ndarray, person: np.ndarray, attributes: np.ndarray, facing: np.ndarray
-    ) -> Surface:
+    def _surface(self, material: np.ndarray, person: np.ndarray, attributes: np.ndarray, facing: np.ndarray) -> Surface:
         count = len(material)
         albedo, alpha = np.zeros((count, 3), np.float32), np.ones(count, np.float32)
         gloss, part = np.zeros(count, np.float32), np.zeros(count, int)

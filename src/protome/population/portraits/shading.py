@@ -77,7 +77,9 @@ def _body(wardrobe: Wardrobe, look: Look, attributes: np.ndarray) -> Surface:
     pores = noise.look_up(noise.fine(), uv[:, 0] * 7 + look.noise[0], uv[:, 1] * 7)
     blotches = noise.look_up(noise.fractal(), uv[:, 0] * 2.3 + look.noise[1], uv[:, 1] * 2.3)
     skin = texture * person.tone.astype(np.float32)
-    skin = _mix(skin, np.repeat(skin @ np.full((3, 1), 1 / 3, np.float32), 3, 1), np.full(len(uv), look.pale, np.float32))
+    skin = _mix(
+        skin, np.repeat(skin @ np.full((3, 1), 1 / 3, np.float32), 3, 1), np.full(len(uv), look.pale, np.float32)
+    )
     skin = skin * np.exp(look.bumps * (0.05 * pores + 0.05 * blotches))[:, None]
     cheeks = np.exp(-0.5 * (((np.abs(x) - 0.042) / 0.018) ** 2 + ((y + 0.038) / 0.017) ** 2))
     nose = np.exp(-0.5 * ((x / 0.013) ** 2 + ((y + 0.043) / 0.012) ** 2))
@@ -170,5 +172,3 @@ def _hair(look: Look, material: Material, attributes: np.ndarray, facing: np.nda
     part = np.full(len(local), parts.HAIR if material == Material.HAIR else parts.BEARD)
     gloss = np.full(len(local), 0.6 * look.gloss, np.float32) * np.exp(0.4 * fine)
     return Surface(albedo.astype(np.float32), alpha.astype(np.float32), gloss, part)
-
-
