@@ -5,6 +5,7 @@ python benchmarks/portrait_sheet.py --wardrobe wardrobe.npz --out docs/portraits
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,4 +80,4 @@ def run(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    command(run, Options)
+    sys.exit(command(run, Options, __doc__))
