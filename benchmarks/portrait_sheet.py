@@ -27,7 +27,7 @@ PALETTE = np.array([
     (0, 160, 80), (200, 0, 200),
 ], np.uint8)  # fmt: skip
 """In the order of the parts."""
-COLUMNS, SCENES, PEOPLE = 10, 25, 2000
+COLUMNS, SCENES, PEOPLE = 10, 15, 2000
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Options:
     """The sheet."""
     labels: Path | None = None
     """The same portraits with their labels."""
-    seed: int = 12
-    size: int = 160
+    seed: int = 6
+    size: int = 208
 
 
 def labelled(portrait: Portrait) -> UInt8[np.ndarray, "s s 3"]:

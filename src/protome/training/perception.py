@@ -115,8 +115,15 @@ class Training:
         self.average.load_state_dict(part("average."))
         moments = self.optimiser.state_dict()
         moments["state"] = {
-            number: {name: tensors[f"optimiser.{number}.{name}"] for name in ("step", "exp_avg", "exp_avg_sq")}
-            for number in range(len(list(self.network.parameters())))
+            number: {
+                "step": tensors[f"optimiser.{number}.step"],
+                # In the order of the weights in memory, which the fused optimiser takes for granted.
+                **{
+                    name: torch.empty_like(weights).copy_(tensors[f"optimiser.{number}.{name}"])
+                    for name in ("exp_avg", "exp_avg_sq")
+                },
+            }
+            for number, weights in enumerate(self.network.parameters())
         }
         self.optimiser.load_state_dict(moments)
         numbers = tensors["counters"].tolist()
