@@ -68,7 +68,9 @@ def test_corrections_see_the_place_that_they_correct() -> None:
     fine = torch.zeros(1, 32, 48, 48)
     places = torch.zeros(1, LANDMARKS, 2)
     places[0, 0] = torch.tensor([0.5, -0.5])
-    torch.nn.init.normal_(network.correct[-1].weight)
+    last = network.correct[-1]
+    assert isinstance(last, torch.nn.Linear)
+    torch.nn.init.normal_(last.weight)
     before = network._corrections(fine, places)
     fine[0, :, 12, 36] = 1.0
     after = network._corrections(fine, places)

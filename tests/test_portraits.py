@@ -118,7 +118,7 @@ def test_clear_glass_hides_nothing_and_dark_glass_does(wardrobe: Wardrobe, dress
 
 
 def test_everybody_but_the_first_is_another_person(wardrobe: Wardrobe, dressed: Dressed) -> None:
-    behind = _body(wardrobe).moved(wardrobe.mean + np.float32([0.08, 0.0, -0.3]))
+    behind = _body(wardrobe).moved(wardrobe.mean + np.array([0.08, 0.0, -0.3], np.float32))
     taken = _taken(wardrobe, dressed, [_body(wardrobe)], [behind])
     _, first = _ball_hits(CENTRE, RADIUS)
     _, second = _ball_hits(CENTRE + np.array([0.08, 0.0, -0.3]), RADIUS)

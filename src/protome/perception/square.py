@@ -51,7 +51,7 @@ class Square:
         pixels = np.ascontiguousarray(photo.detach().cpu().numpy(), np.float32)
         if self.zoom < 0.8:
             # Fine detail would turn into noise.
-            pixels = cv2.GaussianBlur(pixels, (0, 0), 0.4 / self.zoom)
+            pixels = np.asarray(cv2.GaussianBlur(pixels, (0, 0), 0.4 / self.zoom), np.float32)
         warped = cv2.warpAffine(pixels, self._between_centres(), (self.size, self.size), flags=cv2.INTER_LINEAR)
         return torch.from_numpy(np.clip(warped, 0, 1)).permute(2, 0, 1)
 

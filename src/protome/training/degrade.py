@@ -93,7 +93,8 @@ def degraded(image: UInt8[np.ndarray, "s s 3"], rng: np.random.Generator) -> UIn
     elif kind < 0.42:
         length = int(rng.integers(3, 10))
         kernel = np.zeros((length, length), np.float32)
-        cv2.line(kernel, *(tuple(int(v) for v in rng.integers(0, length, 2)) for _ in range(2)), 1.0)
+        start, end = rng.integers(0, length, (2, 2)).tolist()
+        cv2.line(kernel, start, end, 1.0)
         kernel[length // 2, length // 2] = 1
         light = cv2.filter2D(light, -1, kernel / kernel.sum())
     elif kind < 0.6:
@@ -106,7 +107,7 @@ def degraded(image: UInt8[np.ndarray, "s s 3"], rng: np.random.Generator) -> UIn
         strength = float(np.exp(rng.uniform(np.log(0.004), np.log(0.08))))
         grain = rng.standard_normal((size, size, 1 if rng.random() < 0.4 else 3), np.float32)
         if rng.random() < 0.4:
-            grain = cv2.GaussianBlur(grain, (0, 0), 0.8).reshape(size, size, -1) * 2
+            grain = np.asarray(cv2.GaussianBlur(grain, (0, 0), 0.8), np.float32).reshape(size, size, -1) * 2
         light = light + strength * grain * (0.5 + np.sqrt(np.clip(light, 0, 1)))
     out = np.rint(255 * np.clip(light, 0, 1)).astype(np.uint8)
     if rng.random() < 0.5:

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from protome.perception.network import SIZE, PerceptionNet
 from protome.perception.parts import BACKGROUND, HAIR, OTHERS, PARTS
 from protome.population.portraits.shards import found_shards, read_shard
-from protome.training.degrade import example
+from protome.training.degrade import Example, example
 from protome.training.perception_loss import UNKNOWN, landmark_nll
 
 FACE = slice(0, 468)
@@ -52,7 +52,7 @@ def score(network: PerceptionNet, folder: Path, most: int = 512, batch: int = 16
     sums = np.zeros(6)
     network.eval()
     rng = np.random.default_rng(SEED)
-    examples = []
+    examples: list[Example] = []
     for path in found_shards(folder):
         shard = read_shard(path)
         examples += [

@@ -14,6 +14,7 @@ from trimesh import Trimesh
 from protome.errors import InputError
 from protome.geometry.mesh import Mesh
 from protome.population.compose import Composer
+from protome.population.makehuman.clothes import Outfit
 from protome.population.people import region_masks
 from protome.population.portraits.skins import bare_skins
 from protome.population.sources.valid import Part
@@ -203,7 +204,7 @@ def _relative(colours: UInt8[np.ndarray, "v 3"]) -> Float[np.ndarray, "v"]:
     return np.clip(brightness / brightness.mean(), 0.4, 1.8)
 
 
-def _vertex_colours(part: Part) -> UInt8[np.ndarray, "v 3"]:
+def _vertex_colours(part: Part | Outfit) -> UInt8[np.ndarray, "v 3"]:
     height, width = part.texture.shape[:2]
     row = np.clip(((1 - part.uv[:, 1]) * height).astype(int), 0, height - 1)
     return part.texture[row, np.clip((part.uv[:, 0] * width).astype(int), 0, width - 1)]
