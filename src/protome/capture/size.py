@@ -20,7 +20,7 @@ from protome.scene import View
 
 IRIS_STD = 0.5 / 11.7
 """Standard deviation of the logarithm of the diameter of people's irises."""
-PRIOR_STD = 0.035
+PRIOR_STD = 0.045
 """Standard deviation of the logarithm of a head's size about the prior's estimate."""
 RECORDED_STD = 0.08
 """Standard deviation of the logarithm of subject distances that cameras record: they focus, they do not measure."""
