@@ -16,6 +16,7 @@ from protome.benchmark.captures import CasualCapture, read_captures
 from protome.benchmark.casual_heads import CasualHead, Recognition, measure_wrong, score
 from protome.benchmark.casual_page import casual_page, succeeded
 from protome.benchmark.placing import Placing, measure_placing
+from protome.capture.size import PRIOR_STD
 from protome.errors import InputError
 from protome.evaluate.h3ds import read_scene
 from protome.face import LANDMARK_NAMES
@@ -93,7 +94,7 @@ def test_the_true_cameras_have_no_error(tmp_path: Path, monkeypatch: pytest.Monk
         assert abs(value) < 1e-3
     # Neither irises nor recorded distances: the prior's size and deviation.
     assert found.sized_percent == pytest.approx(found.size_percent)
-    assert found.stated_percent == pytest.approx(3.5)
+    assert found.stated_percent == pytest.approx(100 * PRIOR_STD)
 
 
 def test_a_head_frame_of_ones_own_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
