@@ -143,13 +143,15 @@ def render(
     hit = np.flatnonzero(first >= 0)
     corners = subject.mesh.faces[first[hit]]
     triangles = subject.mesh.vertices[corners]
-    distance, weights, facing = _meet(origins[hit], directions[hit], triangles)
+    distance, weights = meet(origins[hit], directions[hit], triangles)
+    facing = unit(np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]))
+    facing *= -np.sign((facing * directions[hit]).sum(1, keepdims=True))
     points = origins[hit] + distance[:, None] * directions[hit]
 
     vertex_normals = subject.mesh.normals
     if vertex_normals is None:
         vertex_normals = np.asarray(caster.mesh.vertex_normals)
-    normals = _unit(np.einsum("nk,nkd->nd", weights, vertex_normals[corners]))
+    normals = unit(np.einsum("nk,nkd->nd", weights, vertex_normals[corners]))
     # Back faces of an open or inside-out mesh get normals that face the viewer.
     normals *= np.where((facing * normals).sum(1) < 0, -1.0, 1.0)[:, None]
     light = _irradiance(caster, points, normals, facing, lighting, np.random.default_rng(seed))
@@ -167,17 +169,18 @@ def render(
     depth = np.where(mask > 0, picture(distance * (directions[hit] @ axis), 0.0) / share, np.inf)
     light = picture(np.clip(colour, 0.0, 1.0), linear_from_srgb(np.array(background)))
     image = srgb_from_linear(np.clip(light, 0.0, 1.0))
-    return Picture(image, mask, depth, _unit(picture(normals, 0.0)))
+    return Picture(image, mask, depth, unit(picture(normals, 0.0)))
 
 
-def _unit(vectors: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3"]:
+def unit(vectors: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3"]:
+    """Return vectors of unit length."""
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
 
 
-def _meet(
+def meet(
     origins: Float[np.ndarray, "n 3"], directions: Float[np.ndarray, "n 3"], triangles: Float[np.ndarray, "n 3 3"]
-) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
-    """Return distance, barycentric weights and the face normal on the viewer's side, for rays known to hit.
+) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n 3"]]:
+    """Return distance and barycentric weights of rays known to hit.
 
     Embree finds the triangle in single precision; the point on it is computed here in double precision
     (Moeller and Trumbore 1997).
@@ -190,10 +193,7 @@ def _meet(
     around = np.cross(offset, edge1)
     u = np.clip((offset * across).sum(1) / determinant, 0.0, 1.0)
     v = np.clip((directions * around).sum(1) / determinant, 0.0, 1.0 - u)
-    distance = (edge2 * around).sum(1) / determinant
-    normal = _unit(np.cross(edge1, edge2))
-    normal *= -np.sign((normal * directions).sum(1, keepdims=True))
-    return distance, np.stack([1.0 - u - v, u, v], 1), normal
+    return (edge2 * around).sum(1) / determinant, np.stack([1.0 - u - v, u, v], 1)
 
 
 def _irradiance(
@@ -211,8 +211,8 @@ def _irradiance(
         """Return the share of rays around `aim` (scattered in a ball of that radius) that leave the mesh."""
         free = np.zeros(len(starts))
         for _ in range(lighting.rays):
-            ball = _unit(random.standard_normal(aim.shape)) * scatter
-            blocked: Bool[np.ndarray, "n"] = caster.intersects_first(starts, _unit(aim + ball)) >= 0
+            ball = unit(random.standard_normal(aim.shape)) * scatter
+            blocked: Bool[np.ndarray, "n"] = caster.intersects_first(starts, unit(aim + ball)) >= 0
             free += ~blocked
         return free / lighting.rays if lighting.rays else np.ones(len(starts))
 
@@ -220,7 +220,7 @@ def _irradiance(
     # Normal plus a uniform unit vector is a cosine-weighted direction, as Lambert reflection requires.
     total = (lighting.ground + (lighting.sky - lighting.ground) * up) * open_share(normals, 0.999)
     for light in lighting.lights:
-        towards = _unit(np.array(light.towards, np.float64))
+        towards = unit(np.array(light.towards, np.float64))
         lit = np.maximum(normals @ towards, 0.0)
         aim = np.broadcast_to(towards, normals.shape)
         total += light.strength * lit * open_share(aim, np.tan(np.radians(light.spread)))

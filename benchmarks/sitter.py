@@ -18,6 +18,7 @@ from protome.population.faces import FaceModes
 from protome.population.light import WRAP, Light
 from protome.population.people import turned
 from protome.population.sources.valid import Part
+from raster import meet, unit
 
 TORSO_M = 0.75
 """How far the bust's open rims are drawn down, so that no frame shows its cut."""
@@ -105,15 +106,15 @@ class LitHead:
         sky = np.zeros(len(starts))
         total = 1e-9
         for _ in range(SKY_RAYS):
-            way = self.normals + _unit(self.rng.normal(size=starts.shape)) * 0.999
-            way = _unit(way)
+            way = self.normals + unit(self.rng.normal(size=starts.shape)) * 0.999
+            way = unit(way)
             bright = 0.6 + 0.4 * (way @ up)
             sky += bright * ~self._blocked(starts, way)
             total += 0.75
         lit = np.zeros((len(starts), len(self.light.directions)))
         for lamp, (direction, softness) in enumerate(zip(self.light.directions, self.light.softness, strict=True)):
             for _ in range(LAMP_RAYS):
-                way = _unit(direction + softness * self.rng.normal(size=starts.shape) * 0.6)
+                way = unit(direction + softness * self.rng.normal(size=starts.shape) * 0.6)
                 lit[:, lamp] += ~self._blocked(starts, way) / LAMP_RAYS
         return np.clip(sky / total, 0, 1.3), lit
 
@@ -129,13 +130,13 @@ class LitHead:
         first = self.caster.intersects_first(origins, ways)
         hit = np.flatnonzero(first >= 0)
         corners = self.faces[first[hit]]
-        distance, weights = _meet(origins[hit], ways[hit], self.points[corners])
+        distance, weights = meet(origins[hit], ways[hit], self.points[corners])
         points = origin + distance[:, None] * ways[hit]
 
         def at(values: np.ndarray) -> np.ndarray:
             return np.einsum("nk,nk...->n...", weights, values[corners])
 
-        normals = _unit(at(self.normals))
+        normals = unit(at(self.normals))
         normals *= np.where((normals * ways[hit]).sum(1) > 0.2, -1.0, 1.0)[:, None]
         part = self.part[first[hit]]
         albedo = np.zeros((len(hit), 3))
@@ -161,7 +162,7 @@ class LitHead:
         lit = at(self.lit)
         cosine = np.clip((normals @ light.directions.T + WRAP) / (1 + WRAP), 0, None) * lit
         energy = light.ambient * (0.25 + 0.75 * at(self.sky[:, None])) + cosine @ light.colours
-        half = _unit(light.directions[None] - ways[hit][:, None])
+        half = unit(light.directions[None] - ways[hit][:, None])
         mirror = np.clip((normals[:, None] * half).sum(2), 0, None) ** sharp[:, None] * (cosine > 0) * lit
         colours = albedo * energy + shine[:, None] * (mirror @ light.colours)
         seen = Seen(
@@ -216,11 +217,11 @@ def _finer(part: Part) -> tuple[Float[np.ndarray, "v 15"], Int[np.ndarray, "f 3"
     joined = np.zeros((int(alike.max()) + 1, 3))
     for side in range(3):
         np.add.at(joined, alike[part.faces[:, side]], area)
-    table = np.concatenate([part.vertices, part.uv, tint, template, _unit(joined[alike])], 1)
+    table = np.concatenate([part.vertices, part.uv, tint, template, unit(joined[alike])], 1)
     if count > 60_000:  # fine enough
         return table, np.asarray(part.faces)
     vertices, faces = subdivide(table, part.faces)
-    vertices[:, 12:] = _unit(vertices[:, 12:])
+    vertices[:, 12:] = unit(vertices[:, 12:])
     return vertices, faces
 
 
@@ -235,22 +236,3 @@ def _texture(picture: np.ndarray, uv: Float[np.ndarray, "n 2"]) -> Float[np.ndar
         )
         / 255.0
     )
-
-
-def _meet(
-    origins: Float[np.ndarray, "n 3"], ways: Float[np.ndarray, "n 3"], triangles: Float[np.ndarray, "n 3 3"]
-) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n 3"]]:
-    """Return distance and barycentric weights of rays known to hit (Moeller and Trumbore 1997)."""
-    corner, edge1, edge2 = triangles[:, 0], triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
-    across = np.cross(ways, edge2)
-    determinant = (edge1 * across).sum(1)
-    determinant = np.where(np.abs(determinant) < 1e-30, 1e-30, determinant)
-    offset = origins - corner
-    around = np.cross(offset, edge1)
-    u = np.clip((offset * across).sum(1) / determinant, 0.0, 1.0)
-    v = np.clip((ways * around).sum(1) / determinant, 0.0, 1.0 - u)
-    return (edge2 * around).sum(1) / determinant, np.stack([1.0 - u - v, u, v], 1)
-
-
-def _unit(vectors: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3"]:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)

@@ -142,7 +142,7 @@ class Head:
         write_atomically(folder / "preview.png", lambda path: self._save_preview(path, picture))
         photos = assess(self.scene)
         save_capture_sheet(folder / "capture.png", self.scene, photos)
-        facts = self._facts(command, photos) | {"seconds": _rounded(seconds)}
+        facts = self._facts(command, photos, seconds)
         if files:
             facts["asset"] = asdict(options) | {"vertices": files[0], "faces": files[1]}
         text = json.dumps(facts, indent=1, allow_nan=False)
@@ -163,7 +163,9 @@ class Head:
         )
         Image.fromarray(np.rint(255 * sheet.clip(0, 1)).astype(np.uint8)).save(path, "PNG")
 
-    def _facts(self, command: Sequence[str], photos: Sequence[PhotoFacts]) -> dict[str, object]:
+    def _facts(
+        self, command: Sequence[str], photos: Sequence[PhotoFacts], seconds: dict[str, float]
+    ) -> dict[str, object]:
         world = self.fit.head_from_world[0]
         to_mm, given = Similarity.scaling(UNIT_MM), self.scene.has_own_world
         spreads = None if self.scene.estimate is None else self.scene.estimate.focal_spread
@@ -189,7 +191,7 @@ class Head:
             "seed": self.seed,
             "device": self.device,
             "versions": _versions(),
-            "seconds": _rounded(self.seconds),
+            "seconds": {key: round(value, 3) for key, value in seconds.items()},
             "units": {
                 "head.ply": "the scene's" if given else "mm",
                 "head.glb": "m",
@@ -221,10 +223,6 @@ def _source(scene: Scene) -> str:
 def _shade(shading: Float[Tensor, "8 3"], normals: Float[np.ndarray, "k 3"]) -> Float[np.ndarray, "k 3"]:
     """Return what a photo's light multiplies the colours of surfaces with these normals by."""
     return (harmonics(torch.from_numpy(np.ascontiguousarray(normals, np.float32))) @ shading).exp().numpy()
-
-
-def _rounded(seconds: dict[str, float]) -> dict[str, float]:
-    return {key: round(value, 3) for key, value in seconds.items()}
 
 
 def _versions() -> dict[str, str]:

@@ -119,8 +119,6 @@ class CameraEstimate:
     radians."""
     lens: tuple[int, ...]
     """For each view the number of its lens: views of one lens are off by one factor of the focal length."""
-    from_motion: bool = False
-    """Whether the cameras are those of structure from motion on the whole pictures."""
 
 
 @dataclass(frozen=True)

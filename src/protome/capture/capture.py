@@ -19,7 +19,7 @@ from protome.capture.lenses import Shot
 from protome.capture.mask import person_mask
 from protome.capture.motion import INSTALL, LEAST_PHOTOS, brought_together, is_installed, structure_from_motion
 from protome.capture.photo import Photo
-from protome.capture.posed import faces_on, mask_of_head
+from protome.capture.posed import faces_on, mask_of_head, outside_mask
 from protome.capture.together import Together, epipolar_error, place_together
 from protome.errors import InputError, ProtomeWarning
 from protome.geometry.transforms import Similarity
@@ -63,7 +63,7 @@ def capture_photos(paths: Sequence[str | Path], strict: bool = False) -> Scene:
         warnings.warn(f"no face found in {', '.join(without)}: left out{hint}", ProtomeWarning, stacklevel=2)
     if placed is None:
         return Scene(tuple(views.values()), Similarity.scaling(1 / UNIT_MM), posed=False)
-    return placed.scene()
+    return placed.scene(photos)
 
 
 def _with_views(photos: Sequence[Photo], detections: Sequence[Detection], strict: bool) -> dict[int, View]:
@@ -122,19 +122,17 @@ class _Placed:
     """Standard deviations of the logarithms of the focal lengths."""
     rotation_spread: dict[int, float]
     """Standard deviations of the cameras' directions from the head, relative to each other, radians."""
-    lens: dict[int, str]
-    """Names of the lenses."""
     tracks: Tracks
     """Matches between the photos that have a face, which are numbered as they come in `views`."""
-    from_motion: bool = False
 
-    def scene(self) -> Scene:
-        """Return the scene of these photos."""
+    def scene(self, photos: Sequence[Photo]) -> Scene:
+        """Return the scene of those of the photos that are in the frame."""
         order = sorted(self.views)
-        names = list(dict.fromkeys(self.lens[k] for k in order))
+        lenses = [photos[k].lens for k in order]
+        names = list(dict.fromkeys(lenses))
         estimate = CameraEstimate(
             tuple(self.focal_spread[k] for k in order), tuple(self.rotation_spread[k] for k in order),
-            tuple(names.index(self.lens[k]) for k in order), self.from_motion,
+            tuple(names.index(lens) for lens in lenses),
         )  # fmt: skip
         return Scene(tuple(self.views[k] for k in order), Similarity.scaling(1 / UNIT_MM), True, estimate)
 
@@ -169,7 +167,7 @@ def _placed_together(photos: Sequence[Photo], views: dict[int, View], strict: bo
     return _Placed(
         {number: view.transformed(millimetres) for number, view in zip(agreeing, moved, strict=True)},
         dict(zip(agreeing, found.focal_spread, strict=True)), dict(zip(agreeing, found.rotation_spread, strict=True)),
-        {number: photos[number].lens for number in agreeing}, found.tracks,
+        found.tracks,
     )  # fmt: skip
 
 
@@ -216,8 +214,7 @@ def _with_motion(placed: _Placed, photos: Sequence[Photo], detections: Sequence[
         if bool((mask > 0.5).any()):
             views[number] = replace(view, mask=mask)
             focal[number], rotation[number] = MOTION_FOCAL_SPREAD, MOTION_SPREAD
-    lens = {number: photos[number].lens for number in views}
-    return _Placed(views, focal, rotation, lens, placed.tracks, better)
+    return _Placed(views, focal, rotation, placed.tracks)
 
 
 def _on_mask(photo: Photo, detection: Detection) -> Detection:
@@ -230,8 +227,5 @@ def _on_mask(photo: Photo, detection: Detection) -> Detection:
         return detection
     faces = faces_on(photo.mask, detection)
     if not faces:
-        raise InputError(
-            f"the face in {photo.shown} lies outside its mask {photo.mask_file}: paint that person white in it, and "
-            "what is not person black"
-        )
+        raise outside_mask(photo.shown, photo.mask_file)
     return replace(detection, faces=faces)

@@ -9,7 +9,6 @@ import importlib
 import importlib.util
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,9 +130,6 @@ def brought_together(motion: Mapping[int, Camera], known: Mapping[int, Camera]) 
     if float(scale) <= 0 or float(degrees.median()) > AGREE_DEGREES or float(apart.median()) > AGREE_DISTANCE:
         return {}
     placement = Similarity(turn, centres.mean(0) - scale * moved.mean(0), scale)
-    return {number: _transformed(camera, placement) for number, camera in motion.items()}
-
-
-def _transformed(camera: Camera, placement: Similarity) -> Camera:
-    double = replace(camera, K=camera.K.double(), T_world_camera=camera.T_world_camera.double())
-    return double.transformed(placement).to(torch.float32)
+    return {
+        number: camera.to(torch.float64).transformed(placement).to(torch.float32) for number, camera in motion.items()
+    }

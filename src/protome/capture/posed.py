@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -13,14 +14,13 @@ from protome.capture.head import Units
 from protome.capture.landmarks import Detection, detect
 from protome.capture.mask import SURE, person_mask
 from protome.capture.order import checked_placement
+from protome.capture.photo import ALL_WHITE
 from protome.errors import InputError
 from protome.geometry.transforms import Similarity
 from protome.landmarks import FaceLandmarks, load_face_landmarks
 from protome.scene import Scene, Unmasked, View
 from protome.units import UNIT_MM
 
-ALL_WHITE = 0.999
-"""Mean of a mask that leaves nothing out."""
 BESIDE_HEAD_MM = ((0.0, 230.0, -80.0), (-170.0, 140.0, -80.0), (170.0, 140.0, -80.0))
 """Places 20 cm from the middle of a head, above it and on both sides (head frame), that hardly any hair reaches."""
 LEAST_SEEN = 0.25
@@ -87,10 +87,15 @@ def _check_faces_on_masks(views: Sequence[View], faces: Mapping[int, Detection])
         return
     for i, detection in faces.items():
         if detection.faces and views[i].mask_file is not None:
-            raise InputError(
-                f"the face in {views[i].name} lies outside its mask {views[i].mask_file}: paint that person white in "
-                "it, and what is not person black"
-            )
+            raise outside_mask(views[i].name, views[i].mask_file)
+
+
+def outside_mask(name: str, mask_file: Path | None) -> InputError:
+    """Return the error of a photo whose mask leaves out its face."""
+    return InputError(
+        f"the face in {name} lies outside its mask {mask_file}: paint that person white in it, and what is not person "
+        "black"
+    )
 
 
 def _check_white(view: View, head_from_world: Similarity) -> None:

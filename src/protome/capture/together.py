@@ -73,25 +73,26 @@ def epipolar_error(tracks: Tracks, cameras: Mapping[int, Camera]) -> float:
     of cameras that were found with these matches and of others. NaN without a match between the cameras.
     """
     found = []
-    rows = zip(tracks.view.tolist(), tracks.pixel, tracks.other.tolist(), tracks.there, strict=True)
-    for number, pixel, others, there in rows:
-        for other, place in zip(others, there, strict=True):
-            if other >= 0 and number in cameras and other in cameras:
-                found.append(_sampson(cameras[number], cameras[other], pixel, place))
-    return float(np.median(found)) if found else float("nan")
+    for first, one in cameras.items():
+        for second, other in cameras.items():
+            row, column = torch.nonzero((tracks.view[:, None] == first) & (tracks.other == second), as_tuple=True)
+            if first != second and len(row):
+                found.append(_sampson(one, other, tracks.pixel[row], tracks.there[row, column]))
+    return float(np.median(torch.cat(found).numpy())) if found else float("nan")
 
 
-def _sampson(first: Camera, second: Camera, pixel: Float[Tensor, "2"], place: Float[Tensor, "2"]) -> float:
+def _sampson(
+    first: Camera, second: Camera, pixels: Float[Tensor, "n 2"], places: Float[Tensor, "n 2"]
+) -> Float[Tensor, "n"]:
     A, B = (camera.T_world_camera.double() for camera in (first, second))
     a, b = (
-        torch.linalg.solve(camera.K.double(), torch.cat([at.double(), torch.ones(1).double()]))
-        for camera, at in ((first, pixel), (second, place))
+        torch.cat([at.double(), torch.ones(len(at), 1).double()], 1) @ torch.linalg.inv(camera.K.double()).T
+        for camera, at in ((first, pixels), (second, places))
     )
-    R = B[:3, :3].T @ A[:3, :3]
-    E = skew(B[:3, :3].T @ (A[:3, 3] - B[:3, 3])) @ R
-    by_second, by_first = E @ a, E.T @ b
-    slope = torch.cat([by_second[:2], by_first[:2]]).norm()
-    return abs(float(b @ by_second)) / max(float(slope), 1e-30)
+    E = skew(B[:3, :3].T @ (A[:3, 3] - B[:3, 3])) @ B[:3, :3].T @ A[:3, :3]
+    by_second, by_first = a @ E.T, b @ E
+    slope = torch.cat([by_second[:, :2], by_first[:, :2]], 1).norm(dim=1)
+    return (b * by_second).sum(1).abs() / slope.clamp(min=1e-30)
 
 
 def largest_group(joined: Bool[np.ndarray, "p p"]) -> Bool[np.ndarray, "p"]:
