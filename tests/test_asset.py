@@ -16,7 +16,7 @@ from protome.asset.asset import Asset, make_asset
 from protome.asset.atlas import make_atlas
 from protome.asset.charts import Part, is_disc
 from protome.asset.decimate import decimated, is_closed
-from protome.asset.flatten import crosses_itself
+from protome.asset.flatten import crosses_itself, flattened
 from protome.asset.options import AssetOptions
 from protome.asset.source import Source
 from protome.asset.texels import Texels
@@ -301,3 +301,10 @@ def test_a_small_mesh_gets_an_atlas_too(three: Painted) -> None:
     atlas = make_atlas(light)
     assert len(atlas.faces) == len(light.faces)
     assert is_closed(Mesh(light.vertices, light.faces))
+
+
+def test_a_chart_with_a_triangle_without_area_is_no_map() -> None:
+    square = np.array([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0.5, 0.5, 0], [0.5, 0.5, 0]])
+    faces = np.array([[0, 1, 4], [1, 2, 4], [2, 5, 4], [2, 3, 5], [3, 0, 5], [0, 4, 5]])
+    flat = flattened(Mesh(square, faces))
+    assert flat is None or np.isfinite(flat).all()

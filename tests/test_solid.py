@@ -77,6 +77,20 @@ def test_no_two_vertices_are_at_one_place() -> None:
     assert len(np.unique(vertices, axis=0)) == len(vertices)
 
 
+def test_a_body_that_the_bounds_cut_along_an_edge_has_no_two_vertices_at_one_place() -> None:
+    # As the bounds of a head do with its arms: outside is a layer of large values, here on two sides.
+    step = 0.005
+    values = step * ball((COUNT - 2, COUNT - 2, 36), 19.3)
+    values[-1], values[:, -1] = 1e4, 1e4
+    mesh = solid_surface(values, step)
+    assert len(np.unique(mesh.vertices.astype(np.float32), axis=0)) == len(mesh.vertices)
+    assert euler_characteristic(mesh.faces) == 2
+    solid = mesh.to_trimesh()
+    assert solid.is_watertight
+    assert solid.area_faces.min() > 0
+    assert solid.volume == pytest.approx(np.pi / 3 * 19.3**3, rel=0.01)
+
+
 def test_the_shortest_loop_around_a_ring_is_around_its_tube() -> None:
     values = ring((36, 36, 36), 20.0, 4.0)
     from skimage.measure import marching_cubes

@@ -107,7 +107,8 @@ def _areas(faces: Int[np.ndarray, "f 3"], flat: Float[np.ndarray, "v 2"]) -> Flo
 
 
 def _turned(faces: Int[np.ndarray, "f 3"], flat: Float[np.ndarray, "v 2"]) -> Bool[np.ndarray, "f"]:
-    return _areas(faces, flat) <= 0
+    # A place that is not a number turns its triangles over, too.
+    return ~(_areas(faces, flat) > 0)
 
 
 def crosses_itself(outline: Float[np.ndarray, "k 2"]) -> bool:

@@ -21,6 +21,8 @@ from protome.geometry.mesh import Mesh
 
 _OFF_ZERO = 0.01
 """Least distance of a sample from zero, in cells: vertices of marching cubes then never coincide at a grid point."""
+_SAME = 1e-3
+"""Distance between vertices up to which they are one, in cells; elsewhere they are `_OFF_ZERO` apart."""
 _PLUG = 1.3
 """Half the thickness of the plug that closes a tunnel, in cells; each further try adds half a cell."""
 _TRIES = 12
@@ -170,4 +172,9 @@ def _off_zero(values: Float[np.ndarray, "*b"]) -> Float[np.ndarray, "*b"]:
 
 def _surface(values: Float[np.ndarray, "x y z"]) -> Mesh:
     vertices, faces, _, _ = marching_cubes(values, 0.0)
-    return Mesh(vertices.astype(np.float64), faces.astype(np.int64)).largest_component()
+    # Where bounds cut the surface along an edge of the grid, both its planes have a vertex at the same sample.
+    places = np.rint(vertices / _SAME).astype(np.int64)
+    _, first, number = np.unique(places, axis=0, return_index=True, return_inverse=True)
+    faces = number.reshape(-1)[faces]
+    faces = faces[(faces != np.roll(faces, 1, axis=1)).all(1)]
+    return Mesh(vertices[first].astype(np.float64), faces.astype(np.int64)).largest_component()
