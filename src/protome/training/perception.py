@@ -66,7 +66,7 @@ class PerceptionTraining:
     """Weight of landmarks that are not visible."""
     small: int = 128
     """Side of the squares at first: more than twice as many pass in the same time."""
-    small_until: float = 120_000
+    small_until: float = 200_000
     """Pictures after which squares have their full size."""
     seed: int = 0
 
