@@ -44,7 +44,10 @@ PASSED_ON: dict[str, tuple[str, str, dict[str, object]]] = {
     "benchmark texture": (
         "benchmark texture --scenes s --out {out} --subjects a --views 1 3 --photos p --preset draft --quiet",
         "protome.benchmark.texture:benchmark_texture",
-        {"scenes": Path("s"), "subjects": ("a",), "views": (1, 3), "photos": (Path("p"),), "preset": "draft", "quiet": True},
+        {
+            "scenes": Path("s"), "subjects": ("a",), "views": (1, 3), "photos": (Path("p"),), "preset": "draft",
+            "quiet": True,
+        },
     ),
     "train": (
         "train --population people --out {out}.safetensors --config tiny --steps 5 --device cuda --seed 3 --quiet",

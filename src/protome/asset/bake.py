@@ -16,8 +16,8 @@ from protome.asset.atlas import Atlas
 from protome.asset.choice import RENDERER_WEIGHT, Choice, choose
 from protome.asset.grain import band_strengths, facial, grain, hair, like_seen
 from protome.asset.rim import rim_trust
-from protome.asset.source import Source, sampled, vertex_weights
-from protome.asset.texels import Texels
+from protome.asset.source import Source, vertex_weights
+from protome.asset.texels import AT_ONCE, Texels
 from protome.asset.tone import toned
 from protome.geometry.mesh import Mesh
 
@@ -68,7 +68,7 @@ def bake(atlas: Atlas, sources: Sequence[Source], size: int) -> Baked:
     noise = np.concatenate([like_seen(strengths, choice.low, mesh.vertices, is_hair), is_hair[:, None]], 1)
     colour = _composed(mesh, texels, used, choice, noise)
     shown = np.clip(np.rint(255 * texels.interpolated(mesh.visibility)), 0, 255).astype(np.uint8)
-    eight = np.clip(np.rint(255 * colour), 0, 255).astype(np.uint8)
+    eight = np.concatenate([np.clip(np.rint(255 * colour[at]), 0, 255).astype(np.uint8) for at in texels.blocks()])
     skin = (weights[:, :direct].max(1) > _SKIN_WEIGHT) & ~is_hair & facial(mesh.vertices)
     return Baked(texels.image(eight), texels.image(shown), texels, choice.low, skin)
 
@@ -137,35 +137,33 @@ def _composed(
     assert mesh.colours is not None
     assert mesh.normals is not None
     colour = np.zeros((len(texels.index), 3), np.float32)
-    pieces = [*((number, source) for number, source in enumerate(sources)), (len(sources), None)]
-    for number, source in pieces:
+    for number, source in enumerate([*sources, None]):
         own = choice.share[:, number]
         if not own.any():
             continue
-        chosen = np.flatnonzero((own[texels.corners] > 0).any(1))
-        part = replace(texels, index=texels.index[chosen], corners=texels.corners[chosen],
-                       weights=texels.weights[chosen])  # fmt: skip
-        share = part.interpolated(own)[:, None]
-        offset = part.interpolated(choice.offset[:, number])
-        if source is None:
-            places, kinds = part.interpolated(mesh.vertices), part.interpolated(noise)
-            seen = part.interpolated(mesh.colours) + grain(places, kinds[:, :-1], kinds[:, -1])[:, None]
-        else:
-            seen = _details(source, part.interpolated(mesh.vertices), texels)
-            if source.shade is not None:
-                normals = part.interpolated(mesh.normals)
-                seen = source.evened(seen, normals / np.linalg.norm(normals, axis=1, keepdims=True))
-        colour[chosen] += share * (seen + offset)
+        used = own > 0
+        chosen = np.concatenate([at.start + np.flatnonzero(used[texels.corners[at]].any(1)) for at in texels.blocks()])
+        image = None if source is None else _fine(source, mesh, texels.part(chosen[:AT_ONCE]))
+        for block in np.array_split(chosen, max(1, len(chosen) // AT_ONCE)):
+            part = texels.part(block)
+            if source is None:
+                places, kinds = part.interpolated(mesh.vertices), part.interpolated(noise)
+                seen = part.interpolated(mesh.colours) + grain(places, kinds[:, :-1], kinds[:, -1])[:, None]
+            else:
+                seen = source.sample(part.interpolated(mesh.vertices), image)
+                if source.shade is not None:
+                    normals = part.interpolated(mesh.normals)
+                    seen = source.evened(seen, normals / np.linalg.norm(normals, axis=1, keepdims=True))
+            colour[block] += part.interpolated(own)[:, None] * (seen + part.interpolated(choice.offset[:, number]))
     return colour
 
 
-def _details(source: Source, points: Float32[np.ndarray, "k 3"], texels: Texels) -> Float32[np.ndarray, "k 3"]:
-    """Return a photo's colours at texels, without what is finer than the texels."""
-    spot, _ = source.project(points)
-    beside = np.flatnonzero(np.diff(texels.index[: len(points)]) == 1) if len(points) > 1 else np.zeros(0, int)
+def _fine(source: Source, mesh: Mesh, texels: Texels) -> Float32[np.ndarray, "h w 3"]:
+    """Return a photo without what is finer than the texels."""
+    spot, _ = source.project(texels.interpolated(mesh.vertices))
+    beside = np.flatnonzero(np.diff(texels.index) == 1)
     steps = np.linalg.norm(spot[beside + 1] - spot[beside], axis=1) if len(beside) else np.ones(1)
     step = float(np.median(steps))
-    image = source.image
-    if step > 1.2:
-        image = cv2.GaussianBlur(image, (0, 0), 0.5 * np.sqrt(step**2 - 1))
-    return sampled(image, spot)
+    if step <= 1.2:
+        return source.image
+    return cv2.GaussianBlur(source.image, (0, 0), 0.5 * np.sqrt(step**2 - 1))

@@ -38,8 +38,12 @@ def albedo(
     assert mesh.normals is not None
     light = fitted_light(mesh.normals[skin], linear_from_srgb(np.clip(low[skin], 0, 1)))
     shade = np.clip(light_on(mesh.normals, light), _LEAST, _MOST)
-    linear = linear_from_srgb(colour.reshape(-1, 3)[texels.index] / 255.0) / texels.interpolated(shade)
-    return texels.image(np.rint(255 * srgb_from_linear(np.clip(linear, 0, 1))).astype(np.uint8))
+    plain = np.zeros((len(texels.index), 3), np.uint8)
+    for at in texels.blocks():
+        part = texels.part(np.arange(len(plain))[at])
+        linear = linear_from_srgb(colour.reshape(-1, 3)[part.index] / 255.0) / part.interpolated(shade)
+        plain[at] = np.rint(255 * srgb_from_linear(np.clip(linear, 0, 1)))
+    return texels.image(plain)
 
 
 def fitted_light(normals: Float[np.ndarray, "k 3"], linear: Float[np.ndarray, "k 3"]) -> Float[np.ndarray, "9 3"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,8 +14,8 @@ from trimesh.ray.ray_pyembree import RayMeshIntersector
 
 from protome.asset.atlas import Atlas
 
-_AT_ONCE = 500_000
-"""Rays in one call of the caster."""
+AT_ONCE = 500_000
+"""Texels that are worked on together: with all of a large texture at once, memory would run to gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +40,31 @@ class Texels:
         flat = atlas.uv * size
         plane = np.concatenate([flat, np.zeros((len(flat), 1))], 1)
         caster = RayMeshIntersector(Trimesh(plane, atlas.faces, process=False))
-        near = np.flatnonzero(_covered(flat, atlas.faces, size))
-        found = []
-        for part in np.array_split(near, max(1, len(near) // _AT_ONCE)):
-            origins = np.stack([part % size + 0.5, part // size + 0.5, np.ones(len(part))], 1)
+        near = np.flatnonzero(_covered(flat, atlas.faces, size)).astype(np.int32)
+        index, corners = np.empty(len(near), np.int32), np.empty((len(near), 3), np.int32)
+        weights, count = np.empty((len(near), 3), np.float32), 0
+        for part in np.array_split(near, max(1, len(near) // AT_ONCE)):
+            centre = np.stack([part % size + 0.5, part // size + 0.5], 1)
+            origins = np.concatenate([centre, np.ones((len(part), 1))], 1)
             down = np.broadcast_to([0.0, 0.0, -1.0], origins.shape)
-            found.append(np.asarray(caster.intersects_first(origins, down)))
-        face = np.concatenate(found)
-        index, face = near[face >= 0], face[face >= 0]
-        centre = np.stack([index % size + 0.5, index // size + 0.5], 1)
-        return Texels(size, index, atlas.vertex[atlas.faces[face]], _barycentric(flat, atlas.faces, face, centre))
+            face = np.asarray(caster.intersects_first(origins, down))
+            hit = face >= 0
+            face = face[hit]
+            own = slice(count, count + len(face))
+            index[own] = part[hit]
+            corners[own] = atlas.vertex[atlas.faces[face]]
+            weights[own] = _barycentric(flat, atlas.faces, face, centre[hit])
+            count += len(face)
+        return Texels(size, index[:count], corners[:count], weights[:count])
+
+    def part(self, chosen: Int[np.ndarray, "j"]) -> Texels:
+        """Return some of the texels."""
+        return Texels(self.size, self.index[chosen], self.corners[chosen], self.weights[chosen])
+
+    def blocks(self) -> Iterator[slice]:
+        """Return the texels in blocks that need little memory."""
+        for start in range(0, len(self.index), AT_ONCE):
+            yield slice(start, start + AT_ONCE)
 
     def interpolated(self, values: Float[np.ndarray, "v *c"]) -> Float32[np.ndarray, "k *c"]:
         """Return values of the closed mesh's vertices at the texels."""
@@ -72,7 +88,7 @@ class Texels:
             empty.reshape(self.size, self.size), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
         )
         # Labels number the texels that show the surface, row by row, from 1.
-        return label.reshape(-1).astype(np.int64) - 1
+        return label.reshape(-1) - 1
 
 
 def _covered(flat: Float[np.ndarray, "u 2"], faces: Int[np.ndarray, "f 3"], size: int) -> Bool[np.ndarray, "n"]:
@@ -88,11 +104,10 @@ def _barycentric(
     face: Int[np.ndarray, "k"],
     points: Float[np.ndarray, "k 2"],
 ) -> Float32[np.ndarray, "k 3"]:
-    a, b, c = np.moveaxis(flat[faces], 1, 0)
-    (ux, uy), (vx, vy) = (b - a).T, (c - a).T
+    a, b, c = np.moveaxis(flat[faces[face]], 1, 0)
+    (ux, uy), (vx, vy), (x, y) = (b - a).T, (c - a).T, (points - a).T
     area = ux * vy - uy * vx
     area = np.where(np.abs(area) < 1e-12, 1e-12, area)
-    x, y = (points - a[face]).T
-    second = (x * vy[face] - y * vx[face]) / area[face]
-    third = (y * ux[face] - x * uy[face]) / area[face]
+    second = (x * vy - y * vx) / area
+    third = (y * ux - x * uy) / area
     return np.stack([1 - second - third, second, third], 1).astype(np.float32)
