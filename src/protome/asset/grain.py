@@ -30,8 +30,8 @@ _SKIN_CHROMA, _SKIN_LIGHT = 0.035, 0.55
 relative to it."""
 _FACE_MM = (50.0, (-95.0, 35.0), -45.0)
 """The middle of the face: half width, heights, and the least z; head frame."""
-_CHEEK_MM = (10.0, -95.0)
-"""Below this height and in front of this z there is skin, beard aside."""
+_CHEEK_MM = (10.0, -95.0, 82.0)
+"""Below this height, in front of this z and no further than this from the middle there is skin, beard aside."""
 _NECK_MM = -105.0
 _HAIR_MM = 20.0
 """Length over which hair and skin are told apart by the majority."""
@@ -78,7 +78,8 @@ def hair(mesh: Mesh, colours: Float[np.ndarray, "v 3"]) -> Bool[np.ndarray, "v"]
     light = colours.sum(1) / max(float(skin.sum()), 1e-6)
     shares = colours / np.maximum(colours.sum(1, keepdims=True), 1e-6) - skin / max(float(skin.sum()), 1e-6)
     like_skin = (np.abs(shares[:, :2]).max(1) < _SKIN_CHROMA) & (np.abs(light - 1) < _SKIN_LIGHT)
-    cheek = (points[:, 1] < _CHEEK_MM[0]) & (points[:, 2] > _CHEEK_MM[1])
+    low, front, aside = _CHEEK_MM
+    cheek = (points[:, 1] < low) & (points[:, 2] > front) & (np.abs(points[:, 0]) < aside)
     other = Smoother.of(mesh, _HAIR_MM)(1.0 - like_skin[:, None])[:, 0] > 0.5
     return other & ~face & ~cheek & (points[:, 1] > _NECK_MM)
 
