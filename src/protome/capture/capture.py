@@ -70,7 +70,7 @@ def capture_photos(paths: Sequence[str | Path], strict: bool = False) -> Scene:
 
 def _of_one_person(
     photos: Sequence[Photo], detections: Sequence[Detection], strict: bool
-) -> tuple[Sequence[Photo], Sequence[Detection]]:
+) -> tuple[tuple[Photo, ...], tuple[Detection, ...]]:
     """Return the photos that do not show somebody else, with the face of the common person first.
 
     Raises:
@@ -85,8 +85,8 @@ def _of_one_person(
         warnings.warn(f"{sentence}: left out", ProtomeWarning, stacklevel=3)
     kept = [number for number in range(len(photos)) if number not in people.others]
     # A photo whose mask leaves out its faces is refused later, with all of them.
-    faces = [people.detections[k] if allowed[k].faces else detections[k] for k in kept]
-    return [photos[number] for number in kept], faces
+    faces = tuple(people.detections[k] if allowed[k].faces else detections[k] for k in kept)
+    return tuple(photos[number] for number in kept), faces
 
 
 def _with_views(photos: Sequence[Photo], detections: Sequence[Detection], strict: bool) -> dict[int, View]:
