@@ -158,9 +158,14 @@ class Prior:
         """Return the landmarks of a head whose field started as this prior's: the points that come to lie in the
         reference where the mean head's landmarks lie. Without a deformation they are the mean head's.
         """
-        mean = self.landmarks[None]
-        reference = mean + self.field.displacement(mean, self.shape.mean[None])
-        points = mean
+        return self.points_of(field, latents, self.landmarks, rounds)
+
+    def points_of(
+        self, field: HeadField, latents: HeadLatents, mean: Float[Tensor, "n 3"], rounds: int = 30
+    ) -> Float[Tensor, "n 3"]:
+        """Return what corresponds to points of the mean head on a head whose field started as this prior's."""
+        reference = mean[None] + self.field.displacement(mean[None], self.shape.mean[None])
+        points = mean[None]
         for _ in range(rounds):  # a fixed-point iteration, because displacements vary slowly in space
             points = reference - field.displacement(points, latents.z_shape[None])
         return points[0]
