@@ -42,9 +42,9 @@ PASSED_ON: dict[str, tuple[str, str, dict[str, object]]] = {
         {"result": Path("head"), "views": 12, "size": 256, "quiet": True},
     ),
     "benchmark texture": (
-        "benchmark texture --scenes s --out {out} --subjects a --views 1 3 --preset draft --quiet",
+        "benchmark texture --scenes s --out {out} --subjects a --views 1 3 --photos p --preset draft --quiet",
         "protome.benchmark.texture:benchmark_texture",
-        {"scenes": Path("s"), "subjects": ("a",), "views": (1, 3), "preset": "draft", "quiet": True},
+        {"scenes": Path("s"), "subjects": ("a",), "views": (1, 3), "photos": (Path("p"),), "preset": "draft", "quiet": True},
     ),
     "train": (
         "train --population people --out {out}.safetensors --config tiny --steps 5 --device cuda --seed 3 --quiet",

@@ -8,7 +8,7 @@ import numpy as np
 
 from painted import painted, photograph
 from protome.asset.asset import make_asset
-from protome.asset.delight import fitted_light, harmonics
+from protome.asset.delight import fitted_light, light_on
 from protome.asset.options import AssetOptions
 from protome.asset.source import Source
 from protome.geometry.mesh import srgb_from_linear
@@ -34,7 +34,7 @@ def test_a_light_of_second_order_is_found_beside_features() -> None:
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     linear = SKIN * lit(normals)[:, None]
     linear[rng.random(4000) < 0.08] *= 0.25  # brows
-    shade = harmonics(normals) @ fitted_light(normals, linear)
+    shade = light_on(normals, fitted_light(normals, linear))
     ratio = shade / lit(normals)[:, None]
     assert (ratio.std(0) / ratio.mean(0) < 0.06).all()
     np.testing.assert_allclose(shade.mean(0), 1, atol=1e-6)

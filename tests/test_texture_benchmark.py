@@ -15,7 +15,16 @@ from protome.asset.charts import Part
 from protome.asset.options import AssetOptions
 from protome.asset.source import Source
 from protome.asset.texels import Texels
-from protome.benchmark.texture import Quality, _between, _compared, _Picture, seam_steps, table
+from protome.benchmark.texture_page import texture_page
+from protome.benchmark.texture_quality import (
+    Cost,
+    Quality,
+    TextureRun,
+    _between,
+    _compared,
+    _Picture,
+    seam_steps,
+)  # fmt: skip
 from protome.geometry.camera import Camera
 from protome.scene import View
 
@@ -63,7 +72,13 @@ def test_a_seam_is_seen_in_the_steps_across_charts(made: Asset) -> None:
 
 
 def test_the_page_has_means_over_subjects() -> None:
-    rows = [
-        Quality(name, 3, "texture", False, psnr, psnr - 1, 0.9, 0.95, 1.0) for name, psnr in (("a", 30.0), ("b", 32.0))
+    runs = [
+        TextureRun((Quality(name, 3, "texture", False, psnr, psnr - 1, 0.9, 0.95, 1.0),), Cost(seconds, 30.0, 1.5))
+        for name, psnr, seconds in (("a", 30.0, 8.0), ("b", 32.0, 12.0))
     ]
-    assert "| 3 | given | texture | 31.0 | 30.0 | 0.900 | 0.95 | 1.00 |" in table(rows)
+    page = texture_page(runs, "draft")
+    assert "| 3 | given | texture | 31.0 | 30.0 | 0.900 | 0.95 | 1.00 |" in page
+    assert "| given views, PSNR on the face, dB | 30.00 | at least 32 | no |" in page
+    assert "| given views, sharpness | 0.95 | at least 0.9, at most 1.1 | yes |" in page
+    assert "| finish, processor seconds, most | 12.00 | at most 10 | no |" in page
+    assert "held back, 8" not in page

@@ -8,7 +8,7 @@ from tyro.conf import Positional, arg
 from tyro.extras import SubcommandApp
 
 from protome import cli_outputs
-from protome.cli_options import Device, Flag, Folder, Integer, MaybeFile, MaybeInteger, MaybeNames
+from protome.cli_options import Device, Flag, Folder, Integer, MaybeFile, MaybeFolders, MaybeInteger, MaybeNames
 from protome.util.files import check_output_folder
 
 benchmark_app = SubcommandApp()
@@ -143,23 +143,26 @@ def texture(
     out: Folder,
     subjects: MaybeNames = None,
     views: Annotated[tuple[Integer, ...], arg(metavar="COUNT ...", help_behavior_hint="")] = (),
+    photos: MaybeFolders = None,
     preset: Literal["draft", "standard", "fine"] = "standard",
     quiet: Flag = False,
 ) -> None:
     """Compare pictures of textured heads with the photos, given ones and ones held back, and print a table.
 
-    The first line of each number of photos has the colours of the dense mesh's vertices, for comparison.
+    The first line of each number of photos has the colours of the dense mesh's vertices, for comparison. A
+    stopped run continues.
 
     Args:
         scenes: A folder of scenes in H3DS's layout: H3DS itself, or what benchmarks/scenes.py writes.
-        out: The folder for texture.md and texture.json.
+        out: The folder for texture.md, texture.jpg and the numbers of each head.
         subjects: The scenes to use, by name; if left out, all.
         views: How many photos to reconstruct from, in turn; if left out, 1, 3 and 8.
+        photos: Folders of photos without cameras to compare heads with, too.
         preset: How long each fit works.
         quiet: Show no progress; warnings and errors are still shown.
     """
     check_output_folder(out)
-    cli_outputs.check_accuracy(scenes, (), out)
+    cli_outputs.check_texture(scenes, photos or (), out)
     from protome.benchmark.texture import benchmark_texture
 
-    benchmark_texture(scenes, out, subjects=subjects, views=views, preset=preset, quiet=quiet)
+    benchmark_texture(scenes, out, subjects=subjects, views=views, photos=photos or (), preset=preset, quiet=quiet)

@@ -185,6 +185,16 @@ def check_accuracy(scenes: Path, meshes: Iterable[str], out: Path) -> None:
     check_inputs_stay((scenes / "config.toml",), (out / name for name in ACCURACY_FILES))
 
 
+def check_texture(scenes: Path, photos: Iterable[Path], out: Path) -> None:
+    """Refuse the folder of the scenes and those of photos.
+
+    Raises:
+        InputError: as `check_other_folder` and `check_inputs_stay`.
+    """
+    check_accuracy(scenes, (), out)
+    check_other_folder(list(photos), out)
+
+
 def check_casual(captures: Path, out: Path) -> None:
     """Refuse the folder of the captures, and that of one of them.
 

@@ -36,12 +36,12 @@ from protome.errors import InputError
 from protome.face import LANDMARK_NAMES
 from protome.fit.clock import Budget
 from protome.fit.config import FIT_PRESETS
-from protome.fit.light import harmonics
 from protome.fit.methods import method
 from protome.fit.options import FitOptions
 from protome.fit.rays import head_window
 from protome.fit.reconstruct import FitResult, fit_head
 from protome.geometry.camera import Camera
+from protome.geometry.harmonics import harmonics
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity
 from protome.measures import measures, reference_points

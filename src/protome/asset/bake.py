@@ -15,8 +15,10 @@ from trimesh.ray.ray_pyembree import RayMeshIntersector
 from protome.asset.atlas import Atlas
 from protome.asset.choice import RENDERER_WEIGHT, Choice, choose
 from protome.asset.grain import band_strengths, facial, grain, hair, like_seen
+from protome.asset.rim import rim_trust
 from protome.asset.source import Source, sampled, vertex_weights
 from protome.asset.texels import Texels
+from protome.asset.tone import toned
 from protome.geometry.mesh import Mesh
 
 _MIRROR_WEIGHT = 0.35
@@ -53,9 +55,13 @@ def bake(atlas: Atlas, sources: Sequence[Source], size: int) -> Baked:
     mesh = atlas.mesh
     assert mesh.colours is not None
     assert mesh.visibility is not None
+    mesh = replace(mesh, colours=toned(mesh.colours, sources))
+    assert mesh.colours is not None
     texels = Texels.of(atlas, size)
-    used, weights, direct = _weighed(mesh, sources)
-    colours = np.stack([*(_smooth_colours(source, mesh) for source in used), mesh.colours], 1)
+    shown = [_smooth_colours(source, mesh) for source in sources]
+    used, weights = _weighed(mesh, sources, shown)
+    direct = len(sources)
+    colours = np.stack([*shown, *(_smooth_colours(source, mesh) for source in used[direct:]), mesh.colours], 1)
     choice = choose(mesh, weights, colours, direct)
     is_hair = hair(mesh, choice.low)
     strengths = band_strengths(sources, mesh.vertices, weights)
@@ -67,13 +73,19 @@ def bake(atlas: Atlas, sources: Sequence[Source], size: int) -> Baked:
     return Baked(texels.image(eight), texels.image(shown), texels, choice.low, skin)
 
 
-def _weighed(mesh: Mesh, sources: Sequence[Source]) -> tuple[list[Source], Float[np.ndarray, "v s"], int]:
-    """Return the photos and useful mirror images, their weights and the renderer's, and how many are photos."""
+def _weighed(
+    mesh: Mesh, sources: Sequence[Source], shown: Sequence[Float[np.ndarray, "v 3"]]
+) -> tuple[list[Source], Float[np.ndarray, "v s"]]:
+    """Return the photos and then useful mirror images, and their weights and the renderer's.
+
+    `shown` holds the photos' smooth colours at the vertices.
+    """
     caster = RayMeshIntersector(Trimesh(mesh.vertices, mesh.faces, process=False))
     density = np.stack([source.pixels_per_mm(mesh.vertices) for source in sources], 1).astype(np.float64)
     density = np.minimum(density / density.max(), 1)
     best = max(source.weight for source in sources)
     own = np.stack([vertex_weights(source, mesh, caster) for source in sources], 1)
+    own *= np.stack([_trust(*each, mesh) for each in zip(sources, shown, own.T, strict=True)], 1)
     own *= density * np.array([source.weight / best for source in sources])
     away, twin = cKDTree(mesh.vertices).query(mesh.vertices * [-1.0, 1.0, 1.0])
     alike = np.exp(-((away / _MIRROR_MM) ** 2)) * (mesh.vertices[:, 1] > -110)
@@ -82,7 +94,22 @@ def _weighed(mesh: Mesh, sources: Sequence[Source]) -> tuple[list[Source], Float
     useful = np.flatnonzero((mirrored > RENDERER_WEIGHT).sum(0) > 0)
     renderer = np.full((len(mesh.vertices), 1), RENDERER_WEIGHT)
     every = [*sources, *(sources[k].flipped() for k in useful.tolist())]
-    return every, np.concatenate([own, mirrored[:, useful], renderer], 1), len(sources)
+    return every, np.concatenate([own, mirrored[:, useful], renderer], 1)
+
+
+def _trust(
+    source: Source, colours: Float[np.ndarray, "v 3"], weight: Float[np.ndarray, "v"], mesh: Mesh
+) -> Float[np.ndarray, "v"]:
+    """Return factors for a photo's weights at the vertices."""
+    assert mesh.normals is not None
+    seen = np.flatnonzero(weight)
+    points = mesh.vertices[seen]
+    facing = (source.towards(points) * mesh.normals[seen]).sum(1)
+    places = source.project(points)[0].astype(np.float64)
+    trust = np.zeros(len(weight))
+    if len(seen):
+        trust[seen] = rim_trust(places / float(np.median(source.pixels_per_mm(points))), colours[seen], facing)
+    return trust
 
 
 def _smooth_colours(source: Source, mesh: Mesh) -> Float[np.ndarray, "v 3"]:

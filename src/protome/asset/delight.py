@@ -8,9 +8,11 @@ whole face, such as a beard, goes partly into the light; shadows that the head t
 from __future__ import annotations
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, UInt8
 
 from protome.asset.texels import Texels
+from protome.geometry.harmonics import HARMONICS, harmonics
 from protome.geometry.mesh import Mesh, linear_from_srgb, srgb_from_linear
 
 _LEAST, _MOST = 0.35, 2.5
@@ -35,7 +37,7 @@ def albedo(
     """
     assert mesh.normals is not None
     light = fitted_light(mesh.normals[skin], linear_from_srgb(np.clip(low[skin], 0, 1)))
-    shade = np.clip(harmonics(mesh.normals) @ light, _LEAST, _MOST)
+    shade = np.clip(light_on(mesh.normals, light), _LEAST, _MOST)
     linear = linear_from_srgb(colour.reshape(-1, 3)[texels.index] / 255.0) / texels.interpolated(shade)
     return texels.image(np.rint(255 * srgb_from_linear(np.clip(linear, 0, 1))).astype(np.uint8))
 
@@ -45,12 +47,12 @@ def fitted_light(normals: Float[np.ndarray, "k 3"], linear: Float[np.ndarray, "k
 
     Least squares, reweighted so that what is not of the common colour counts less.
     """
-    basis = harmonics(normals)
+    basis = _basis(normals)
     scale = np.maximum(np.median(linear, axis=0), 1e-4)
     relative = linear / scale
-    ridge = _RIDGE * len(basis) * np.diag([0.0] + [1.0] * 8)
+    ridge = _RIDGE * len(basis) * np.diag([0.0] + [1.0] * HARMONICS)
     weight = np.ones(len(basis))
-    light = np.zeros((9, 3))
+    light = np.zeros((1 + HARMONICS, 3))
     for _ in range(_ROUNDS):
         light = np.linalg.solve(basis.T * weight @ basis + ridge, basis.T * weight @ relative)
         apart = np.abs(relative / np.maximum(basis @ light, 0.1) - 1).mean(1)
@@ -58,7 +60,11 @@ def fitted_light(normals: Float[np.ndarray, "k 3"], linear: Float[np.ndarray, "k
     return light / (basis @ light).mean(0)
 
 
-def harmonics(normals: Float[np.ndarray, "k 3"]) -> Float[np.ndarray, "k 9"]:
-    """Return the real spherical harmonics up to order 2 at unit vectors, without their constant factors."""
-    x, y, z = normals.T
-    return np.stack([np.ones_like(x), x, y, z, x * y, y * z, 3 * z * z - 1, x * z, x * x - y * y], 1)
+def light_on(normals: Float[np.ndarray, "k 3"], light: Float[np.ndarray, "9 3"]) -> Float[np.ndarray, "k 3"]:
+    """Return the light on surfaces with these unit normals."""
+    return _basis(normals) @ light
+
+
+def _basis(normals: Float[np.ndarray, "k 3"]) -> Float[np.ndarray, "k 9"]:
+    """Return an even light and the spherical harmonics at unit vectors."""
+    return np.concatenate([np.ones((len(normals), 1)), harmonics(torch.from_numpy(normals)).numpy()], 1)

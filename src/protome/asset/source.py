@@ -92,6 +92,11 @@ class Source:
         spot, _ = self.project(points)
         return sampled(self.image if image is None else image, spot)
 
+    def towards(self, points: Float[np.ndarray, "k 3"]) -> Float[np.ndarray, "k 3"]:
+        """Return unit vectors from points of the head to the camera."""
+        away = self.centre - points
+        return away / np.linalg.norm(away, axis=1, keepdims=True)
+
     def pixels_per_mm(self, points: Float[np.ndarray, "k 3"]) -> Float32[np.ndarray, "k"]:
         """Return how many pixels a millimetre across the line of sight has at points of the head."""
         _, depth = self.project(points)
@@ -121,8 +126,7 @@ def vertex_weights(source: Source, mesh: Mesh, caster: RayMeshIntersector) -> Fl
     """
     assert mesh.normals is not None
     points = mesh.vertices
-    away = source.centre - points
-    towards = away / np.linalg.norm(away, axis=1, keepdims=True)
+    towards = source.towards(points)
     facing = (towards * mesh.normals).sum(1)
     spot, depth = source.project(points)
     seen = (facing > _SIDEWAYS) & (depth > 1e-3) & _within(spot, source.camera)

@@ -6,13 +6,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from protome.geometry.harmonics import HARMONICS, harmonics
+
 DEVIATION = 0.1
 """Standard deviation of the logarithm of a photo's gains."""
 SHADING_DEVIATION = 0.25
 """Standard deviation of each coefficient of the logarithm of a photo's shading: photos of several days differ by two
 times in the light from one side."""
-HARMONICS = 8
-"""Spherical harmonics of the first and the second order."""
 
 
 class PhotoLight(nn.Module):
@@ -52,10 +52,3 @@ class PhotoLight(nn.Module):
         """Return the mean squared logarithm of gains and shadings, in standard deviations."""
         values = self.log_gain if self.slopes is None else torch.cat([self.log_gain, self.slopes.flatten(1)], 1)
         return (values - values.mean(0)).square().mean()
-
-
-def harmonics(normals: Float[Tensor, "n 3"]) -> Float[Tensor, "n 8"]:
-    """Return the real spherical harmonics of the first and second order, scaled so that their mean square is 1/3."""
-    x, y, z = normals.unbind(1)
-    second = 5**0.5 * torch.stack([x * y, y * z, x * z, (x * x - y * y) / 2, (3 * z * z - 1) / 12**0.5], 1)
-    return torch.cat([normals, second], 1)
