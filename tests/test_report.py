@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 from collections.abc import Mapping
 from html.parser import HTMLParser
@@ -15,6 +16,7 @@ import pytest
 import trimesh
 from PIL import Image
 
+from browser import chromium, visit
 from painted import Painted, painted
 from protome.asset.asset import Asset, make_asset
 from protome.asset.options import AssetOptions
@@ -24,6 +26,24 @@ from protome.report import head_report
 from protome.report.head_report import Shown, write_report
 from protome.report.library import three_js
 from protome.report.plan import cameras_from_above, curve
+
+_DRAG = """
+const rest = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+const place = document.getElementById("viewer");
+const drag = (kind, x, y) => place.dispatchEvent(new PointerEvent(kind, {clientX: x, clientY: y, pointerId: 1}));
+const timer = setInterval(async () => {
+  if (!document.body.dataset.ready) return;
+  clearInterval(timer);
+  const canvas = place.querySelector("canvas"), pictures = [];
+  const take = async () => { await rest(); pictures.push(canvas.toDataURL("image/png")); };
+  await take();
+  drag("pointerdown", 100, 100); drag("pointermove", 250, 110); drag("pointerup", 250, 110);
+  await take();
+  document.querySelector('[data-show="shape"]').click();
+  await take();
+  fetch("pictures", {method: "POST", body: JSON.stringify(pictures)});
+}, 200);
+"""
 
 ANGLES = (0.0, 50.0)
 NOSE = np.array([0.0, -20.0, 15.0])
@@ -154,3 +174,24 @@ def test_three_js_is_complete_and_cannot_end_its_tag() -> None:
     assert "Three.js Authors" in library
     assert "SPDX-License-Identifier: MIT" in library
     assert library.endswith("THREE.GLTFLoader=GLTFLoader;})();")
+
+
+def test_a_browser_draws_the_head_and_turns_it_when_dragged(report: Path, tmp_path: Path) -> None:
+    program = chromium()
+    # The page may not talk to anybody, so the test's own copy has to be told otherwise.
+    page = re.sub(r"<meta http-equiv=.Content-Security-Policy.*?>", "", report.read_text())
+    kind, told = visit(program, page.replace("</body>", f"<script>{_DRAG}</script></body>").encode(), tmp_path)
+    assert kind == "/pictures", told
+    pictures = [
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(data.partition(",")[2]))).convert("RGBA")).astype(float)
+        for data in json.loads(told)
+    ]
+    first, turned, shape = pictures
+    # The head fills a good part of the picture, in the colours of its paint.
+    inside = first[..., 3] > 128
+    assert 0.15 < inside.mean() < 0.9
+    assert first[inside][:, :3].std(0).min() > 15
+    assert np.abs(first - turned).mean() > 4
+    # Without the texture it is grey.
+    grey = shape[shape[..., 3] > 128][:, :3]
+    assert np.abs(grey.max(1) - grey.min(1)).mean() < 25
