@@ -13,7 +13,6 @@
     status.textContent = "This browser offers no WebGL: the picture shows the head.";
     return;
   }
-  document.getElementById("viewer-still").hidden = true;
   renderer.outputEncoding = THREE.sRGBEncoding;
   renderer.setPixelRatio(Math.min(window.devicePixelRatio || 1, 2));
   place.appendChild(renderer.domElement);
@@ -101,6 +100,7 @@
     around.distance = around.start = 1.4 * box.getSize(new THREE.Vector3()).length();
     show(shown);
     resize();
+    document.getElementById("viewer-still").hidden = true;
     status.textContent = "Drag to turn, use the wheel or two fingers to zoom, or the arrow, plus and minus keys.";
     document.body.dataset.ready = "true";
   }, (error) => { status.textContent = "The head could not be drawn: " + error; });
