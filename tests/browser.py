@@ -81,13 +81,13 @@ def drawn(glb: Path, camera: Camera, folder: Path) -> np.ndarray:
     page = viewer["viewer.html.template"].read().decode("utf-8")
     library, _, _ = page.partition(_OWN)
     assert "THREE.GLTFLoader=" in library
-    told = _visit(program, f"{library}\n{script}</script></body></html>".encode(), folder / "profile")
+    told = visit(program, f"{library}\n{script}</script></body></html>".encode(), folder / "profile")
     assert told[0] == "/picture", f"the browser reports {told[1]}"
     image = Image.open(io.BytesIO(base64.b64decode(told[1].partition(",")[2]))).convert("RGB")
     return np.asarray(image, np.float64) / 255
 
 
-def _visit(program: str, page: bytes, profile: Path) -> tuple[str, str]:
+def visit(program: str, page: bytes, profile: Path) -> tuple[str, str]:
     """Show a page to the browser and return the path and the text of the first message that it sends back."""
     messages: Queue[tuple[str, str]] = Queue()
 

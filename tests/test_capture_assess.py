@@ -78,12 +78,13 @@ def test_several_of_a_kind_are_one_sentence() -> None:
     views = [paint(portrait_camera(azimuth), name=f"{azimuth:.0f}.png") for azimuth in (0.0, 30.0, -30.0)]
     facts = facts_of(blurred(views[0], 0.03), blurred(views[1], 0.04), replace(views[2], faces=3))
     assert sentences(facts) == (
-        "3 faces found in -30.png: the largest one is used",
+        "3 faces found in -30.png: the largest one, or the one that the other photos show, is used",
         "the face is blurred in 0.png and 30.png: blurred photos count less",
     )
     facts = facts_of(*(replace(view, faces=2) for view in views[:2]))
     assert sentences(facts)[0] == (
-        "several faces found in 0.png (2 faces) and 30.png (2 faces): the largest one of each is used"
+        "several faces found in 0.png (2 faces) and 30.png (2 faces): the largest of each, or the one that the other "
+        "photos show, is used"
     )
 
 
@@ -156,7 +157,7 @@ def test_a_line_and_the_alternative_text_hold_the_facts() -> None:
     facts = facts_of(replace(view, faces=2), replace(view, name="c.png", landmarks=None, faces=0))
     assert line(facts[0]) == (
         "b.png: 480 x 480 px, face 188 px; 0.70 m away, 20° from the left; 49 mm lens (from the file); weight 1.00; "
-        "2 faces: the largest is used"
+        "2 faces: one is used"
     )
     assert "; no face; " not in line(facts[1])
     assert "480 x 480 px, no face; 0.70 m away" in line(facts[1])

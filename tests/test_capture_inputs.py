@@ -97,6 +97,15 @@ def test_a_photo_given_twice_is_used_once(folder: Path) -> None:
     ]
 
 
+def test_many_repeats_are_told_of_in_a_few_lines(folder: Path) -> None:
+    for number in range(40):
+        shutil.copy(folder / "b.PNG", folder / f"c{number:02d}.png")
+    with pytest.warns(ProtomeWarning) as warned:
+        load_photos([folder])
+    assert len(warned) == 4
+    assert str(warned[3].message) == "37 more photos repeat others: each is used once"
+
+
 def test_a_broken_file_of_a_folder_is_left_out_and_a_named_one_refused(folder: Path) -> None:
     (folder / "aa.jpg").write_bytes(b"broken")
     picture(folder / "tiny.png", 3, (20, 20))

@@ -91,7 +91,7 @@ def test_focal_lengths_that_no_lens_has_are_ignored_with_a_warning(tmp_path: Pat
     with pytest.warns(ProtomeWarning) as warned:
         assert load_photo(path).focal_px is None
     assert str(warned[0].message) == (
-        f"{path} records a focal length of {film:.3g} mm (35 mm equivalent), which no lens has: it is ignored"
+        f"{path} records a focal length of {film:.0f} mm (35 mm equivalent), which no lens has: it is ignored"
     )
     # The sensor's own numbers count where only the equivalent is wrong.
     sensor: dict[str, Any] = {"focal": 5.0, "plane_x": 2540.0, "unit": 2}

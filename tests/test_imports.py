@@ -36,6 +36,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "fit": ("encoder", "field", "geometry", "losses", "prior", "render", "scene"),
     "meshing": ("field", "geometry"),
     "asset": ("geometry", "meshing", "scene"),
+    "measures": ("geometry", "landmarks"),
+    "report": ("asset", "capture", "geometry"),
     "preview": ("field", "geometry", "render"),
     "population": ("capture", "geometry", "landmarks", "morphable", "perception", "render"),
     "training": (
@@ -43,9 +45,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "capture_sheet": ("capture", "scene"),
     "pipeline": (
-        "asset", "capture", "capture_sheet", "encoder", "fit", "geometry", "meshing", "preview", "prior", "render",
-        "scene",
-        "scenes",
+        "asset", "capture", "capture_sheet", "encoder", "fit", "geometry", "measures", "meshing", "preview", "prior",
+        "render", "report", "scene", "scenes",
     ),
     "turntable": ("asset", "preview"),
     "inspection": ("capture", "capture_sheet", "pipeline", "scene", "scenes"),

@@ -22,6 +22,7 @@ from protome.fit.options import FitOptions
 from protome.geometry.align import Surface, icp
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity
+from protome.measures import measures, reference_points
 from protome.meshing.extract import extract_mesh
 from protome.meshing.solid import genus
 from protome.pipeline import Head, reconstruct
@@ -144,6 +145,16 @@ def test_the_result_file_records_the_settings(head: Head, out: Path) -> None:
     assert facts["versions"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
     rotation = np.array(facts["cameras"][0]["T_head_camera"])[:3, :3]
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-5)
+
+
+def test_the_result_file_has_sizes_in_millimetres(person: Person, out: Path) -> None:
+    found = json.loads((out / "result" / "result.json").read_text())["measures_mm"]
+    mean = reference_points() / UNIT_MM
+    truth = UNIT_MM * person.prior.points_of(person.prior.field, person.latents, mean).double().numpy()
+    # The tape is around the reconstructed mesh, the others are distances of corresponding points.
+    wanted = measures(Mesh.load(out / "result" / "head.ply"), truth)
+    for name in ("face width", "nose width", "face height, nasion to chin", "mouth width"):
+        assert found[name] == pytest.approx(wanted[name], rel=0.04), name
 
 
 def test_result_names_the_frames_of_videos(head: Head, out: Path) -> None:

@@ -11,6 +11,7 @@ from protome.util.files import check_inputs_stay, check_other_folder
 
 HEAD_FILES = (
     "head.ply", "head.glb", "head_visibility.png", "preview.png", "capture.png", "field.safetensors", "result.json",
+    "report.html",
 )  # fmt: skip
 """What a head is saved as by default."""
 ASSET_FILES = ("head.obj", "head.mtl", "head.png", "head.stl", "head.usdz", "head_albedo.png")

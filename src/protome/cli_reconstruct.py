@@ -34,6 +34,7 @@ def reconstruct(
     formats: Annotated[str, arg(metavar="NAME,...")] = "glb,ply",
     material: Literal["unlit", "pbr"] = "unlit",
     delight: Flag = False,
+    report: Flag = True,
     strict: Flag = False,
     quiet: Flag = False,
 ) -> None:
@@ -41,7 +42,7 @@ def reconstruct(
 
     Args:
         inputs: Photos, folders of photos or videos, of which up to 32 are used; or one folder with known cameras.
-        out: The folder to write: head.glb, head.ply, preview.png, capture.png, field.safetensors, result.json.
+        out: The folder to write: head.glb, head.ply, report.html, preview.png, capture.png, result.json and others.
         preset: Speed or quality: draft is the fastest, fine takes the longest and recovers the most detail.
         device: Where to compute; auto takes the graphics card if there is one.
         seed: The random seed; the same seed gives the same head.
@@ -59,6 +60,7 @@ def reconstruct(
         formats: The files of the head, separated by commas: glb, obj, ply, stl, usdz.
         material: unlit looks as in the photos everywhere; pbr is lit by the viewer, in addition to the photos' light.
         delight: Also write head_albedo.png, an estimate of the skin without the photos' light; pbr then shows it.
+        report: Do not write report.html, the page that shows head, photos, sizes and how it was made.
         strict: Stop at a photo without a face, with several, or of another head, instead of a warning.
         quiet: Show no progress; warnings and errors are still shown.
     """
@@ -83,4 +85,4 @@ def reconstruct(
         strict=strict,
         quiet=quiet,
     )
-    head.save(out, command=("protome", *sys.argv[1:]), asset=asset)
+    head.save(out, command=("protome", *sys.argv[1:]), asset=asset, report=report)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -44,11 +44,13 @@ from protome.geometry.camera import Camera
 from protome.geometry.harmonics import harmonics
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity
+from protome.measures import measures, reference_points
 from protome.meshing.extract import coloured, extract_mesh
 from protome.meshing.visibility import vertex_visibility
 from protome.preview import preview_sheet
 from protome.prior.prior import Prior
 from protome.render.render import Rendering, render
+from protome.report.head_report import Shown, write_report
 from protome.scene import Scene
 from protome.scenes.scene_folder import is_scene, read_scene
 from protome.units import UNIT_MM
@@ -72,6 +74,8 @@ class Head:
     """The same in the scene's own world frame and units (for photos: equal to `mesh`)."""
     landmarks: dict[str, Float[np.ndarray, "3"]]
     """Six landmarks of the face by name (those of H3DS), where `mesh_world` is."""
+    face_points: Float[np.ndarray, "468 3"]
+    """What corresponds to MediaPipe's landmarks on the mean head, where `mesh` is."""
     fit: FitResult
     scene: Scene
     preset: str
@@ -115,8 +119,12 @@ class Head:
         ]  # fmt: skip
         return make_asset(self.mesh, paint, sources, options or AssetOptions())
 
-    def save(self, folder: str | Path, command: Sequence[str] = (), asset: AssetOptions | None = None) -> None:
+    def save(
+        self, folder: str | Path, command: Sequence[str] = (), asset: AssetOptions | None = None, report: bool = True
+    ) -> None:
         """Write the files of the formats asked for, preview.png, capture.png, field.safetensors and result.json.
+
+        With `report`, report.html shows all of them in one page.
 
         head.ply is the dense mesh with its visibility. The others are the asset's: head.glb, head.obj with head.mtl and
         head.png, head.stl, head.usdz, and head_visibility.png. All files appear together, when they are complete.
@@ -126,13 +134,13 @@ class Head:
         """
         folder = Path(folder)
         check_output_folder(folder)
-        write_together(folder, lambda part: self._write(part, command, asset or AssetOptions()))
+        write_together(folder, lambda part: self._write(part, command, asset or AssetOptions(), report))
 
-    def _write(self, folder: Path, command: Sequence[str], options: AssetOptions) -> None:
-        seconds, files, picture = dict(self.seconds), [], None
+    def _write(self, folder: Path, command: Sequence[str], options: AssetOptions, report: bool) -> None:
+        seconds, files, asset, picture = dict(self.seconds), [], None, None
         if "ply" in options.formats:
             self.mesh_world.save(folder / "head.ply")
-        if set(options.formats) - {"ply"}:
+        if report or set(options.formats) - {"ply"}:
             with _timed(seconds, "asset", quiet=True):
                 asset = self.asset(options)
                 write_asset(folder, asset, options.formats)
@@ -147,6 +155,19 @@ class Head:
             facts["asset"] = asdict(options) | {"vertices": files[0], "faces": files[1]}
         text = json.dumps(facts, indent=1, allow_nan=False)
         write_atomically(folder / "result.json", lambda path: path.write_text(text + "\n"))
+        if report and asset is not None:
+            shown = [
+                Shown(view.name, _bytes(view.image), self.camera(number))
+                for number, view in enumerate(self.scene.views)
+            ]
+            write_report(folder / "report.html", asset, shown, photos, facts, self._nose())
+
+    def _nose(self) -> Float[np.ndarray, "3"]:
+        """Return the tip of the nose in the head frame, millimetres."""
+        if not self.scene.has_own_world:
+            return self.landmarks["nose_tip"]
+        point = self.fit.head_from_world[0].to("cpu").apply(torch.from_numpy(self.landmarks["nose_tip"])[None].float())
+        return UNIT_MM * point[0].double().numpy()
 
     def _save_preview(self, path: Path, picture: Textured | None) -> None:
         inner = self.mesh.scaled(1 / UNIT_MM)
@@ -205,12 +226,17 @@ class Head:
             "cameras": cameras,
             "cameras_from": _source(self.scene),
             "mesh": {"vertices": len(self.mesh.vertices), "faces": len(self.mesh.faces)},
+            "measures_mm": {name: round(value, 1) for name, value in measures(self.mesh, self.face_points).items()},
             "landmarks": {name: point.tolist() for name, point in self.landmarks.items()},
             "gains": None if self.fit.gains is None else self.fit.gains.tolist(),
             "shading": None if self.fit.shading is None else self.fit.shading.tolist(),
             "alt": {"capture.png": alt_text(photos)},
             "curves": self.fit.curves,
         }
+
+
+def _bytes(image: Float[Tensor, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    return (255 * image.clamp(0, 1)).round().to(torch.uint8).cpu().numpy()
 
 
 def _source(scene: Scene) -> str:
@@ -348,9 +374,11 @@ def head_from_fit(
     out_of_inner = fit.head_from_world[0].inverse() if scene.has_own_world else Similarity.scaling(UNIT_MM)
     points = out_of_inner.apply(prior.to("cpu").landmarks_of(fit.head.field, fit.head.latents)).double().numpy()
     landmarks = dict(zip(LANDMARK_NAMES, points, strict=True))
+    mean = reference_points().to(fit.head.bounds) / UNIT_MM
+    face = UNIT_MM * prior.to("cpu").points_of(fit.head.field, fit.head.latents, mean).detach().double().numpy()
     return Head(
-        inner.scaled(UNIT_MM), inner.transformed(out_of_inner), landmarks, fit, scene, preset, seed, device, seconds,
-        size,
+        inner.scaled(UNIT_MM), inner.transformed(out_of_inner), landmarks, face, fit, scene, preset, seed, device,
+        seconds, size,
     )  # fmt: skip
 
 

@@ -64,7 +64,7 @@ def _assess(view: View, scene: Scene) -> PhotoFacts:
     concerns = [] if face is None else _concerns(face, turned, scene.posed)
     # With given cameras the face is the one that they and the mask agree on.
     if view.faces is not None and view.faces > 1 and not scene.has_own_world:
-        concerns.append(Concern("faces", f"{view.faces} faces: the largest is used", f"{view.faces} faces"))
+        concerns.append(Concern("faces", f"{view.faces} faces: one is used", f"{view.faces} faces"))
     return PhotoFacts(
         view.name, view.camera.width, view.camera.height, view.camera.focal, view.focal_from,
         math.dist((x, y, z), (0.0, 0.0, 0.0)), math.degrees(math.atan2(x, z)),

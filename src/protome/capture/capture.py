@@ -18,6 +18,7 @@ from protome.capture.landmarks import Detection, check_some_face, detect, larges
 from protome.capture.lenses import Shot
 from protome.capture.mask import person_mask
 from protome.capture.motion import INSTALL, LEAST_PHOTOS, brought_together, is_installed, structure_from_motion
+from protome.capture.people import one_person
 from protome.capture.photo import Photo
 from protome.capture.posed import faces_on, mask_of_head, outside_mask
 from protome.capture.together import Together, epipolar_error, place_together
@@ -49,6 +50,7 @@ def capture_photos(paths: Sequence[str | Path], strict: bool = False) -> Scene:
     photos = load_photos(paths)
     detections = detect([photo.image for photo in photos])
     check_some_face(detections, [photo.shown for photo in photos])
+    photos, detections = _of_one_person(photos, detections, strict)
     views = _with_views(photos, detections, strict)
     placed = _placed_together(photos, views, strict) if len(views) > 1 else None
     if placed is not None and len(photos) >= LEAST_PHOTOS:
@@ -64,6 +66,27 @@ def capture_photos(paths: Sequence[str | Path], strict: bool = False) -> Scene:
     if placed is None:
         return Scene(tuple(views.values()), Similarity.scaling(1 / UNIT_MM), posed=False)
     return placed.scene(photos)
+
+
+def _of_one_person(
+    photos: Sequence[Photo], detections: Sequence[Detection], strict: bool
+) -> tuple[tuple[Photo, ...], tuple[Detection, ...]]:
+    """Return the photos that do not show somebody else, with the face of the common person first.
+
+    Raises:
+        InputError: there is a photo of somebody else, and `strict` is set.
+    """
+    allowed = [_allowed(photo, seen) for photo, seen in zip(photos, detections, strict=True)]
+    people = one_person([photo.image for photo in photos], allowed)
+    for number, other in people.others.items():
+        sentence = f"{photos[number].shown} shows another person than {photos[other].shown}"
+        if strict:
+            raise InputError(f"{sentence}: leave it out")
+        warnings.warn(f"{sentence}: left out", ProtomeWarning, stacklevel=3)
+    kept = [number for number in range(len(photos)) if number not in people.others]
+    # A photo whose mask leaves out its faces is refused later, with all of them.
+    faces = tuple(people.detections[k] if allowed[k].faces else detections[k] for k in kept)
+    return tuple(photos[number] for number in kept), faces
 
 
 def _with_views(photos: Sequence[Photo], detections: Sequence[Detection], strict: bool) -> dict[int, View]:
@@ -217,15 +240,18 @@ def _with_motion(placed: _Placed, photos: Sequence[Photo], detections: Sequence[
     return _Placed(views, focal, rotation, placed.tracks)
 
 
+def _allowed(photo: Photo, detection: Detection) -> Detection:
+    """Return what was seen in a photo with only the faces that lie on its mask, if it came with one."""
+    return detection if photo.mask is None else replace(detection, faces=faces_on(photo.mask, detection))
+
+
 def _on_mask(photo: Photo, detection: Detection) -> Detection:
     """Return what was seen in a photo with only the faces that lie on its mask, if it came with one.
 
     Raises:
         InputError: the mask leaves out all faces there are.
     """
-    if photo.mask is None or not detection.faces:
-        return detection
-    faces = faces_on(photo.mask, detection)
-    if not faces:
+    allowed = _allowed(photo, detection)
+    if detection.faces and not allowed.faces:
         raise outside_mask(photo.shown, photo.mask_file)
-    return replace(detection, faces=faces)
+    return allowed

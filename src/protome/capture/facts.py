@@ -13,7 +13,7 @@ from protome.capture.photo import FILM_DIAGONAL_MM
 from protome.geometry.camera import direction
 
 SENTENCES = {
-    "faces": "several faces found in {photos}: the largest one of each is used",
+    "faces": "several faces found in {photos}: the largest of each, or the one that the other photos show, is used",
     "blurred": "the face is blurred in {photos}: blurred photos count less",
     "tiny": f"the face is less than {checks.TINY_PX:.0f} pixels high in {{photos}}: small faces count less",
     "overexposed": "the face is overexposed in {photos}: burnt-out skin shows no shape, and such photos count less",

@@ -133,16 +133,16 @@ def _without_copies(files: Sequence[InputFile]) -> list[InputFile]:
     """Return the files without those whose content is that of one before."""
     sizes = [file.path.stat().st_size if file.path.is_file() else -1 for file in files]
     first: dict[str, InputFile] = {}
-    kept = []
+    repeats = []
     for file, size in zip(files, sizes, strict=True):
         # Only files of equal size can be equal, and only they need to be read.
         key = _digest(file.path) if size >= 0 and sizes.count(size) > 1 else str(file.path)
         if key in first:
-            _warn_of_repeat(str(file.path), str(first[key].path))
+            repeats.append((str(file.path), str(first[key].path)))
         else:
             first[key] = file
-            kept.append(file)
-    return kept
+    _warn_of_repeats(repeats)
+    return list(first.values())
 
 
 def _digest(path: Path) -> str:
@@ -153,18 +153,25 @@ def _digest(path: Path) -> str:
 def _without_repeats(photos: Sequence[Photo]) -> tuple[Photo, ...]:
     """Return the photos without those that have the pixels of one before."""
     kept: dict[bytes, Photo] = {}
+    repeats = []
     for photo in photos:
         key = hashlib.sha256(photo.image.numpy().tobytes() + str(tuple(photo.image.shape)).encode()).digest()
         if key in kept:
-            _warn_of_repeat(photo.shown, kept[key].shown)
+            repeats.append((photo.shown, kept[key].shown))
         else:
             kept[key] = photo
+    _warn_of_repeats(repeats)
     return tuple(kept.values())
 
 
-def _warn_of_repeat(repeat: str, first: str) -> None:
-    what = f"{repeat} was given twice" if repeat == first else f"{repeat} is the same photo as {first}"
-    warnings.warn(f"{what}: it is used once", ProtomeWarning, stacklevel=4)
+def _warn_of_repeats(repeats: Sequence[tuple[str, str]]) -> None:
+    """Warn of each photo that repeats another; of many, of the first ones and in a line about the rest."""
+    for repeat, first in repeats[:MOST_NAMES]:
+        what = f"{repeat} was given twice" if repeat == first else f"{repeat} is the same photo as {first}"
+        warnings.warn(f"{what}: it is used once", ProtomeWarning, stacklevel=4)
+    more = len(repeats) - MOST_NAMES
+    if more > 0:
+        warnings.warn(f"{more} more photos repeat others: each is used once", ProtomeWarning, stacklevel=4)
 
 
 def _spread(files: list[InputFile], most: int) -> list[InputFile]:

@@ -148,7 +148,7 @@ def focal_from_exif(tags: dict[int, object], width: int, height: int, name: str 
             return focal
     if found:
         warnings.warn(
-            f"{name} records a focal length of {found[0] / px_of_film_mm:.3g} mm (35 mm equivalent), which no lens "
+            f"{name} records a focal length of {found[0] / px_of_film_mm:.0f} mm (35 mm equivalent), which no lens "
             "has: it is ignored",
             ProtomeWarning,
             stacklevel=2,

@@ -22,7 +22,8 @@ def sentences(facts: Sequence[PhotoFacts]) -> tuple[str, ...]:
     for kind, sentence in SENTENCES.items():
         found = [(own.photo, concern) for own in facts for concern in own.concerns if concern.kind == kind]
         if kind == "faces" and len(found) == 1:
-            said.append(f"{found[0][1].detail} found in {found[0][0]}: the largest one is used")
+            which = "the largest one" if len(facts) == 1 else "the largest one, or the one that the other photos show,"
+            said.append(f"{found[0][1].detail} found in {found[0][0]}: {which} is used")
         elif found:
             listed = [f"{photo} ({concern.detail})" if concern.detail else photo for photo, concern in found]
             said.append(sentence.format(photos=joined(listed)))

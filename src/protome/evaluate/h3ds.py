@@ -163,7 +163,7 @@ def _sphere(head: MarkedMesh) -> Int[np.ndarray, "k"]:
 def _read_region(path: Path, count: int) -> Int[np.ndarray, "k"]:
     try:
         vertices = np.array([int(line) for line in path.read_text().split()], np.int64)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise InputError(f"{path} is not a region: give the number of a vertex on each line") from error
     if len(vertices) and (vertices.min() < 0 or vertices.max() >= count):
         raise InputError(f"{path} names vertices that the scan does not have: give the regions of this scan")

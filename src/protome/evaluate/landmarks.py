@@ -111,7 +111,9 @@ def read_landmarks(path: Path, mesh: Mesh) -> Landmarks:
         if kind == ".json":
             return _from_json(path, text, mesh)
         return _from_pp(path, text) if kind == ".pp" else _from_lines(path, text, mesh)
-    except (ValueError, OSError, TypeError) as error:  # also broken JSON, broken UTF-8 and words for numbers
+    except InputError:
+        raise
+    except Exception as error:  # broken JSON, UTF-8 and arrays, words for numbers, and numbers too large for any vertex
         raise InputError(f"{path} cannot be read as landmarks ({error}): write a name and x y z per line") from error
 
 

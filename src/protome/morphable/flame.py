@@ -47,7 +47,7 @@ def load_flame(
         raise InputError(f"{path} has no {', '.join(missing)}: give {WHERE}")
     try:
         return _model(path, data, _embedding(path, embedding), identities, expressions)
-    except (ValueError, IndexError, TypeError) as error:
+    except (ValueError, IndexError, TypeError, OverflowError, KeyError) as error:
         raise InputError(f"{path} does not have the shape of a FLAME model ({error}): give {WHERE}") from error
 
 

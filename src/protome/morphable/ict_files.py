@@ -10,6 +10,9 @@ from jaxtyping import Float, Int
 
 from protome.errors import InputError
 from protome.geometry.obj import ObjMesh
+from protome.util.reading import read_arrays, reading
+
+WHAT, ADVICE = "ICT's face model", "give the packed ict_facekit.npz, or ICT-FaceKit's whole FaceXModel folder"
 
 ICT_HEAD = 11_248
 """ICT's vertices of the head's surface come first: face, then skull and neck; sockets, teeth and eyes follow."""
@@ -35,20 +38,25 @@ class IctModel:
         """
         packed = folder / "ict_facekit.npz"
         if packed.is_file():
-            with np.load(packed) as data:
+            data = read_arrays(packed, WHAT, ADVICE)
+        with reading(packed if packed.is_file() else folder, WHAT, ADVICE):
+            if packed.is_file():
                 polygons, names = data["faces"][..., 0], tuple(str(name) for name in data["expression_names"])
                 neutral, modes, moves = (data[key] for key in ("neutral", "identity", "expression"))
-        else:
-            neutral, polygons, modes, moves, names = _upstream_ict(folder)
-        kept = polygons[(polygons[:, :3] < ICT_HEAD).all(1)]
-        quads = kept[kept[:, 3] >= 0]
-        return IctModel(
-            neutral[:ICT_HEAD].astype(np.float64) / 100,
-            np.concatenate([kept[:, :3], quads[:, [0, 2, 3]]]).astype(np.int64),
-            modes[:, :ICT_HEAD].astype(np.float64) / 100,
-            moves[:, :ICT_HEAD].astype(np.float64) / 100,
-            names,
-        )
+            else:
+                neutral, polygons, modes, moves, names = _upstream_ict(folder)
+            shape = (*neutral.shape[:1], 3)
+            if neutral.shape != shape or modes.shape[1:] != shape or moves.shape != (len(names), *shape):
+                raise ValueError("shapes that do not match")
+            kept = polygons[(polygons[:, :3] < ICT_HEAD).all(1)]
+            quads = kept[kept[:, 3] >= 0]
+            return IctModel(
+                neutral[:ICT_HEAD].astype(np.float64) / 100,
+                np.concatenate([kept[:, :3], quads[:, [0, 2, 3]]]).astype(np.int64),
+                modes[:, :ICT_HEAD].astype(np.float64) / 100,
+                moves[:, :ICT_HEAD].astype(np.float64) / 100,
+                names,
+            )
 
 
 def _upstream_ict(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]:

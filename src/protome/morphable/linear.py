@@ -17,7 +17,6 @@ from __future__ import annotations
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ import torch
 from protome.errors import InputError
 from protome.morphable.model import Chart, MorphableModel, SurfaceAnchors
 from protome.util.files import write_arrays
+from protome.util.reading import read_arrays, reading
 
 ASSET = "morphable.npz"
 NEEDED = ("name", "template", "faces", "identity", "landmark_faces", "landmark_weights", "landmark_deviations")
@@ -45,15 +45,12 @@ def load_linear(path: str | Path) -> MorphableModel:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path} does not exist: give the .npz file of a linear head model")
-    try:
-        with np.load(path) as stored:
-            arrays = {key: stored[key] for key in stored.files}
-    except (OSError, ValueError, BadZipFile) as error:
-        raise InputError(f"{path} cannot be read as an .npz file: give the file of a linear head model") from error
+    arrays = read_arrays(path, "an .npz file", "give the file of a linear head model")
     missing = [key for key in NEEDED if key not in arrays]
     if missing:
         raise InputError(f"{path} has no {', '.join(missing)}: give the .npz file of a linear head model")
-    _check(path, arrays)
+    with reading(path, "a linear head model", "correct the file"):
+        _check(path, arrays)
     count = len(arrays["template"])
     names = tuple(str(name) for name in arrays.get("expression_names", np.zeros(0, str)))
     return MorphableModel(

@@ -18,11 +18,13 @@ from protome.errors import InputError
 from protome.population.surface import BOUNDS_M, HeadSamples
 from protome.units import UNIT_MM
 from protome.util.files import write_atomically
+from protome.util.reading import reading
 
 SPLITS = ("train", "holdout_valid", "holdout_ict")
 """The prior is trained on the first; the others are held-out people: scanned ones, and modelled ones."""
 _FORMAT = "protome population 2"
 _SHARD_FORMAT = "protome population shard 2"
+_AGAIN = "run `protome population build` again, which adds what is missing"
 _UNIT_M = UNIT_MM / 1000.0
 _SIZE_M = BOUNDS_M[1] - BOUNDS_M[0]
 _DISTANCE_STEP_M = 2e-5
@@ -140,7 +142,7 @@ def complete(path: Path) -> bool:
     try:
         with h5py.File(path) as file:
             return file.attrs.get("format") == _SHARD_FORMAT and "space" in file
-    except OSError:  # a file that was cut off has HDF5's first bytes, but not its last
+    except (OSError, RuntimeError):  # a file that was cut off or altered has HDF5's first bytes, but not the others
         return False
 
 
@@ -189,8 +191,8 @@ class Population:
         for number in range(manifest.shards(split)):
             path = shard_path(folder, split, number)
             if not complete(path):
-                raise InputError(f"{path} is missing or damaged: run `protome population build` again, which adds it")
-            with h5py.File(path) as file:
+                raise InputError(f"{path} is missing or damaged: {_AGAIN}")
+            with reading(path, "heads", _AGAIN), h5py.File(path) as file:
                 self.names += [name.decode() for name in file["name"][:]]
                 for key, values in zip(("landmarks", "shape_hint", "appearance_hint"), arrays, strict=True):
                     values.append(file[key][:])
@@ -199,7 +201,10 @@ class Population:
             if limit is not None and len(self.names) >= limit:
                 break
         self.names, self._rows = self.names[:limit], self._rows[:limit]
-        landmarks, shape, appearance = (torch.from_numpy(np.concatenate(values)[:limit]) for values in arrays)
+        if not self.names:
+            raise InputError(f"{folder} holds no heads called {split}: {_AGAIN}")
+        with reading(folder, "a population", _AGAIN):
+            landmarks, shape, appearance = (torch.from_numpy(np.concatenate(values)[:limit]) for values in arrays)
         self.landmarks: Float[Tensor, "heads 6 3"] = landmarks / _UNIT_M
         self.shape_init: Float[Tensor, "heads k"] = shape
         self.appearance_init: Float[Tensor, "heads l"] = appearance

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -20,9 +20,12 @@ from protome.field.field import Field
 from protome.field.head import HeadField, HeadFieldConfig
 from protome.util.device import seeded
 from protome.util.files import write_atomically
+from protome.util.reading import reading
 
 _FORMAT = "protome prior 2"
 _HEAD_FORMAT = "protome head 2"
+LARGEST_LAYER = 4096
+"""Of any number of units, layers and frequencies in a file that is read."""
 _HEADS_PER_AXIS = 18
 """The cross-covariance has one axis of each latent per this many training heads: more axes predict held-out people
 worse."""
@@ -158,9 +161,14 @@ class Prior:
         """Return the landmarks of a head whose field started as this prior's: the points that come to lie in the
         reference where the mean head's landmarks lie. Without a deformation they are the mean head's.
         """
-        mean = self.landmarks[None]
-        reference = mean + self.field.displacement(mean, self.shape.mean[None])
-        points = mean
+        return self.points_of(field, latents, self.landmarks, rounds)
+
+    def points_of(
+        self, field: HeadField, latents: HeadLatents, mean: Float[Tensor, "n 3"], rounds: int = 30
+    ) -> Float[Tensor, "n 3"]:
+        """Return what corresponds to points of the mean head on a head whose field started as this prior's."""
+        reference = mean[None] + self.field.displacement(mean[None], self.shape.mean[None])
+        points = mean[None]
         for _ in range(rounds):  # a fixed-point iteration, because displacements vary slowly in space
             points = reference - field.displacement(points, latents.z_shape[None])
         return points[0]
@@ -184,12 +192,9 @@ def read_tensors(path: Path, kind: str, made_by: str) -> tuple[dict[str, str], d
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist: give a file written by {made_by}")
-    try:
-        with safe_open(path, "pt") as file:
-            meta = file.metadata() or {}
-            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118  (not a dict)
-    except SafetensorError as error:
-        raise InputError(f"{path} cannot be read as safetensors: give a file written by {made_by}") from error
+    with reading(path, "safetensors", f"give a file written by {made_by}"), safe_open(path, "pt") as file:
+        meta = file.metadata() or {}
+        tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118  (not a dict)
     if meta.get("format") != kind:
         raise InputError(f"{path} is of another kind: give a file written by {made_by}")
     return meta, tensors
@@ -197,13 +202,19 @@ def read_tensors(path: Path, kind: str, made_by: str) -> tuple[dict[str, str], d
 
 def _read(path: Path, kind: str, made_by: str) -> tuple[HeadField, dict[str, Tensor]]:
     meta, tensors = read_tensors(path, kind, made_by)
-    config = json.loads(meta["config"])
-    if config.pop("modulated", False):  # in files of earlier versions, where it is false but for trials
-        raise InputError(f"{path} has latents that scale layers, which are read no more: make it anew with {made_by}")
-    with seeded(0):  # the weights that are drawn here give way to the file's
-        field = HeadField(HeadFieldConfig(**config | {"centre": tuple(config["centre"])}))
-    inner = [key for key in tensors if key.startswith("field.")]
-    field.load_state_dict({key.removeprefix("field."): tensors.pop(key) for key in inner})
+    with reading(path, "a head's networks", f"give a file written by {made_by}"):
+        config = json.loads(meta["config"])
+        if config.pop("modulated", False):  # in files of earlier versions, where it is false but for trials
+            raise InputError(
+                f"{path} has latents that scale layers, which are read no more: make it anew with {made_by}"
+            )
+        sizes = [value for value in config.values() if isinstance(value, int)]
+        if max(sizes) > LARGEST_LAYER or min(sizes) < 0:
+            raise InputError(f"{path} describes networks of impossible size: give a file written by {made_by}")
+        with seeded(0):  # the weights that are drawn here give way to the file's
+            field = HeadField(HeadFieldConfig(**config | {"centre": tuple(config["centre"])}))
+        inner = [key for key in tensors if key.startswith("field.")]
+        field.load_state_dict({key.removeprefix("field."): tensors.pop(key) for key in inner})
     return field.requires_grad_(False), tensors
 
 

@@ -114,7 +114,7 @@ def _parsed(source: Path, parse: Callable[[Path], Content]) -> Content:
         return parse(source)
     except FileNotFoundError as error:
         raise InputError(f"{source} is missing: export the whole model, cameras and images") from error
-    except (OSError, ValueError, IndexError, struct.error) as error:
+    except (OSError, ValueError, IndexError, OverflowError, struct.error) as error:
         raise InputError(f"{source} is not what COLMAP writes: export the model again") from error
 
 

@@ -66,7 +66,7 @@ class PerceptionTraining:
     """Weight of landmarks that are not visible."""
     small: int = 128
     """Side of the squares at first: more than twice as many pass in the same time."""
-    small_until: float = 200_000
+    small_until: float = 130_000
     """Pictures after which squares have their full size."""
     seed: int = 0
 
@@ -286,7 +286,7 @@ def train_perception(
             counters.seen_shards = max(counters.seen_shards, max(numbers) + 1)
             counters.hours += (time.monotonic() - began) / 3600
             due = validation is not None and counters.round % 4 == 1
-            scores = score(training.average, validation) if due and validation is not None else None
+            scores = score(training.average, validation, size=size) if due and validation is not None else None
             training.save(out, scores)
             _log(out / LOG, counters, float(np.mean(losses)), scores)
     return out / NETWORK

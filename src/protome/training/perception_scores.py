@@ -45,8 +45,11 @@ class Scores:
 
 
 @torch.no_grad()
-def score(network: PerceptionNet, folder: Path, most: int = 512, batch: int = 16) -> Scores:
-    """Return the scores on the portraits of a folder."""
+def score(network: PerceptionNet, folder: Path, most: int = 512, batch: int = 16, size: int = SIZE) -> Scores:
+    """Return the scores on the portraits of a folder, seen in squares of `size` pixels.
+
+    A network does well on squares of the size that it learns from, and badly on others.
+    """
     cv2.setNumThreads(1)
     confusion = np.zeros((len(PARTS), len(PARTS)), np.int64)
     sums = np.zeros(6)
@@ -56,7 +59,7 @@ def score(network: PerceptionNet, folder: Path, most: int = 512, batch: int = 16
     for path in found_shards(folder):
         shard = read_shard(path)
         examples += [
-            example(shard.images[k], shard.parts[k], shard.landmarks[k], shard.visible[k], SIZE, rng)
+            example(shard.images[k], shard.parts[k], shard.landmarks[k], shard.visible[k], size, rng)
             for k in range(min(len(shard.images), most - len(examples)))
         ]
     for start in range(0, len(examples), batch):

@@ -25,6 +25,7 @@ from protome.units import UNIT_MM
 from protome.util.device import bfloat16_pays, choose_device, seeded
 from protome.util.files import write_atomically
 from protome.util.progress import progress
+from protome.util.reading import reading
 
 
 @dataclass(frozen=True)
@@ -187,14 +188,17 @@ class Run:
         write_atomically(path, lambda part: torch.save(state, part))
 
     def restore(self, path: Path) -> None:
-        saved = torch.load(path, weights_only=True, map_location=self.device)
-        if saved.get("mark") != self.mark:
-            raise InputError(f"{path} belongs to another population, configuration or seed: remove it to start anew")
-        self.field.load_state_dict(saved["field"])
-        for name, table in self.latents.items():
-            table.restore(saved["latents"][name])
-        self.optimiser.load_state_dict(saved["optimiser"])
-        self.number = saved["number"]
+        with reading(path, "the state of a training", "remove it to start anew"):
+            saved = torch.load(path, weights_only=True, map_location=self.device)
+            if saved.get("mark") != self.mark:
+                raise InputError(
+                    f"{path} belongs to another population, configuration or seed: remove it to start anew"
+                )
+            self.field.load_state_dict(saved["field"])
+            for name, table in self.latents.items():
+                table.restore(saved["latents"][name])
+            self.optimiser.load_state_dict(saved["optimiser"])
+            self.number = int(saved["number"])
 
     def step(self) -> StepLoss:
         """Take one step; its random draws depend on the seed and its number alone."""

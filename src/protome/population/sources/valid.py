@@ -12,6 +12,9 @@ import trimesh
 from jaxtyping import Float, Int, UInt8
 
 from protome.errors import InputError
+from protome.util.reading import read_arrays, reading
+
+ADVICE = 'give the folder that "protome population busts" wrote'
 
 EYE_CORNERS = ("right_eye", "left_eye", "right_eye_outer", "left_eye_outer")
 HOLDOUT_VALID = ("White_M_2", "Black_F_1", "Hispanic_M_2", "Asian_M_3", "X_AIAN_F_1", "Hispanic_F_3")
@@ -67,13 +70,28 @@ class ValidHeads:
 
     @cached_property
     def _bodies(self) -> dict[str, np.ndarray]:
-        with np.load(self.folder / "bodies.npz") as archive:
-            return {key: archive[key] for key in archive.files}
+        path = self.folder / "bodies.npz"
+        arrays = read_arrays(path, "the bodies of VALID's people", ADVICE)
+        with reading(path, "the bodies of VALID's people", ADVICE):
+            bodies, names = arrays["vertices_arms_down"], arrays["names"]
+            count = bodies.shape[1]
+            shapes = (
+                bodies.shape == (len(names), count, 3), arrays["uv"].shape == (count, 2), names.ndim == 1,
+                arrays["weld"].shape == (count,), arrays["faces"].shape[1:] == (3,), len(names) > 0,
+            )  # fmt: skip
+            indices = [arrays[key] for key in ("faces", "weld")]
+            if not all(shapes) or not np.isfinite(bodies.astype(float)).all():
+                raise ValueError("shapes that do not match")
+            if any(index.min() < 0 or index.max() >= count for index in indices):
+                raise ValueError("indices beyond the body")
+        return arrays
 
     @cached_property
     def _hair(self) -> dict[str, str]:
-        files = json.loads((self.folder / "index.json").read_text())["files"]
-        return {row["file"].removesuffix(".glb"): row["hair"]["geometry"] for row in files}
+        path = self.folder / "index.json"
+        with reading(path, "the list of VALID's people", ADVICE):
+            files = json.loads(path.read_text(encoding="utf-8"))["files"]
+            return {row["file"].removesuffix(".glb"): row["hair"]["geometry"] for row in files}
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -122,7 +140,13 @@ class ValidHeads:
     @cached_property
     def landmarks(self) -> dict[str, int]:
         """Vertex index of each named landmark on the body."""
-        return json.loads((self.folder / "landmarks.json").read_text())["landmarks"]
+        path = self.folder / "landmarks.json"
+        with reading(path, "landmarks of the body", ADVICE):
+            found = json.loads(path.read_text(encoding="utf-8"))["landmarks"]
+            count = self.bodies.shape[1]
+            if not all(isinstance(vertex, int) and 0 <= vertex < count for vertex in found.values()):
+                raise ValueError("no vertices of the body")
+            return found
 
     def is_bald(self, name: str) -> bool:
         """Return whether the body's scalp is bare: bald people, and those whose hair is a wig."""
@@ -134,9 +158,11 @@ class ValidHeads:
 
     def avatar(self, name: str) -> Avatar:
         """Read one avatar; its body takes the arms-down shape."""
-        scene = trimesh.load(self.folder / f"{name}.glb", process=False)
-        parts = {key: _part(geometry) for key, geometry in scene.geometry.items()}
-        body = Part(self.body(name), parts["body"].faces, parts["body"].uv, parts["body"].texture)
+        path = self.folder / f"{name}.glb"
+        with reading(path, "an avatar", ADVICE):
+            scene = trimesh.load(path, process=False)
+            parts = {key: _part(geometry) for key, geometry in scene.geometry.items()}
+            body = Part(self.body(name), parts["body"].faces, parts["body"].uv, parts["body"].texture)
         small = tuple(parts[key] for key in ("eye_left", "eye_right", "gland_left", "gland_right") if key in parts)
         return Avatar(name, body, small, parts.get("wig"), self.is_bald(name))
 

@@ -1,0 +1,147 @@
+"""Which faces in several photos are one person's, by a face recognition network; an optional extra.
+
+Source: the residual network of dlib (King, 2009, Dlib-ml: a machine learning toolkit), whose weights are in the public
+domain. It turns a face into 128 numbers that are near each other for photos of one person. They stay in memory while
+photos are compared, and are never written.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from protome.capture.cameras import camera_from_landmarks
+from protome.capture.landmarks import Detection
+from protome.errors import InputError
+from protome.geometry.pose import turned_degrees
+from protome.landmarks import load_face_landmarks
+
+INSTALL = "pip install dlib-bin face-recognition-models"
+OTHER_PERSON = 0.6
+"""Distance of two faces' descriptors from which on they are those of different people, as the network was trained."""
+MOST_TURNED = 45.0
+"""Degrees from the front up to which a face is judged."""
+_CORNERS = (263, 362, 33, 133, 2)
+"""Outer and inner corners of the left and the right eye, and the base of the nose, in dlib's order."""
+_CHIP_SIDE, _CHIP_PADDING = 150, 0.25
+"""Of the picture that the network takes."""
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face of one photo."""
+
+    photo: int
+    place: int
+    """Among the photo's faces."""
+    descriptor: Float[np.ndarray, "128"]
+    frontal: bool
+
+
+@dataclass(frozen=True)
+class People:
+    """What faces say of who is in photos."""
+
+    detections: tuple[Detection, ...]
+    """Of all photos; where one shows several faces, the common person's comes first."""
+    others: dict[int, int]
+    """Photos that show another person, each with a photo of the common person that it was compared with."""
+
+
+def is_installed() -> bool:
+    """Return whether library and weights are there."""
+    return importlib.util.find_spec("dlib") is not None and _weights() is not None
+
+
+def one_person(images: Sequence[Float[Tensor, "_ _ 3"]], detections: Sequence[Detection]) -> People:
+    """Return whose faces photos show: the person in most of them, and the photos of somebody else.
+
+    Where the library is missing, or only one photo shows a face, nothing is said.
+    """
+    if sum(bool(seen.faces) for seen in detections) < 2 or not is_installed():
+        return People(tuple(detections), {})
+    faces = faces_of(images, detections)
+    chosen = common_person(faces)
+    found, others = list(detections), {}
+    for photo, seen in enumerate(detections):
+        if photo in chosen:
+            first = chosen[photo].place
+            order = [first, *(k for k in range(len(seen.faces)) if k != first)]
+            found[photo] = replace(seen, faces=tuple(seen.faces[k] for k in order))
+        elif any(face.photo == photo and face.place == 0 and face.frontal for face in faces):
+            others[photo] = next(iter(chosen))
+    return People(tuple(found), others)
+
+
+def faces_of(images: Sequence[Float[Tensor, "_ _ 3"]], detections: Sequence[Detection]) -> list[Face]:
+    """Return the faces of all photos with their descriptors."""
+    dlib: Any = importlib.import_module("dlib")
+    network = dlib.face_recognition_model_v1(str(_weights()))
+    found = []
+    for photo, (image, seen) in enumerate(zip(images, detections, strict=True)):
+        if not seen.faces:
+            continue
+        pixels = np.ascontiguousarray((255 * image.clamp(0, 1)).round().to(torch.uint8).cpu().numpy())
+        for place, landmarks in enumerate(seen.faces):
+            points = landmarks.double().cpu().numpy()
+            low, high = np.rint(points.min(0)).astype(int).tolist(), np.rint(points.max(0)).astype(int).tolist()
+            corners = [dlib.point(*np.rint(points[k]).astype(int).tolist()) for k in _CORNERS]
+            outline = dlib.full_object_detection(dlib.rectangle(*low, *high), corners)
+            chip = dlib.get_face_chip(pixels, outline, _CHIP_SIDE, _CHIP_PADDING)
+            descriptor = np.array(network.compute_face_descriptor(chip))
+            found.append(Face(photo, place, descriptor, is_frontal(landmarks, *reversed(image.shape[:2]))))
+    return found
+
+
+def common_person(faces: Sequence[Face]) -> dict[int, Face]:
+    """Return the face of each photo that shows the person who is in most photos; of several such the first given.
+
+    A photo belongs to a group if one of its faces is nearer than `OTHER_PERSON` to a face of the group.
+    """
+    best: dict[int, Face] = {}
+    for start in faces:
+        group = {start.photo: start}
+        while True:
+            near = [
+                (min(_distance(face, member) for member in group.values()), number)
+                for number, face in enumerate(faces) if face.photo not in group
+            ]  # fmt: skip
+            if not near or min(near)[0] >= OTHER_PERSON:
+                break
+            face = faces[min(near)[1]]
+            group[face.photo] = face
+        if len(group) > len(best):
+            best = group
+    return best
+
+
+def is_frontal(landmarks: Float[Tensor, "478 2"], width: int, height: int) -> bool:
+    """Return whether a face looks at the camera within `MOST_TURNED` degrees; not if it fits no camera."""
+    try:
+        camera = camera_from_landmarks(landmarks, width, height, None, load_face_landmarks())
+    except InputError:
+        return False
+    return turned_degrees(camera.centre.double().numpy()) < MOST_TURNED
+
+
+def _distance(first: Face, second: Face) -> float:
+    return float(np.linalg.norm(first.descriptor - second.descriptor))
+
+
+def _weights() -> Path | None:
+    # The package's own code wants a library that new versions of setuptools lack; only its file is needed.
+    spec = importlib.util.find_spec("face_recognition_models")
+    for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
+        path = Path(folder, "models", "dlib_face_recognition_resnet_model_v1.dat")
+        if path.is_file():
+            return path
+    return None
