@@ -54,14 +54,14 @@ def bake(atlas: Atlas, sources: Sequence[Source], size: int) -> Baked:
     """
     mesh = atlas.mesh
     assert mesh.colours is not None
-    assert mesh.visibility is not None
     mesh = replace(mesh, colours=toned(mesh.colours, sources))
     assert mesh.colours is not None
+    assert mesh.visibility is not None
     texels = Texels.of(atlas, size)
-    shown = [_smooth_colours(source, mesh) for source in sources]
-    used, weights = _weighed(mesh, sources, shown)
+    smooth = [_smooth_colours(source, mesh) for source in sources]
+    used, weights = _weighed(mesh, sources, smooth)
     direct = len(sources)
-    colours = np.stack([*shown, *(_smooth_colours(source, mesh) for source in used[direct:]), mesh.colours], 1)
+    colours = np.stack([*smooth, *(_smooth_colours(source, mesh) for source in used[direct:]), mesh.colours], 1)
     choice = choose(mesh, weights, colours, direct)
     is_hair = hair(mesh, choice.low)
     strengths = band_strengths(sources, mesh.vertices, weights)
