@@ -107,9 +107,9 @@ def run(options: Options) -> None:
     """
     sources = Sources(options.valid, options.ict, options.makehuman, options.targets)
     sources.check()
-    for head in options.heads:
-        if not (options.scenes / head.replace(":", "_")).is_dir():
-            raise InputError(f"{options.scenes} has no scene of {head}: write it with benchmarks/scenes.py")
+    for key in options.heads:
+        if not (options.scenes / key.replace(":", "_")).is_dir():
+            raise InputError(f"{options.scenes} has no scene of {key}: write it with benchmarks/scenes.py")
     composer = sources.composer(options.population / "makehuman.npz")
     seed = read_manifest(options.population).seed
     rows = []

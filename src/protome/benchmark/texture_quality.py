@@ -109,7 +109,7 @@ def strip(head: Head, asset: Asset, every: Sequence[View], size: int = 320) -> U
     view, camera = (_shown(head, every, True) or _shown(head, every, False))[0]
     textured, plain = _texture(Textured.of(asset), asset, camera), _colours(head.mesh, camera)
     rows, columns = np.nonzero(textured.face if textured.face.any() else textured.hit)
-    half = int(0.65 * max(np.ptp(rows), np.ptp(columns), 8))
+    half = max(int(0.65 * max(int(np.ptp(rows)), int(np.ptp(columns)))), 5)
     middle = (int(rows.min() + rows.max()) // 2, int(columns.min() + columns.max()) // 2)
     cells = []
     for image in (view.image.double().numpy(), textured.colour, plain.colour):
