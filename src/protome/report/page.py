@@ -36,11 +36,6 @@ def base64_of(data: bytes) -> Markup:
     return raw(base64.b64encode(data).decode("ascii"))
 
 
-def png_uri(data: bytes) -> Markup:
-    """Return a PNG file as an address that holds it."""
-    return raw("data:image/png;base64,") + base64_of(data)
-
-
 def picture_uri(picture: UInt8[np.ndarray, "h w 3"], kind: str = "jpeg") -> Markup:
     """Return a picture (sRGB) as an address that holds it, a JPEG or PNG."""
     options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if kind == "jpeg" else []
