@@ -134,7 +134,7 @@ def test_options_reach_the_implementing_function(
     calls: list[dict[str, object]] = []
     saved: list[tuple[Path, tuple[str, ...]]] = []
 
-    def save(folder: Path, command: tuple[str, ...], asset: AssetOptions | None = None) -> None:
+    def save(folder: Path, command: tuple[str, ...], asset: AssetOptions | None = None, report: bool = True) -> None:
         saved.append((folder, command))
 
     def replacement(*values: object, **options: object) -> types.SimpleNamespace:
