@@ -15,7 +15,7 @@ from skimage.metrics import structural_similarity
 
 from protome.asset.asset import Asset
 from protome.asset.charts import Part
-from protome.asset.picture import Textured
+from protome.asset.picture import BACKGROUND, Textured
 from protome.asset.source import sampled
 from protome.geometry.camera import Camera
 from protome.geometry.mesh import Mesh
@@ -143,7 +143,7 @@ def _colours(mesh: Mesh, camera: Camera) -> _Picture:
     assert mesh.colours is not None
     hits = cast(mesh, camera)
     shape = (camera.height, camera.width)
-    colour = torch.zeros(shape[0] * shape[1], 3)
+    colour = torch.full((shape[0] * shape[1], 3), BACKGROUND)
     colour[hits.pixel] = interpolate(mesh.colours, mesh, hits)
     hit = np.zeros(shape[0] * shape[1], bool)
     hit[hits.pixel.numpy()] = True
