@@ -35,7 +35,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "encoder": ("capture", "geometry", "landmarks", "prior", "scene"),
     "fit": ("encoder", "field", "geometry", "losses", "prior", "render", "scene"),
     "meshing": ("field", "geometry"),
-    "asset": ("geometry", "meshing", "scene"),
+    "relief": ("capture", "geometry", "render", "scene"),
+    "asset": ("geometry", "meshing", "relief", "scene"),
     "preview": ("field", "geometry", "render"),
     "population": ("capture", "geometry", "landmarks", "morphable", "perception", "render"),
     "training": (

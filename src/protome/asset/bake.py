@@ -117,7 +117,7 @@ def _composed(
             continue
         chosen = np.flatnonzero((own[texels.corners] > 0).any(1))
         part = replace(texels, index=texels.index[chosen], corners=texels.corners[chosen],
-                       weights=texels.weights[chosen])  # fmt: skip
+                       weights=texels.weights[chosen], face=texels.face[chosen])  # fmt: skip
         share = part.interpolated(own)[:, None]
         offset = part.interpolated(choice.offset[:, number])
         if source is None:

@@ -12,14 +12,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from protome.asset.texels import Texels
 from protome.geometry.mesh import Mesh, linear_from_srgb, srgb_from_linear
-
-_LEAST, _MOST = 0.35, 2.5
-"""Limits of the light on a surface, where 1 is its mean on the face."""
-_RIDGE = 0.02
-"""Pull of the light towards an even one, in vertices per vertex fitted: it decides for normals that no photo shows."""
-_ROUNDS = 8
-_SPREAD = 0.15
-"""Relative deviation from the fitted light at which a vertex counts half: brows, eyes and lips are no skin."""
+from protome.relief.light import LEAST, MOST, fitted_light, harmonics
 
 
 def albedo(
@@ -35,30 +28,6 @@ def albedo(
     """
     assert mesh.normals is not None
     light = fitted_light(mesh.normals[skin], linear_from_srgb(np.clip(low[skin], 0, 1)))
-    shade = np.clip(harmonics(mesh.normals) @ light, _LEAST, _MOST)
+    shade = np.clip(harmonics(mesh.normals) @ light, LEAST, MOST)
     linear = linear_from_srgb(colour.reshape(-1, 3)[texels.index] / 255.0) / texels.interpolated(shade)
     return texels.image(np.rint(255 * srgb_from_linear(np.clip(linear, 0, 1))).astype(np.uint8))
-
-
-def fitted_light(normals: Float[np.ndarray, "k 3"], linear: Float[np.ndarray, "k 3"]) -> Float[np.ndarray, "9 3"]:
-    """Return the light's coefficients for red, green and blue, whose light has mean 1 on the given normals.
-
-    Least squares, reweighted so that what is not of the common colour counts less.
-    """
-    basis = harmonics(normals)
-    scale = np.maximum(np.median(linear, axis=0), 1e-4)
-    relative = linear / scale
-    ridge = _RIDGE * len(basis) * np.diag([0.0] + [1.0] * 8)
-    weight = np.ones(len(basis))
-    light = np.zeros((9, 3))
-    for _ in range(_ROUNDS):
-        light = np.linalg.solve(basis.T * weight @ basis + ridge, basis.T * weight @ relative)
-        apart = np.abs(relative / np.maximum(basis @ light, 0.1) - 1).mean(1)
-        weight = 1 / (1 + (apart / _SPREAD) ** 2)
-    return light / (basis @ light).mean(0)
-
-
-def harmonics(normals: Float[np.ndarray, "k 3"]) -> Float[np.ndarray, "k 9"]:
-    """Return the real spherical harmonics up to order 2 at unit vectors, without their constant factors."""
-    x, y, z = normals.T
-    return np.stack([np.ones_like(x), x, y, z, x * y, y * z, 3 * z * z - 1, x * z, x * x - y * y], 1)

@@ -29,6 +29,8 @@ class Texels:
     """The corners of its face, in vertices of the closed mesh."""
     weights: Float32[np.ndarray, "k 3"]
     """Its barycentric coordinates."""
+    face: Int[np.ndarray, "k"]
+    """The face that it lies in."""
 
     @staticmethod
     def of(atlas: Atlas, size: int) -> Texels:
@@ -48,7 +50,7 @@ class Texels:
         face = np.concatenate(found)
         index, face = near[face >= 0], face[face >= 0]
         centre = np.stack([index % size + 0.5, index // size + 0.5], 1)
-        return Texels(size, index, atlas.vertex[atlas.faces[face]], _barycentric(flat, atlas.faces, face, centre))
+        return Texels(size, index, atlas.vertex[atlas.faces[face]], _barycentric(flat, atlas.faces, face, centre), face)
 
     def interpolated(self, values: Float[np.ndarray, "v *c"]) -> Float32[np.ndarray, "k *c"]:
         """Return values of the closed mesh's vertices at the texels."""
