@@ -53,7 +53,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "gallery": ("geometry", "meshing", "pipeline", "preview", "prior"),
     "evaluate": ("geometry", "preview", "scenes"),
     "sider": (
-        "capture", "evaluate", "field", "geometry", "landmarks", "losses", "morphable", "preview", "render", "scene",
+        "capture", "evaluate", "field", "geometry", "landmarks", "losses", "morphable", "preview", "relief", "render",
+        "scene",
     ),
     "benchmark": (
         "asset", "capture", "encoder", "evaluate", "field", "fit", "geometry", "meshing", "pipeline", "preview",

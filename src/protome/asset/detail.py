@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float, Float32, UInt8, UInt16
 
 from protome.asset.atlas import Atlas
-from protome.asset.source import sampled
 from protome.asset.tangents import tangents
 from protome.asset.texels import Texels
 from protome.relief.photo import Relief, recover_relief
@@ -26,8 +24,6 @@ _TURNED_DEGREES = 50.0
 """Photos turned farther from the face's front add nothing but the side of a cheek."""
 _GOOD = 0.5
 """Least weight of a photo relative to the best one's."""
-_BEHIND_MM = 4.0
-"""A point that is so much farther than what the photo shows there is hidden."""
 _CHOICE = 3
 """Power of the photos' shares: the one that shows a place best gives nearly all of its detail."""
 
@@ -112,33 +108,16 @@ def blended(
     height, slope = np.zeros(len(texels.index), np.float32), np.zeros((len(texels.index), 3), np.float32)
     total = np.zeros(len(texels.index), np.float32)
     for relief in reliefs:
-        share = _at(relief.share, relief, vertices)
+        share = relief.at(relief.share, vertices)
         near = np.flatnonzero((share[texels.corners] > 0).any(1))
         points = np.einsum("kc,kcd->kd", texels.weights[near], vertices.astype(np.float32)[texels.corners[near]])
-        own = np.clip(_at(relief.share, relief, points), 0, 1) ** _CHOICE / relief.pixel_mm
-        weight = (own * _shown(relief, points)).astype(np.float32)
-        height[near] += weight * _at(relief.height, relief, points)
-        slope[near] += weight[:, None] * _at(relief.slope, relief, points)
+        own = np.clip(relief.at(relief.share, points), 0, 1) ** _CHOICE / relief.pixel_mm
+        weight = (own * relief.shows(points)).astype(np.float32)
+        height[near] += weight * relief.at(relief.height, points)
+        slope[near] += weight[:, None] * relief.at(relief.slope, points)
         total[near] += weight
     scale = 1 / np.maximum(total, 1e-9)
     return height * scale, slope * scale[:, None]
-
-
-def _at(
-    image: Float32[np.ndarray, "h w *c"], relief: Relief, points: Float[np.ndarray, "k 3"]
-) -> Float32[np.ndarray, "k *c"]:
-    """Return an image of a relief's window at points of the head; 0 outside."""
-    spot = relief.camera.project(torch.from_numpy(np.ascontiguousarray(points)).to(relief.camera.K))
-    place = spot.float().numpy()
-    inside = (place > 0).all(1) & (place[:, 0] < relief.camera.width) & (place[:, 1] < relief.camera.height)
-    values = sampled(image, np.where(inside[:, None], place, 0.5).astype(np.float32))
-    return values * inside.reshape(-1, *[1] * (values.ndim - 1)).astype(np.float32)
-
-
-def _shown(relief: Relief, points: Float[np.ndarray, "k 3"]) -> Float32[np.ndarray, "k"]:
-    """Return 1 where the photo shows the points themselves, 0 where something before them."""
-    depth = relief.camera.to_camera(torch.from_numpy(np.ascontiguousarray(points)).to(relief.camera.K))[:, 2].numpy()
-    return (depth < _at(relief.depth, relief, points) + _BEHIND_MM).astype(np.float32)
 
 
 def tangent_normals(

@@ -8,16 +8,19 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import distance_transform_edt, map_coordinates
+from torch import Tensor
 
-from protome.capture.skin import skin_mask
+from protome.capture.skin import OVAL, skin_mask
 from protome.geometry.camera import Camera
-from protome.geometry.mesh import Mesh, linear_from_srgb
+from protome.geometry.mesh import Mesh, linear_from_srgb, srgb_from_linear
 from protome.relief.light import fitted_light, shade, slopes
 from protome.relief.solve import HeightConfig, Shading, gradient, solve_height
 from protome.render.cast import MeshHits, cast, interpolate, sky_visibility
 from protome.scene import View
 
+PLAIN = 0.9
+"""Share from which on a place is plain skin."""
 FINEST_MM = 0.3
 """Millimetres that a pixel covers at least: finer pixels of a face hold grain, not relief."""
 _LARGEST = 900
@@ -38,10 +41,16 @@ _DARK, _BRIGHT = 0.55, 1.9
 it shines."""
 _CHROMA = 0.11
 """Deviation of the red and green shares from skin's from which on a place is no skin."""
+_BETWEEN_EYES, _TOP = 168, 10
+"""Landmarks between the eyes and at the top of the outline."""
+_HIGHER, _ABOVE_BROWS = 0.45, 0.72
+"""How far skin may go on above the outline, and where the brows end, in units of the distance of these two."""
 _STRAY_MM = 1.2
+_BEHIND_MM = 4.0
+"""A point that is so much farther than what the photo shows there is hidden."""
 _SKY_RAYS = 32
 _FINE_MM = 0.3
-_AROUND = 2.5
+_AROUND = 4.0
 _CALM, _GRAIN = 0.35, 1.5
 """Share of the skin whose detail is less than grain, and how much more than there counts as grain."""
 _LEAST_SKIN = 400
@@ -55,8 +64,8 @@ _LUMA = np.array([0.25, 0.6, 0.15])
 class Relief:
     """Height over a face, on the pixels of a window of a photo."""
 
-    camera: Camera
-    """Of the window; head frame, millimetres."""
+    window: View
+    """The part of the photo that was used; its camera is in the head frame, millimetres."""
     height: Float32[np.ndarray, "h w"]
     """Millimetres along the face's normals, faded to 0 where the photo says nothing."""
     slope: Float32[np.ndarray, "h w 3"]
@@ -67,6 +76,29 @@ class Relief:
     """Of the face before the camera, millimetres; 0 beside it."""
     pixel_mm: float
     """Millimetres that a pixel covers on the face."""
+    explained: Float32[np.ndarray, "h w 3"]
+    """The photo as the relief explains it: smooth albedo in the fitted light; sRGB in [0, 1]."""
+
+    @property
+    def camera(self) -> Camera:
+        """The window's camera."""
+        return self.window.camera
+
+    def at(self, image: Float32[np.ndarray, "h w *c"], points: Float[np.ndarray, "k 3"]) -> Float32[np.ndarray, "k *c"]:
+        """Return one of the images at points of the head, by linear interpolation; 0 outside the window."""
+        spot = self.camera.project(torch.from_numpy(np.ascontiguousarray(points)).to(self.camera.K)).float().numpy()
+        inside = (spot > 0).all(1) & (spot[:, 0] < self.camera.width) & (spot[:, 1] < self.camera.height)
+        rows, columns = np.where(inside, spot[:, 1] - 0.5, 0.0), np.where(inside, spot[:, 0] - 0.5, 0.0)
+        planes = image.reshape(*image.shape[:2], -1)
+        found = [map_coordinates(planes[..., k], [rows, columns], order=1, mode="nearest")
+                 for k in range(planes.shape[2])]  # fmt: skip
+        values = np.stack(found, 1).reshape(len(points), *image.shape[2:])
+        return values * inside.reshape(-1, *[1] * (values.ndim - 1)).astype(np.float32)
+
+    def shows(self, points: Float[np.ndarray, "k 3"]) -> Bool[np.ndarray, "k"]:
+        """Return whether the photo shows the points themselves, not something before them."""
+        depth = self.camera.to_camera(torch.from_numpy(np.ascontiguousarray(points)).to(self.camera.K))[:, 2]
+        return depth.numpy() < self.at(self.depth, points) + _BEHIND_MM
 
 
 def recover_relief(
@@ -115,7 +147,16 @@ def recover_relief(
     height = solve_height(shading, config) * share.astype(single)
     x, y = gradient(height, pixel)
     slope = x[..., None] * seen.right + y[..., None] * seen.down
-    return Relief(window.camera, height, slope.astype(single), share.astype(single), seen.depth.astype(single), pixel)
+    bent = normals - slope
+    bent[seen.hit] /= np.linalg.norm(bent[seen.hit], axis=1, keepdims=True)
+    lit *= np.median(bright[plain] / lit[plain])
+    albedo = np.stack([_wide(channel / lit, seen.hit, _WIDE_MM / pixel) for channel in np.moveaxis(linear, 2, 0)], 2)
+    lit[seen.hit] *= shade(light, bent[seen.hit]) / shade(light, normals[seen.hit])
+    explained = srgb_from_linear(np.clip(albedo * lit[..., None], 0, 1))
+    return Relief(
+        window, height, slope.astype(single), share.astype(single), seen.depth.astype(single), pixel,
+        explained.astype(single),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -160,7 +201,8 @@ class _Seen:
         right[~hit], down[~hit] = 0, 0
         sky = np.ones(shape)
         sky[hit] = _sky(mesh, hits)[on]
-        mask = skin_mask(window.landmarks, *shape).numpy() & (window.mask.numpy() > 0.5)
+        mask = skin_mask(window.landmarks, *shape).numpy() | forehead(window.landmarks, *shape)
+        mask &= window.mask.numpy() > 0.5
         inside = hit & mask if (hit & mask).any() else hit
         pixel_mm = float(np.median(depth[inside])) / camera.focal if inside.any() else 1.0
         return _Seen(hit, normals, facing, right, down, sky, mask, depth, pixel_mm)
@@ -214,10 +256,30 @@ def _duals(
     return (bb[..., None] * a - ab[..., None] * b) / area, (aa[..., None] * b - ab[..., None] * a) / area
 
 
+def forehead(landmarks: Float[Tensor, "478 2"], height: int, width: int) -> Bool[np.ndarray, "h w"]:
+    """Return the pixels above the brows up to some way above the outline, where skin may go on to the hair."""
+    points = landmarks.detach().cpu().double().numpy()
+    between, top = points[_BETWEEN_EYES], points[_TOP]
+    up = (top - between) / max(float(((top - between) ** 2).sum()), 1e-9)
+    oval = points[list(OVAL)]
+    rise = np.clip((oval - between) @ up, 0, 1)
+    raised = oval + rise[:, None] * _HIGHER * (top - between)
+    face = np.zeros((height, width), np.uint8)
+    cv2.fillPoly(face, [np.rint(raised - 0.5).astype(np.int32)], 1)
+    y, x = np.mgrid[:height, :width] + 0.5
+    above = (x - between[0]) * up[0] + (y - between[1]) * up[1] > _ABOVE_BROWS
+    return (face > 0) & above
+
+
 def _window(view: View, mesh: Mesh) -> View:
     """Return the part of a photo that shows the face, its pixels no finer than `FINEST_MM` on it."""
     assert view.landmarks is not None
-    points = view.landmarks
+    points = torch.cat(
+        [
+            view.landmarks,
+            view.landmarks[_TOP] + _HIGHER * (view.landmarks[_TOP : _TOP + 1] - view.landmarks[_BETWEEN_EYES]),
+        ]
+    )
     low, high = points.amin(0), points.amax(0)
     margin = _MARGIN * float((high - low).max())
     limit = torch.tensor([view.image.shape[1], view.image.shape[0]])

@@ -22,7 +22,9 @@ class HeightConfig:
     """Loss of light in a groove, per slope of its sides: it sees less of the surroundings. Of a wave of height h and
     wave number k the logarithm of brightness changes by this times k h."""
     slope: float = 0.1
-    """Weight of the slopes: the square of what in the logarithm of brightness is not shading, over that of slopes. Where the mean response to a slope is as large, noise in the photo makes waves of all directions alike."""
+    """Weight of the slopes: the square of what in the logarithm of brightness is not shading, over that of slopes.
+
+    Where the mean response to a slope is as large, noise in the photo makes waves of all directions alike."""
     widest: float = 1.8
     """Waves much longer than this times 2 pi stay the coarse face's."""
     finest: float = 0.25
