@@ -58,7 +58,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "benchmark": (
         "asset", "capture", "encoder", "evaluate", "field", "fit", "geometry", "meshing", "pipeline", "preview",
-        "prior", "render", "scene", "scenes",
+        "prior", "relief", "render", "scene", "scenes",
     ),
     "cli_options": (),
     "cli_outputs": (),

@@ -29,7 +29,7 @@ class HeightConfig:
     """Waves much longer than this times 2 pi stay the coarse face's."""
     finest: float = 0.25
     """Waves much shorter than this times 2 pi are smoothed away."""
-    gain: float = 1.2
+    gain: float = 1.5
     """Factor of the result, against the shrinkage by the slopes' weight."""
     outlier: float = 0.3
     """Deviation in the logarithm of brightness that counts half: moles, hairs and highlights are no shading."""
