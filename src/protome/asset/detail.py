@@ -40,6 +40,8 @@ class Detail:
     """glTF's tangents of the atlas's vertices."""
     photos: tuple[str, ...]
     """The photos that it was recovered from, the front-most first."""
+    streaks: float | None
+    """Of the first photo's height on plain skin (`protome.relief.streaks`), about 1 where there are none."""
     seconds: float
 
     def millimetres(self) -> Float32[np.ndarray, "n n"]:
@@ -51,6 +53,7 @@ class Detail:
         moved = np.abs(self.millimetres())[self.displacement != MIDDLE]
         return {
             "photos": list(self.photos),
+            "streaks": self.streaks,
             "seconds": round(self.seconds, 3),
             "displacement_mm": {key: float(np.percentile(moved, q)) if len(moved) else 0.0
                                 for key, q in (("median", 50), ("p99", 99))},
@@ -77,7 +80,8 @@ def make_detail(
     mapped = tangent_normals(texels, atlas, normals, frame, slope)
     steps = np.clip(np.rint(height / STEP_MM) + MIDDLE, 0, 65535).astype(np.uint16)
     names = tuple(name for name, _ in reliefs)
-    return Detail(texels.image(mapped), texels.image(steps), frame, names, time.perf_counter() - started)
+    marks = reliefs[0][1].streaks()
+    return Detail(texels.image(mapped), texels.image(steps), frame, names, marks, time.perf_counter() - started)
 
 
 def front_most(views: Sequence[View]) -> list[View]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
@@ -28,8 +29,7 @@ from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity
 from protome.geometry.triangles import barycentric
 from protome.pipeline import Head, gather, reconstruct
-from protome.relief.photo import PLAIN, recover_relief
-from protome.relief.streaks import streaks
+from protome.relief.photo import Relief, recover_relief
 from protome.render.cast import cast
 from protome.scene import View
 from protome.units import UNIT_MM
@@ -53,7 +53,7 @@ class DetailScore:
     """The same where there are wrinkles."""
     wrinkles_map: float
     streaks: float | None
-    """`protome.relief.streaks.streaks` of the height on plain skin."""
+    """`protome.relief.streaks.streaks` of the height on skin without wrinkles."""
     seconds: float
     """Of the detail."""
 
@@ -160,11 +160,22 @@ def score(head: Head, asset: Asset, number: int, truth: Wrinkled, subject: str =
     places = {"skin": truth.skin & hit, "wrinkles": truth.wrinkles & hit}
     means = {name: [float(error[on].mean()) for error in off] for name, on in places.items()}
     relief = recover_relief(replace(head.scene.views[number], camera=camera), asset.atlas.mesh)
-    ratio = float("nan") if relief is None else streaks(relief.height, relief.share > PLAIN)
+    ratio = None if relief is None else relief.streaks(_smooth(relief, truth, camera))
     return DetailScore(
-        subject, len(head.scene.views), *means["skin"], *means["wrinkles"], ratio if np.isfinite(ratio) else None,
+        subject, len(head.scene.views), *means["skin"], *means["wrinkles"], ratio,
         0.0 if asset.detail is None else asset.detail.seconds,
     )  # fmt: skip
+
+
+def _smooth(relief: Relief, truth: Wrinkled, camera: Camera) -> Bool[np.ndarray, "h w"]:
+    """Return the pixels of a relief's window where the photo has no wrinkles nearby."""
+    own = relief.camera
+    depth = torch.from_numpy(relief.depth.reshape(-1)).to(own.K)
+    points = own.unproject(own.pixels()) * depth[:, None] @ own.T_world_camera[:3, :3].T + own.centre
+    spots = camera.project(points.to(camera.K)).nan_to_num(0).long().numpy()
+    near = cv2.dilate(truth.wrinkles.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    column, row = np.clip(spots, 0, [near.shape[1] - 1, near.shape[0] - 1]).T
+    return (~near[row, column]).reshape(relief.depth.shape)
 
 
 def _angles(a: Float[np.ndarray, "h w 3"], b: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float, Float32, UInt8
 from scipy.ndimage import distance_transform_edt, map_coordinates
 from torch import Tensor
 
@@ -16,6 +16,7 @@ from protome.geometry.camera import Camera
 from protome.geometry.mesh import Mesh, linear_from_srgb, srgb_from_linear
 from protome.relief.light import fitted_light, shade, slopes
 from protome.relief.solve import HeightConfig, Shading, gradient, solve_height
+from protome.relief.streaks import streaks
 from protome.render.cast import MeshHits, cast, interpolate, sky_visibility
 from protome.scene import View
 
@@ -36,9 +37,11 @@ _FACING = (0.3, 0.6)
 _OPEN = (0.6, 0.85)
 """The same of the share of the surroundings' light that the head lets through: at the foot of the nose and in the
 corners of the eyes the coarse face's own occlusion is too uncertain."""
-_DARK, _BRIGHT = 0.55, 1.9
+_DARK, _BRIGHT = 0.5, 2.2
 """Brightness, relative to skin in the same light, below which a place is hair, a nostril or a shadow, and above which
 it shines."""
+_HAIR_MM, _BESIDE_HAIR_MM = 2.0, 3.0
+"""Half the width of what is hair rather than a hair, and how far beside it skin is left out."""
 _CHROMA = 0.11
 """Deviation of the red and green shares from skin's from which on a place is no skin."""
 _BETWEEN_EYES, _TOP = 168, 10
@@ -78,6 +81,15 @@ class Relief:
     """Millimetres that a pixel covers on the face."""
     explained: Float32[np.ndarray, "h w 3"]
     """The photo as the relief explains it: smooth albedo in the fitted light; sRGB in [0, 1]."""
+
+    def streaks(self, inside: Bool[np.ndarray, "h w"] | None = None) -> float | None:
+        """Return the streaks of the height on plain skin, or the part of it that is inside; None where that is small.
+
+        `protome.relief.streaks.streaks` says what they are.
+        """
+        plain = self.share > PLAIN
+        found = streaks(self.height, plain if inside is None else plain & inside)
+        return round(found, 3) if np.isfinite(found) else None
 
     @property
     def camera(self) -> Camera:
@@ -304,15 +316,23 @@ def _alike(
     shares = smooth / np.maximum(smooth.sum(2, keepdims=True), 1e-6)
     apart = np.abs(shares - np.median(shares[plain], axis=0))[..., :2].max(2)
     level = cv2.GaussianBlur(relative, (0, 0), width)
-    return (apart < _CHROMA) & (level > _DARK) & (level < _BRIGHT)
+    other = plain & ~((apart < _CHROMA) & (level > _DARK) & (level < _BRIGHT))
+    # Single hairs and shine leave a hole of their own size; where hair or a beard begins, skin is left out beside it.
+    grown = cv2.dilate(cv2.morphologyEx(other.astype(np.uint8), cv2.MORPH_OPEN, _disc(_HAIR_MM / pixel)),
+                       _disc(_BESIDE_HAIR_MM / pixel))  # fmt: skip
+    return ~other & (grown == 0)
+
+
+def _disc(radius: float) -> UInt8[np.ndarray, "d d"]:
+    reach = max(1, round(radius))
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1)), np.uint8)
 
 
 def _faded(skin: Bool[np.ndarray, "h w"], pixel: float) -> Float[np.ndarray, "h w"]:
     """Return 0 on what is no skin and beside it, 1 farther inside than `_FADE_MM`, and a smooth step between."""
     # A hole of a millimetre or two is a mole or a highlight: the solution does without it, and needs no fade.
     closed = skin.astype(np.uint8)
-    reach = max(1, round(_STRAY_MM / pixel))
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    disc = _disc(_STRAY_MM / pixel)
     closed = cv2.morphologyEx(closed, cv2.MORPH_CLOSE, disc)
     closed = cv2.morphologyEx(closed, cv2.MORPH_OPEN, disc)
     padded = np.pad(closed > 0, 1)

@@ -7,11 +7,15 @@ network, so no direction of the image is preferred; derivatives are taken in the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Complex64, Float32
 from scipy import fft
+
+_Linear = Callable[[Float32[np.ndarray, "h w"]], Float32[np.ndarray, "h w"]]
 
 
 @dataclass(frozen=True)
@@ -75,14 +79,15 @@ def solve_height(shading: Shading, config: HeightConfig) -> Float32[np.ndarray, 
         return waves.back(_adjoint(waves, right * told, down * told, occlusion * told) + prior * known)
 
     inverse = 1 / (response * waves.square + prior)
+
+    def eased(value: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
+        return waves.back(waves.forward(value) * inverse)
+
     height, sure = np.zeros_like(shading.detail), shading.sure
     for _ in range(config.rounds):
         told = sure * shading.detail
         wanted = waves.back(_adjoint(waves, right * told, down * told, occlusion * told))
-        height = _conjugate_gradient(
-            lambda value, sure=sure: system(value, sure), wanted, height,  # type: ignore[misc]
-            lambda value: waves.back(waves.forward(value) * inverse), config.iterations,
-        )  # fmt: skip
+        height = _conjugate_gradient(partial(system, sure=sure), wanted, height, eased, config.iterations)
         known = waves.forward(height)
         explained = right * waves.back(known * waves.x) + down * waves.back(known * waves.y)
         explained += occlusion * waves.back(known * waves.length)
@@ -145,7 +150,13 @@ def _adjoint(
     return spectrum
 
 
-def _conjugate_gradient(system, wanted, start, precondition, iterations):  # type: ignore[no-untyped-def]
+def _conjugate_gradient(
+    system: _Linear,
+    wanted: Float32[np.ndarray, "h w"],
+    start: Float32[np.ndarray, "h w"],
+    precondition: _Linear,
+    iterations: int,
+) -> Float32[np.ndarray, "h w"]:
     """Return an approximate solution of a symmetric positive definite system."""
     value = start
     left = wanted - system(value)

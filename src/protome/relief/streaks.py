@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float
 
-TILE = 32
+TILE = 24
 """Side of the square tiles whose spectra are averaged, pixels."""
+_FEWEST = 16
+"""Overlapping tiles, four to a side, without which there is too little skin."""
 _CALM = 0.6
 """Share of the tiles that count: those with the least relief are smooth skin, others hold folds with a direction."""
-_LONGEST, _SHORTEST = 12.0, 3.0
+_LONGEST, _SHORTEST = 10.0, 3.0
 """Range of wavelengths, pixels."""
 
 
@@ -19,12 +21,12 @@ def streaks(
     """Return the energy of a height's spectrum along the axes over that along the diagonals.
 
     Isotropic noise has 1; horizontal or vertical waves have more, diagonal ones less. A wave belongs to the axis or the
-    diagonal that is nearer, within 22.5 degrees. Wavelengths are 3 to 12 pixels; the energy of each wave is relative to
+    diagonal that is nearer, within 22.5 degrees. Wavelengths are 3 to 10 pixels; the energy of each wave is relative to
     what is usual for its length, so that all lengths count alike. It is the mean over tiles that lie `inside`, of which
-    the given share with the least relief counts. NaN without tiles or without relief.
+    the given share with the least relief counts. NaN with too few tiles, or without relief.
     """
     tiles = _tiles(height, np.ones(height.shape, bool) if inside is None else inside)
-    if not len(tiles):
+    if len(tiles) < _FEWEST:
         return float("nan")
     y, x = np.mgrid[:TILE, :TILE] - (TILE - 1) / 2
     # A window that is alike in all directions leaks alike in all directions.

@@ -18,8 +18,7 @@ from protome.evaluate.landmarks import NOW_NAMES
 from protome.field.field import CHUNK
 from protome.geometry.mesh import Mesh
 from protome.preview import BACKGROUND, contact_sheet, square
-from protome.relief.photo import PLAIN, Relief
-from protome.relief.streaks import streaks
+from protome.relief.photo import Relief
 from protome.render.cast import cast, interpolate
 from protome.sider.fit import DetailFit
 from protome.sider.maps import bake
@@ -178,13 +177,8 @@ def _result(face: DetailedFace) -> dict[str, object]:
 
 def _fitted(fit: DetailFit | Relief) -> dict[str, object]:
     if isinstance(fit, Relief):
-        # On what fades out there are slopes of the fade.
-        return {"pixel_mm": fit.pixel_mm, "streaks": _number(streaks(fit.height, fit.share > PLAIN))}
+        return {"pixel_mm": fit.pixel_mm, "streaks": fit.streaks()}
     return {"coarse_distance_error_mm": fit.coarse_error_mm, "curves": fit.curves}
-
-
-def _number(value: float) -> float | None:
-    return round(value, 3) if np.isfinite(value) else None
 
 
 def _save_image(path: Path, image: Picture) -> None:
