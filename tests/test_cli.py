@@ -68,6 +68,7 @@ def _module(monkeypatch: pytest.MonkeyPatch, name: str, function: str, replaceme
         ("help_prior_morph.txt", ["prior", "morph"]),
         ("help_benchmark.txt", ["benchmark"]),
         ("help_benchmark_casual.txt", ["benchmark", "casual"]),
+        ("help_benchmark_detail.txt", ["benchmark", "detail"]),
         ("help_benchmark_speed.txt", ["benchmark", "speed"]),
         ("help_benchmark_study.txt", ["benchmark", "study"]),
         ("help_benchmark_texture.txt", ["benchmark", "texture"]),

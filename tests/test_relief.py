@@ -112,6 +112,15 @@ def test_isotropic_noise_has_no_streaks(width: float) -> None:
     assert streaks(even / even.std() + np.sin(x), calm=1.0) > 1.3
 
 
+@pytest.mark.parametrize("right", [0.0, 0.35])
+def test_noise_in_a_photo_becomes_no_streaks(right: float) -> None:
+    noise = (0.05 * np.random.default_rng(0).normal(size=(256, 256))).astype(np.float32)
+    one = np.ones_like(noise)
+    height = solve_height(Shading(noise, 2 * right * one, 0 * one, one, 0.5), HeightConfig())
+    assert height.std() > 0.01
+    assert streaks(height, calm=1.0) == pytest.approx(1, abs=0.1)
+
+
 def test_streaks_are_measured_inside_alone() -> None:
     y, x = np.mgrid[:256, :128]
     height = np.where(y < 128, np.sin(x), np.random.default_rng(0).normal(size=x.shape))

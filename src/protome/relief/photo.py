@@ -331,10 +331,9 @@ def _disc(radius: float) -> UInt8[np.ndarray, "d d"]:
 def _faded(skin: Bool[np.ndarray, "h w"], pixel: float) -> Float[np.ndarray, "h w"]:
     """Return 0 on what is no skin and beside it, 1 farther inside than `_FADE_MM`, and a smooth step between."""
     # A hole of a millimetre or two is a mole or a highlight: the solution does without it, and needs no fade.
-    closed = skin.astype(np.uint8)
     disc = _disc(_STRAY_MM / pixel)
-    closed = cv2.morphologyEx(closed, cv2.MORPH_CLOSE, disc)
-    closed = cv2.morphologyEx(closed, cv2.MORPH_OPEN, disc)
+    closed = np.asarray(cv2.morphologyEx(skin.astype(np.uint8), cv2.MORPH_CLOSE, disc))
+    closed = np.asarray(cv2.morphologyEx(closed, cv2.MORPH_OPEN, disc))
     padded = np.pad(closed > 0, 1)
     distance = np.asarray(distance_transform_edt(padded))[1:-1, 1:-1] * pixel
     rough = np.clip(distance / _FADE_MM, 0, 1)

@@ -22,7 +22,7 @@ _Linear = Callable[[Float32[np.ndarray, "h w"]], Float32[np.ndarray, "h w"]]
 class HeightConfig:
     """Weights of the least squares; lengths are in millimetres on the face."""
 
-    occlusion: float = 0.15
+    occlusion: float = 0.25
     """Loss of light in a groove, per slope of its sides: it sees less of the surroundings. Of a wave of height h and
     wave number k the logarithm of brightness changes by this times k h."""
     slope: float = 0.1
@@ -33,7 +33,7 @@ class HeightConfig:
     """Waves much longer than this times 2 pi stay the coarse face's."""
     finest: float = 0.25
     """Waves much shorter than this times 2 pi are smoothed away."""
-    gain: float = 1.5
+    gain: float = 1.35
     """Factor of the result, against the shrinkage by the slopes' weight."""
     outlier: float = 0.3
     """Deviation in the logarithm of brightness that counts half: moles, hairs and highlights are no shading."""

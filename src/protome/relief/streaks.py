@@ -22,8 +22,8 @@ def streaks(
 
     Isotropic noise has 1; horizontal or vertical waves have more, diagonal ones less. A wave belongs to the axis or the
     diagonal that is nearer, within 22.5 degrees. Wavelengths are 3 to 10 pixels; the energy of each wave is relative to
-    what is usual for its length, so that all lengths count alike. It is the mean over tiles that lie `inside`, of which
-    the given share with the least relief counts. NaN with too few tiles, or without relief.
+    what is usual for its length, so that all lengths count alike, and all tiles do. It is the mean over tiles that lie
+    `inside`, of which the given share with the least relief counts. NaN with too few tiles, or without relief.
     """
     tiles = _tiles(height, np.ones(height.shape, bool) if inside is None else inside)
     if len(tiles) < _FEWEST:
@@ -39,9 +39,11 @@ def streaks(
     used = (wave > 1 / _LONGEST) & (wave < 1 / _SHORTEST)
     energy = np.abs(np.fft.fft2(flat.reshape(tiles.shape))[:, used]) ** 2
     total = (energy * wave[used] ** 2).sum(1)
-    mean = energy[total <= np.quantile(total, calm)].mean(0)
-    if not mean.any():
+    chosen = (total <= np.quantile(total, calm)) & (total > 0)
+    if chosen.sum() < calm * _FEWEST:
         return float("nan")
+    # One tile with an edge would otherwise outweigh all others.
+    mean = (energy[chosen] / total[chosen, None]).mean(0)
     axial = np.abs(np.mod(angle[used] + 45, 90) - 45) < 22.5
     # Waves of the same sector differ in length; what is usual for the length is taken out, in the same way for both.
     lengths = np.polynomial.chebyshev.chebvander(np.log(wave[used]), 3)
