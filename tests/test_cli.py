@@ -347,6 +347,9 @@ BAD_PLACES: dict[str, Callable[[Path], list[str]]] = {
     "unknown_texture_size": lambda folder: [
         "reconstruct", "a.png", "--out", str(folder / "out"), "--texture", "1000",
     ],
+    "detail_and_none": lambda folder: [
+        "reconstruct", "a.png", "--out", str(folder / "out"), "--detail", "--no-detail",
+    ],
     "unknown_format": lambda folder: ["reconstruct", "a.png", "--out", str(folder / "out"), "--formats", "glb,fbx"],
     "unknown_faces": lambda folder: ["reconstruct", "a.png", "--out", str(folder / "out"), "--faces", "few"],
     "render_as_another_kind": lambda folder: ["render", str(folder), "--turntable", str(folder / "turn.avi")],
