@@ -157,13 +157,12 @@ def score(head: Head, asset: Asset, number: int, truth: Wrinkled, subject: str =
     hit, plain, mapped = seen_normals(asset, camera)
     turn = camera.T_world_camera[:3, :3].double().numpy()
     off = [_angles(normals @ turn, truth.normals) for normals in (plain, mapped)]
-    places = {"skin": truth.skin & hit, "wrinkles": truth.wrinkles & hit}
-    means = {name: [float(error[on].mean()) for error in off] for name, on in places.items()}
+    skin, wrinkles = ([float(error[on].mean()) for error in off] for on in (truth.skin & hit, truth.wrinkles & hit))
     relief = recover_relief(replace(head.scene.views[number], camera=camera), asset.atlas.mesh)
     ratio = None if relief is None else relief.streaks(_smooth(relief, truth, camera))
+    seconds = 0.0 if asset.detail is None else asset.detail.seconds
     return DetailScore(
-        subject, len(head.scene.views), *means["skin"], *means["wrinkles"], ratio,
-        0.0 if asset.detail is None else asset.detail.seconds,
+        subject, len(head.scene.views), skin[0], skin[1], wrinkles[0], wrinkles[1], ratio, seconds
     )  # fmt: skip
 
 
