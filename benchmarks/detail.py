@@ -39,7 +39,7 @@ from protome.render.cast import cast
 from protome.scene import View
 from protome.sider.fit import DETAIL_PRESETS
 from protome.sider.outputs import Pictures, save_detail
-from protome.sider.pipeline import CoarseFace, DetailedFace, add_detail, recover_detail
+from protome.sider.pipeline import RELIEF, CoarseFace, DetailedFace, add_detail, add_relief, recover_detail
 from protome.util.device import choose_device
 from protome.util.files import check_output_folder, write_atomically
 from protome.util.progress import progress
@@ -64,7 +64,7 @@ class Options:
     """Folder for pictures and numbers."""
     people: int = 3
     """Number of random people."""
-    presets: tuple[str, ...] = tuple(DETAIL_PRESETS)
+    presets: tuple[str, ...] = (RELIEF, *DETAIL_PRESETS)
     """Presets to compare."""
     known: bool = True
     """Whether the true coarse faces are given."""
@@ -195,7 +195,10 @@ def measure_person(job: tuple[Options, int]) -> list[DetailErrors]:
         view = landmarks_of(person, plain, model, number, kind == "fitted")
         coarse = coarse_of(model, person, view, kind == "fitted")
         for preset in options.presets:
-            face = add_detail(view, coarse, DETAIL_PRESETS[preset], seed=options.seed, quiet=True)
+            if preset == RELIEF:
+                face = add_relief(view, coarse)
+            else:
+                face = add_detail(view, coarse, DETAIL_PRESETS[preset], seed=options.seed, quiet=True)
             height = height_along_rays(face, plain, person.truth.vertices[skin])
             before, after = HeightErrors.of(person, skin, np.zeros_like(height)), HeightErrors.of(person, skin, height)
             found.append(DetailErrors(number, kind, preset, before, after, face.seconds))

@@ -136,7 +136,9 @@ def test_texels_know_their_points(made: Asset) -> None:
 
 
 def test_texels_between_charts_have_the_nearest_ones_colour() -> None:
-    texels = Texels(4, np.array([0, 15]), np.zeros((2, 3), np.int64), np.zeros((2, 3), np.float32))
+    texels = Texels(
+        4, np.array([0, 15]), np.zeros((2, 3), np.int64), np.zeros((2, 3), np.float32), np.zeros(2, np.int64)
+    )
     image = texels.image(np.array([10, 20], np.uint8))
     assert image[0].tolist()[:3] == [10, 10, 10]
     assert image[3].tolist()[1:] == [20, 20, 20]
@@ -286,12 +288,12 @@ def test_normals_are_the_fields_and_the_base_points_down(made: Asset) -> None:
 def test_unknown_options_are_one_sentence(words: tuple[int, str, str, str], sentence: str) -> None:
     texture, faces, formats, material = words
     with pytest.raises(InputError) as raised:
-        AssetOptions.parse(texture, faces, formats, material, False)  # type: ignore[arg-type]
+        AssetOptions.parse(texture, faces, formats, material, False, False)  # type: ignore[arg-type]
     assert str(raised.value) == sentence
 
 
 def test_options_are_read_from_words() -> None:
-    assert AssetOptions.parse(4096, "all", "GLB, stl,glb", "pbr", True) == AssetOptions(
+    assert AssetOptions.parse(4096, "all", "GLB, stl,glb", "pbr", True, False) == AssetOptions(
         4096, None, ("glb", "stl"), "pbr", True
     )
 

@@ -14,9 +14,11 @@ from PIL import Image
 
 from painted import painted
 from protome.asset.asset import Asset, make_asset
+from protome.asset.detail import MIDDLE, Detail
 from protome.asset.formats import write_asset
 from protome.asset.options import AssetOptions
 from protome.asset.source import Source
+from protome.asset.tangents import tangents
 from protome.errors import InputError
 from protome.util.files import write_together
 
@@ -88,6 +90,75 @@ def test_glb_is_unlit_unless_a_lit_material_is_asked_for(made: Asset, folder: Pa
     lit = gltf(tmp_path / "head.glb")
     assert "extensionsUsed" not in lit
     assert "extensions" not in lit["materials"][0]
+
+
+def with_detail(made: Asset) -> Asset:
+    """Return the asset with a normal map that leans to the right, and a displacement."""
+    atlas = made.atlas
+    frame = tangents(made.vertices(), made.normals(), atlas.uv, atlas.faces)
+    normals = np.broadcast_to(np.array([160, 128, 251], np.uint8), (1024, 1024, 3))
+    steps = np.full((1024, 1024), MIDDLE + 1000, np.uint16)
+    return replace(made, detail=Detail(normals.copy(), steps, frame, ("a.jpg",), 1.0, 0.0))
+
+
+def test_glb_with_detail_has_tangents_and_a_lit_variant(made: Asset, tmp_path: Path) -> None:
+    detailed = with_detail(made)
+    write_asset(tmp_path, detailed, ("glb",))
+    tree = gltf(tmp_path / "head.glb")
+    (primitive,) = tree["meshes"][0]["primitives"]
+    tangent = tree["accessors"][primitive["attributes"]["TANGENT"]]
+    assert (tangent["type"], tangent["count"]) == ("VEC4", len(detailed.atlas.vertex))
+    plain, lit = tree["materials"]
+    assert primitive["material"] == 0
+    assert "normalTexture" not in plain
+    assert plain["extensions"] == {"KHR_materials_unlit": {}}
+    image = tree["images"][tree["textures"][lit["normalTexture"]["index"]]["source"]]
+    assert (image["name"], image["mimeType"]) == ("normal", "image/png")
+    assert "extensions" not in lit
+    variants = tree["extensions"]["KHR_materials_variants"]["variants"]
+    mappings = primitive["extensions"]["KHR_materials_variants"]["mappings"]
+    assert [variants[one["variants"][0]]["name"] for one in mappings] == ["light of the photos", "lit by the viewer"]
+    assert "extensionsRequired" not in tree
+    (mesh,) = trimesh.load_scene(tmp_path / "head.glb", process=False).geometry.values()
+    assert mesh.visual.material.baseColorTexture.size == (1024, 1024)
+    write_asset(tmp_path, replace(detailed, material="pbr"), ("glb",))
+    tree = gltf(tmp_path / "head.glb")
+    assert "extensionsUsed" not in tree
+    (lit,) = tree["materials"]
+    assert lit["normalTexture"] == {"index": 1}
+    (mesh,) = trimesh.load_scene(tmp_path / "head.glb", process=False).geometry.values()
+    stored = np.asarray(mesh.visual.material.normalTexture.convert("RGB"))
+    assert (stored == [160, 128, 251]).all()
+
+
+def test_the_tangents_of_an_atlas_are_unit_vectors_across_the_normals(made: Asset) -> None:
+    detail = with_detail(made).detail
+    assert detail is not None
+    along = detail.tangents[:, :3].astype(np.float64)
+    np.testing.assert_allclose(np.linalg.norm(along, axis=1), 1, atol=1e-6)
+    assert np.abs((along * made.normals()).sum(1)).max() < 1e-5
+    assert (detail.tangents[:, 3] == 1).all()  # no chart is mirrored
+
+
+def test_maps_of_detail_are_written_and_named_by_obj_and_usdz(made: Asset, tmp_path: Path) -> None:
+    write_asset(tmp_path, with_detail(made), ("obj",))
+    lines = (tmp_path / "head.mtl").read_text().splitlines()
+    assert "norm head_normal.png" in lines
+    assert "map_Bump -bm 1 head_normal.png" in lines
+    assert "disp head_displacement.png" in lines
+    assert (np.asarray(Image.open(tmp_path / "head_normal.png")) == [160, 128, 251]).all()
+    stored = Image.open(tmp_path / "head_displacement.png")
+    assert stored.mode == "I;16"
+    assert (np.asarray(stored) == MIDDLE + 1000).all()
+    usd = pytest.importorskip("pxr.Usd", reason="usd-core, an extra, is not installed")
+    from pxr import UsdShade
+
+    write_asset(tmp_path, with_detail(made), ("usdz",))
+    stage = usd.Stage.Open(str(tmp_path / "head.usdz"))
+    bent = UsdShade.Shader(stage.GetPrimAtPath("/head/material/normal"))
+    assert bent.GetInput("sourceColorSpace").Get() == "raw"
+    assert tuple(bent.GetInput("bias").Get())[:3] == (-1, -1, -1)
+    assert UsdShade.Shader(stage.GetPrimAtPath("/head/material/surface")).GetInput("normal").HasConnectedSource()
 
 
 def test_glb_keeps_the_rules_of_the_format(folder: Path) -> None:

@@ -68,6 +68,7 @@ def _module(monkeypatch: pytest.MonkeyPatch, name: str, function: str, replaceme
         ("help_prior_morph.txt", ["prior", "morph"]),
         ("help_benchmark.txt", ["benchmark"]),
         ("help_benchmark_casual.txt", ["benchmark", "casual"]),
+        ("help_benchmark_detail.txt", ["benchmark", "detail"]),
         ("help_benchmark_speed.txt", ["benchmark", "speed"]),
         ("help_benchmark_study.txt", ["benchmark", "study"]),
         ("help_benchmark_texture.txt", ["benchmark", "texture"]),
@@ -345,6 +346,9 @@ BAD_PLACES: dict[str, Callable[[Path], list[str]]] = {
     ],
     "unknown_texture_size": lambda folder: [
         "reconstruct", "a.png", "--out", str(folder / "out"), "--texture", "1000",
+    ],
+    "detail_and_none": lambda folder: [
+        "reconstruct", "a.png", "--out", str(folder / "out"), "--detail", "--no-detail",
     ],
     "unknown_format": lambda folder: ["reconstruct", "a.png", "--out", str(folder / "out"), "--formats", "glb,fbx"],
     "unknown_faces": lambda folder: ["reconstruct", "a.png", "--out", str(folder / "out"), "--faces", "few"],

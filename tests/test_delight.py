@@ -8,10 +8,10 @@ import numpy as np
 
 from painted import painted, photograph
 from protome.asset.asset import make_asset
-from protome.asset.delight import fitted_light, light_on
 from protome.asset.options import AssetOptions
 from protome.asset.source import Source
 from protome.geometry.mesh import srgb_from_linear
+from protome.relief.light import fitted_light, light_on
 
 SKIN = np.array([0.55, 0.35, 0.25])
 LAMP = np.array([0.6, 0.5, 0.62]) / np.linalg.norm([0.6, 0.5, 0.62])

@@ -445,7 +445,7 @@ def test_closed_eyes_are_detected() -> None:
 def test_bad_input_is_explained(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^no head model is called flame: give built-in, flame:FILE, ict:DIR or npz"):
         load_model("flame")
-    with pytest.raises(InputError, match=r"^no preset is called fine: use one of sider, without-feature"):
+    with pytest.raises(InputError, match=r"^no preset is called fine: use one of relief, sider, without-feature"):
         recover_detail(tmp_path / "photo.png", preset="fine")
     with pytest.raises(InputError, match=r"photo\.png does not exist: give the path of a photo$"):
         recover_detail(tmp_path / "photo.png")
@@ -477,14 +477,15 @@ def test_beards_and_glasses_are_warned_about(monkeypatch: pytest.MonkeyPatch) ->
     ]
 
 
-def test_a_portrait_gives_all_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("preset", ["relief", "sider"])
+def test_a_portrait_gives_all_files(preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quick = DetailConfig(SMALL, CoarseConfig(points=4000, steps=60, batch=256), epochs=2, renderer_epochs=1, batch=2048)
     monkeypatch.setitem(DETAIL_PRESETS, "sider", quick)
     monkeypatch.setattr(protome.sider.pipeline, "LEVELS", 1)
     save_portrait(tmp_path / "portrait.png")
     with warnings.catch_warnings():
         warnings.simplefilter("error", ProtomeWarning)
-        face = recover_detail(tmp_path / "portrait.png", quiet=True)
+        face = recover_detail(tmp_path / "portrait.png", preset=preset, quiet=True)
     save_detail(face, tmp_path / "out", ("protome", "detail"))
     result = json.loads((tmp_path / "out" / "result.json").read_text())
     assert {path.name for path in (tmp_path / "out").iterdir()} == set(DETAIL_FILES)

@@ -43,7 +43,7 @@ def detail(
     photo: Positional[Annotated[Path, arg(metavar="PHOTO", help_behavior_hint="(required)")]],
     out: Folder,
     model: Annotated[str, arg(metavar="NAME")] = "built-in",
-    preset: Literal["sider", "without-feature", "without-normal", "without-both"] = "sider",
+    preset: Literal["relief", "sider", "without-feature", "without-normal", "without-both"] = "relief",
     device: Device = "auto",
     seed: Integer = 0,
     quiet: Flag = False,
@@ -54,7 +54,7 @@ def detail(
         photo: The photo; the face in frontal view or nearly so.
         out: The folder to write: detail.ply, detail.glb, displacement.png, normal.png, sheet.png and result.json.
         model: The head model that gives the coarse face: built-in, or your own as flame:FILE, ict:DIR or npz:FILE.
-        preset: sider, or an ablation: the renderer without the feature, without the normal, or without both.
+        preset: relief, a height on the photo's pixels; sider, the paper's networks; or an ablation of those.
         device: Where to compute; auto takes the graphics card if there is one.
         seed: The random seed; the same seed gives the same face.
         quiet: Show no progress; warnings and errors are still shown.

@@ -166,3 +166,31 @@ def texture(
     from protome.benchmark.texture import benchmark_texture
 
     benchmark_texture(scenes, out, subjects=subjects, views=views, photos=photos or (), preset=preset, quiet=quiet)
+
+
+@benchmark_app.command
+def detail(
+    scenes: Folder,
+    out: Folder,
+    subjects: MaybeNames = None,
+    views: Annotated[tuple[Integer, ...], arg(metavar="COUNT ...", help_behavior_hint="")] = (),
+    preset: Literal["draft", "standard", "fine"] = "draft",
+    quiet: Flag = False,
+) -> None:
+    """Give held-out heads wrinkles, reconstruct them, and compare their normals with and without the normal map.
+
+    Streaks in the recovered height are measured too.
+
+    Args:
+        scenes: A folder of scenes in H3DS's layout: H3DS itself, or what benchmarks/scenes.py writes.
+        out: The folder for detail.md and detail.json.
+        subjects: The scenes to use, by name; if left out, all.
+        views: How many photos to reconstruct from, in turn; if left out, 1 and 3.
+        preset: How long each fit works.
+        quiet: Show no progress; warnings and errors are still shown.
+    """
+    check_output_folder(out)
+    cli_outputs.check_accuracy(scenes, (), out)
+    from protome.benchmark.detail import benchmark_detail
+
+    benchmark_detail(scenes, out, subjects=subjects, views=views, preset=preset, quiet=quiet)

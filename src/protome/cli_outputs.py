@@ -14,7 +14,10 @@ HEAD_FILES = (
     "report.html",
 )  # fmt: skip
 """What a head is saved as by default."""
-ASSET_FILES = ("head.obj", "head.mtl", "head.png", "head.stl", "head.usdz", "head_albedo.png")
+ASSET_FILES = (
+    "head.obj", "head.mtl", "head.png", "head.stl", "head.usdz", "head_albedo.png", "head_normal.png",
+    "head_displacement.png",
+)  # fmt: skip
 """What may be asked for besides."""
 DETAIL_FILES = (
     "detail.ply", "detail.glb", "displacement.png", "normal.png", "sheet.png", "result.json", "photo.png",

@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 from tyro.conf import DisallowNone, Positional, arg
 
 from protome import cli_outputs
-from protome.asset.options import AssetOptions
+from protome.asset.options import DETAILED, AssetOptions
 from protome.cli_options import Device, Flag, Folder, Integer, MaybeInteger, MaybeNames, MaybeNumber, MaybeUnits
+from protome.errors import InputError
 from protome.util.files import check_output_folder
 
 
@@ -34,6 +35,8 @@ def reconstruct(
     formats: Annotated[str, arg(metavar="NAME,...")] = "glb,ply",
     material: Literal["unlit", "pbr"] = "unlit",
     delight: Flag = False,
+    detail: Flag = False,
+    no_detail: Flag = False,
     report: Flag = True,
     strict: Flag = False,
     quiet: Flag = False,
@@ -60,11 +63,16 @@ def reconstruct(
         formats: The files of the head, separated by commas: glb, obj, ply, stl, usdz.
         material: unlit looks as in the photos everywhere; pbr is lit by the viewer, in addition to the photos' light.
         delight: Also write head_albedo.png, an estimate of the skin without the photos' light; pbr then shows it.
+        detail: Recover fine detail from shading, as head_normal.png and head_displacement.png; fine always does.
+        no_detail: Recover no fine detail, also with the preset fine.
         report: Do not write report.html, the page that shows head, photos, sizes and how it was made.
         strict: Stop at a photo without a face, with several, or of another head, instead of a warning.
         quiet: Show no progress; warnings and errors are still shown.
     """
-    asset = AssetOptions.parse(texture, faces, formats, material, delight)
+    if detail and no_detail:
+        raise InputError("--detail and --no-detail exclude each other: give one of them")
+    fine = not no_detail and (detail or preset in DETAILED)
+    asset = AssetOptions.parse(texture, faces, formats, material, delight, fine)
     check_output_folder(out)
     cli_outputs.check_reconstruct(inputs, out)
     from protome.encoder.scale import MetricScale

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from protome.asset.asset import Asset, make_asset
 from protome.asset.formats import write_asset
-from protome.asset.options import AssetOptions
+from protome.asset.options import DETAILED, AssetOptions
 from protome.asset.picture import Textured
 from protome.asset.source import Source
 from protome.capture.assess import assess, weighed
@@ -117,7 +117,12 @@ class Head:
             )
             for number, view in enumerate(self.scene.views)
         ]  # fmt: skip
-        return make_asset(self.mesh, paint, sources, options or AssetOptions())
+        views = [replace(view, camera=self.camera(number)) for number, view in enumerate(self.scene.views)]
+        return make_asset(self.mesh, paint, sources, options or self.asset_options(), views)
+
+    def asset_options(self) -> AssetOptions:
+        """Return the options of an asset that a preset has by default: fine recovers detail."""
+        return AssetOptions(detail=self.preset in DETAILED)
 
     def save(
         self, folder: str | Path, command: Sequence[str] = (), asset: AssetOptions | None = None, report: bool = True
@@ -127,17 +132,19 @@ class Head:
         With `report`, report.html shows all of them in one page.
 
         head.ply is the dense mesh with its visibility. The others are the asset's: head.glb, head.obj with head.mtl and
-        head.png, head.stl, head.usdz, and head_visibility.png. All files appear together, when they are complete.
+        head.png, head.stl, head.usdz, and head_visibility.png; with detail also head_normal.png and
+        head_displacement.png. All files appear together, when they are complete.
 
         Raises:
             InputError: the folder cannot be made or written.
         """
         folder = Path(folder)
         check_output_folder(folder)
-        write_together(folder, lambda part: self._write(part, command, asset or AssetOptions(), report))
+        write_together(folder, lambda part: self._write(part, command, asset or self.asset_options(), report))
 
     def _write(self, folder: Path, command: Sequence[str], options: AssetOptions, report: bool) -> None:
-        seconds, files, asset, picture = dict(self.seconds), [], None, None
+        seconds, asset, picture = dict(self.seconds), None, None
+        made: dict[str, object] = {}
         if "ply" in options.formats:
             self.mesh_world.save(folder / "head.ply")
         if report or set(options.formats) - {"ply"}:
@@ -145,15 +152,16 @@ class Head:
                 asset = self.asset(options)
                 write_asset(folder, asset, options.formats)
             picture = Textured.of(asset)
-            files = [len(asset.atlas.mesh.vertices), len(asset.atlas.faces)]
+            made["asset"] = asdict(options) | {
+                "vertices": len(asset.atlas.mesh.vertices), "faces": len(asset.atlas.faces),
+            }  # fmt: skip
+            made["detail"] = asset.detail.facts() if asset.detail is not None else _without_detail(options)
         write_atomically(folder / "field.safetensors", self.fit.save)
         write_atomically(folder / "preview.png", lambda path: self._save_preview(path, picture))
         photos = assess(self.scene)
         save_capture_sheet(folder / "capture.png", self.scene, photos)
         facts = self._facts(command, photos, seconds)
-        if files:
-            facts["asset"] = asdict(options) | {"vertices": files[0], "faces": files[1]}
-        text = json.dumps(facts, indent=1, allow_nan=False)
+        text = json.dumps(facts | made, indent=1, allow_nan=False)
         write_atomically(folder / "result.json", lambda path: path.write_text(text + "\n"))
         if report and asset is not None:
             shown = [
@@ -237,6 +245,10 @@ class Head:
 
 def _bytes(image: Float[Tensor, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
     return (255 * image.clamp(0, 1)).round().to(torch.uint8).cpu().numpy()
+
+
+def _without_detail(options: AssetOptions) -> str:
+    return "no photo shows enough skin in frontal view" if options.detail else "not asked for"
 
 
 def _source(scene: Scene) -> str:

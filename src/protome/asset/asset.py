@@ -13,10 +13,12 @@ from protome.asset.bake import bake
 from protome.asset.charts import Part
 from protome.asset.decimate import decimated
 from protome.asset.delight import albedo
+from protome.asset.detail import Detail, make_detail
 from protome.asset.options import AssetOptions
 from protome.asset.source import Source
 from protome.geometry.mesh import Mesh
 from protome.meshing.visibility import vertex_visibility
+from protome.scene import View
 
 _LEAST_AGREEMENT = 0.3
 """Cosine between a vertex's normals from the field and from its faces below which the latter are right: where a tunnel
@@ -39,6 +41,8 @@ class Asset:
     albedo: UInt8[np.ndarray, "n n 3"] | None = None
     """The texture without the photos' light, an estimate, sRGB."""
     material: str = "unlit"
+    detail: Detail | None = None
+    """Normals and displacements finer than the mesh."""
 
     @property
     def base_colour(self) -> UInt8[np.ndarray, "n n 3"]:
@@ -51,17 +55,20 @@ class Asset:
 
     def normals(self) -> Float[np.ndarray, "u 3"]:
         """Return the unit normals of the atlas's vertices; the base's point down."""
-        assert self.atlas.mesh.normals is not None
-        normals = self.atlas.mesh.normals[self.atlas.vertex]
-        base = self.atlas.faces[self.atlas.chart % len(Part) == Part.BASE]
-        normals[base.reshape(-1)] = [0.0, -1.0, 0.0]
-        return normals
+        return _atlas_normals(self.atlas)
 
 
-def make_asset(mesh: Mesh, paint: Callable[[Mesh], Mesh], sources: Sequence[Source], options: AssetOptions) -> Asset:
+def make_asset(
+    mesh: Mesh,
+    paint: Callable[[Mesh], Mesh],
+    sources: Sequence[Source],
+    options: AssetOptions,
+    views: Sequence[View] = (),
+) -> Asset:
     """Return the asset of a dense closed head, head frame, millimetres.
 
-    `paint` returns a bare mesh with the field's colours and normals.
+    `paint` returns a bare mesh with the field's colours and normals. `views`, posed in the head frame, are the photos
+    with their landmarks, from which detail is recovered where that is asked for.
     """
     light = paint(decimated(mesh, options.faces or len(mesh.faces)))
     assert light.normals is not None
@@ -73,7 +80,16 @@ def make_asset(mesh: Mesh, paint: Callable[[Mesh], Mesh], sources: Sequence[Sour
     estimate = None
     if options.delight and baked.skin.sum() > _LEAST_SKIN:
         estimate = albedo(baked.colour, baked.texels, light, baked.low, baked.skin)
-    return Asset(atlas, baked.colour, baked.visibility, estimate, options.material)
+    detail = make_detail(atlas, _atlas_normals(atlas), baked.texels, views) if options.detail else None
+    return Asset(atlas, baked.colour, baked.visibility, estimate, options.material, detail)
+
+
+def _atlas_normals(atlas: Atlas) -> Float[np.ndarray, "u 3"]:
+    assert atlas.mesh.normals is not None
+    normals = atlas.mesh.normals[atlas.vertex]
+    base = atlas.faces[atlas.chart % len(Part) == Part.BASE]
+    normals[base.reshape(-1)] = [0.0, -1.0, 0.0]
+    return normals
 
 
 def _of_faces(mesh: Mesh, normals: Float[np.ndarray, "f 3"]) -> Float[np.ndarray, "v 3"]:

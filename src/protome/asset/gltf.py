@@ -22,32 +22,53 @@ _ROUGHNESS = 0.85
 
 
 def write_glb(path: Path, asset: Asset) -> None:
-    """Write a GLB in metres: no extension but KHR_materials_unlit, no compression that a viewer would have to fetch."""
+    """Write a GLB in metres, without compression that a viewer would have to fetch.
+
+    With detail it has the normal map and tangents. An unlit head has no use for them; its file holds a second, lit
+    material as the variant "lit by the viewer" (KHR_materials_variants), which viewers leave aside unless asked.
+    """
     glb = _Glb()
     position = glb.accessor(asset.vertices().astype(np.float32) * np.float32(1e-3), "VEC3", _ARRAY, extent=True)
     normal = glb.accessor(_unit(asset.normals()), "VEC3", _ARRAY)
     uv = glb.accessor(asset.atlas.uv.astype(np.float32), "VEC2", _ARRAY)
     indices = glb.accessor(asset.atlas.faces.astype(np.uint32).reshape(-1), "SCALAR", _INDICES)
     image = glb.view(jpeg(asset.base_colour))
-    material: dict[str, Any] = {
+    attributes = {"POSITION": position, "NORMAL": normal, "TEXCOORD_0": uv}
+    images = [{"bufferView": image, "mimeType": "image/jpeg", "name": "colour"}]
+    primitive: dict[str, Any] = {"attributes": attributes, "indices": indices, "material": 0}
+    lit: dict[str, Any] = {
         "name": "head",
         "pbrMetallicRoughness": {
             "baseColorTexture": {"index": 0}, "metallicFactor": 0.0, "roughnessFactor": _ROUGHNESS,
         },
     }  # fmt: skip
+    materials = [lit]
     if asset.material == "unlit":
-        material["extensions"] = {"KHR_materials_unlit": {}}
+        materials = [lit | {"extensions": {"KHR_materials_unlit": {}}}]
         glb.tree["extensionsUsed"] = ["KHR_materials_unlit"]
-    attributes = {"POSITION": position, "NORMAL": normal, "TEXCOORD_0": uv}
+    if asset.detail is not None:
+        attributes["TANGENT"] = glb.accessor(asset.detail.tangents, "VEC4", _ARRAY)
+        held = glb.view(png(asset.detail.normals))
+        images.append({"bufferView": held, "mimeType": "image/png", "name": "normal"})
+        shaped = lit | {"normalTexture": {"index": 1}}
+        if asset.material == "unlit":
+            materials.append(shaped | {"name": "head lit by the viewer"})
+            glb.tree["extensionsUsed"].append("KHR_materials_variants")
+            names = [{"name": "light of the photos"}, {"name": "lit by the viewer"}]
+            glb.tree["extensions"] = {"KHR_materials_variants": {"variants": names}}
+            mappings = [{"material": number, "variants": [number]} for number in range(2)]
+            primitive["extensions"] = {"KHR_materials_variants": {"mappings": mappings}}
+        else:
+            materials = [shaped]
     glb.tree |= {
         "scene": 0,
         "scenes": [{"nodes": [0]}],
         "nodes": [{"mesh": 0, "name": "head"}],
-        "meshes": [{"name": "head", "primitives": [{"attributes": attributes, "indices": indices, "material": 0}]}],
-        "materials": [material],
-        "textures": [{"sampler": 0, "source": 0}],
+        "meshes": [{"name": "head", "primitives": [primitive]}],
+        "materials": materials,
+        "textures": [{"sampler": 0, "source": number} for number in range(len(images))],
         "samplers": [{"magFilter": _LINEAR, "minFilter": _MIPMAPS, "wrapS": _CLAMP, "wrapT": _CLAMP}],
-        "images": [{"bufferView": image, "mimeType": "image/jpeg", "name": "colour"}],
+        "images": images,
     }
     path.write_bytes(glb.bytes())
 
@@ -56,6 +77,13 @@ def jpeg(image: UInt8[np.ndarray, "h w *c"]) -> bytes:
     """Return an image as JPEG with full colour resolution."""
     held = io.BytesIO()
     Image.fromarray(image).save(held, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+    return held.getvalue()
+
+
+def png(image: Shaped[np.ndarray, "h w *c"]) -> bytes:
+    """Return an image of 8 or 16 bits as PNG."""
+    held = io.BytesIO()
+    Image.fromarray(image).save(held, "PNG", compress_level=4)
     return held.getvalue()
 
 

@@ -12,6 +12,8 @@ FORMATS = ("glb", "obj", "ply", "stl", "usdz")
 FEWEST_FACES = 2000
 MOST_FACES = 2_000_000
 
+DETAILED = ("fine",)
+"""The presets that recover fine detail unless asked otherwise."""
 MATERIALS = ("unlit", "pbr")
 INSTALL_USD = "pip install usd-core"
 
@@ -34,6 +36,8 @@ class AssetOptions:
     """unlit shows the photo's light as it is; pbr is lit by the viewer's."""
     delight: bool = False
     """Whether an estimate of the albedo is written too; with pbr it colours the asset."""
+    detail: bool = False
+    """Whether fine detail is recovered from the photos' shading, as a normal map and a displacement map."""
 
     def __post_init__(self) -> None:
         if self.texture not in TEXTURE_SIZES:
@@ -51,7 +55,7 @@ class AssetOptions:
             raise InputError(f"USDZ files are written by usd-core, which is not installed: run `{INSTALL_USD}`")
 
     @staticmethod
-    def parse(texture: int, faces: str, formats: str, material: str, delight: bool) -> AssetOptions:
+    def parse(texture: int, faces: str, formats: str, material: str, delight: bool, detail: bool) -> AssetOptions:
         """Return the options from words: faces a number or all, formats separated by commas.
 
         Raises:
@@ -61,4 +65,4 @@ class AssetOptions:
         if words != "all" and not words.isdecimal():
             raise InputError(f"{faces} is no number of faces: give {FEWEST_FACES} to {MOST_FACES}, or all")
         names = tuple(dict.fromkeys(name.strip().lower() for name in formats.split(",") if name.strip()))
-        return AssetOptions(texture, None if words == "all" else int(words), names, material, delight)
+        return AssetOptions(texture, None if words == "all" else int(words), names, material, delight, detail)

@@ -30,6 +30,8 @@ class Texels:
     """The corners of its face, in vertices of the closed mesh."""
     weights: Float32[np.ndarray, "k 3"]
     """Its barycentric coordinates."""
+    face: Int[np.ndarray, "k"]
+    """The face that it lies in."""
 
     @staticmethod
     def of(atlas: Atlas, size: int) -> Texels:
@@ -42,7 +44,8 @@ class Texels:
         caster = RayMeshIntersector(Trimesh(plane, atlas.faces, process=False))
         near = np.flatnonzero(_covered(flat, atlas.faces, size)).astype(np.int32)
         index, corners = np.empty(len(near), np.int32), np.empty((len(near), 3), np.int32)
-        weights, count = np.empty((len(near), 3), np.float32), 0
+        weights, faces = np.empty((len(near), 3), np.float32), np.empty(len(near), np.int32)
+        count = 0
         for part in np.array_split(near, max(1, len(near) // AT_ONCE)):
             centre = np.stack([part % size + 0.5, part // size + 0.5], 1)
             origins = np.concatenate([centre, np.ones((len(part), 1))], 1)
@@ -54,12 +57,13 @@ class Texels:
             index[own] = part[hit]
             corners[own] = atlas.vertex[atlas.faces[face]]
             weights[own] = _barycentric(flat, atlas.faces, face, centre[hit])
+            faces[own] = face
             count += len(face)
-        return Texels(size, index[:count], corners[:count], weights[:count])
+        return Texels(size, index[:count], corners[:count], weights[:count], faces[:count])
 
     def part(self, chosen: Int[np.ndarray, "j"]) -> Texels:
         """Return some of the texels."""
-        return Texels(self.size, self.index[chosen], self.corners[chosen], self.weights[chosen])
+        return Texels(self.size, self.index[chosen], self.corners[chosen], self.weights[chosen], self.face[chosen])
 
     def blocks(self) -> Iterator[slice]:
         """Return the texels in blocks that need little memory."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from protome.asset.asset import Asset
-from protome.asset.gltf import jpeg
+from protome.asset.gltf import jpeg, png
 
 _ROUGHNESS = 0.85
 
@@ -82,6 +82,17 @@ def _write(path: Path, asset: Asset) -> None:
             surface.CreateInput("specularColor", Sdf.ValueTypeNames.Color3f).Set(Gf.Vec3f(0, 0, 0))
             surface.CreateInput("useSpecularWorkflow", Sdf.ValueTypeNames.Int).Set(1)
             lit = "emissiveColor"
+        if asset.detail is not None:
+            (Path(held) / "normal.png").write_bytes(png(asset.detail.normals))
+            bent = UsdShade.Shader.Define(stage, "/head/material/normal")
+            bent.CreateIdAttr("UsdUVTexture")
+            bent.CreateInput("file", Sdf.ValueTypeNames.Asset).Set("./normal.png")
+            bent.CreateInput("sourceColorSpace", Sdf.ValueTypeNames.Token).Set("raw")
+            bent.CreateInput("scale", Sdf.ValueTypeNames.Float4).Set(Gf.Vec4f(2, 2, 2, 1))
+            bent.CreateInput("bias", Sdf.ValueTypeNames.Float4).Set(Gf.Vec4f(-1, -1, -1, 0))
+            bent.CreateInput("st", Sdf.ValueTypeNames.Float2).ConnectToSource(reader.ConnectableAPI(), "result")
+            bent.CreateOutput("rgb", Sdf.ValueTypeNames.Float3)
+            surface.CreateInput("normal", Sdf.ValueTypeNames.Normal3f).ConnectToSource(bent.ConnectableAPI(), "rgb")
         surface.CreateInput(lit, Sdf.ValueTypeNames.Color3f).ConnectToSource(image.ConnectableAPI(), "rgb")
         surface.CreateOutput("surface", Sdf.ValueTypeNames.Token)
         material.CreateSurfaceOutput().ConnectToSource(surface.ConnectableAPI(), "surface")

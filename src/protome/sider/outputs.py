@@ -18,7 +18,9 @@ from protome.evaluate.landmarks import NOW_NAMES
 from protome.field.field import CHUNK
 from protome.geometry.mesh import Mesh
 from protome.preview import BACKGROUND, contact_sheet, square
+from protome.relief.photo import Relief
 from protome.render.cast import cast, interpolate
+from protome.sider.fit import DetailFit
 from protome.sider.maps import bake
 from protome.sider.pipeline import DetailedFace
 from protome.units import UNIT_MM
@@ -54,13 +56,13 @@ class Pictures:
         hits = cast(face.mesh, camera)
         hits_face = torch.from_numpy(face.coarse.face)[hits.faces]
         pixel, points, directions = hits.pixel[hits_face], hits.points[hits_face], hits.directions[hits_face]
-        field = face.fit.bind()
-        colours, normals = [], []
-        for part, way in zip((points / UNIT_MM).split(CHUNK), directions.split(CHUNK), strict=True):
-            with torch.no_grad():
-                at = field.surface(part)
-                colours.append(field.colour(part, at.normals, way, at.feature))
-                normals.append(at.normals)
+        if isinstance(face.fit, Relief):
+            colours = [torch.from_numpy(face.fit.explained).reshape(-1, 3)[pixel]]
+            assert face.mesh.normals is not None
+            own = interpolate(face.mesh.normals, face.mesh, hits)[hits_face]
+            normals = [torch.nn.functional.normalize(own, dim=1)]
+        else:
+            colours, normals = _rendered(face.fit, points, directions)
         depth = camera.to_camera(points)[:, 2]
         near, far = depth.quantile(0.01), depth.quantile(0.99)
         shade = (1 - (depth - near) / (far - near)).clamp(0, 1)[:, None].expand(-1, 3)
@@ -79,6 +81,19 @@ class Pictures:
         """Return all pictures side by side."""
         tiles = [square(getattr(self, name), TILE) for name in self.__dataclass_fields__]
         return contact_sheet([tiles])
+
+
+def _rendered(
+    fit: DetailFit, points: Float[torch.Tensor, "k 3"], directions: Float[torch.Tensor, "k 3"]
+) -> tuple[list[Float[torch.Tensor, "_ 3"]], list[Float[torch.Tensor, "_ 3"]]]:
+    """Return the networks' colours and normals at points of the face, millimetres, in parts."""
+    field, colours, normals = fit.bind(), [], []
+    for part, way in zip((points / UNIT_MM).split(CHUNK), directions.split(CHUNK), strict=True):
+        with torch.no_grad():
+            at = field.surface(part)
+            colours.append(field.colour(part, at.normals, way, at.feature))
+            normals.append(at.normals)
+    return colours, normals
 
 
 def _as_colour(normals: Float[torch.Tensor, "k 3"], face: DetailedFace) -> Float[torch.Tensor, "k 3"]:
@@ -153,12 +168,17 @@ def _result(face: DetailedFace) -> dict[str, object]:
             "width": camera.width, "height": camera.height,
             "K": camera.K.tolist(), "T_head_camera": camera.T_world_camera.tolist(),
         },
-        "coarse_distance_error_mm": face.fit.coarse_error_mm,
         "displacement_mm": {"median": float(np.median(moved)), "p99": float(np.percentile(moved, 99))},
         "mesh": {"vertices": len(face.mesh.vertices), "faces": len(face.mesh.faces)},
         "landmarks": dict(zip(NOW_NAMES, face.now_landmarks().tolist(), strict=True)),
-        "curves": face.fit.curves,
+        **_fitted(face.fit),
     }  # fmt: skip
+
+
+def _fitted(fit: DetailFit | Relief) -> dict[str, object]:
+    if isinstance(fit, Relief):
+        return {"pixel_mm": fit.pixel_mm, "streaks": fit.streaks()}
+    return {"coarse_distance_error_mm": fit.coarse_error_mm, "curves": fit.curves}
 
 
 def _save_image(path: Path, image: Picture) -> None:

@@ -28,6 +28,7 @@ from protome.morphable.face import NOW_LANDMARKS, face_triangles, part
 from protome.morphable.fit import LandmarkFit, Sighting, fit_landmarks
 from protome.morphable.loader import BUILT_IN, load_model
 from protome.morphable.model import MorphableModel, yaw_degrees
+from protome.relief.photo import Relief, recover_relief
 from protome.render.cast import cast, interpolate, sky_visibility
 from protome.scene import View
 from protome.sider.displace import Displaced, displace
@@ -37,6 +38,8 @@ from protome.units import UNIT_MM
 from protome.util.device import choose_device
 from protome.util.progress import progress
 
+RELIEF = "relief"
+"""The preset that recovers a height on the photo's own pixels; the others fit networks, as the paper does."""
 SIZE = 256
 """Longer side, in pixels, of the window around the face (the paper's)."""
 LEVELS = 2
@@ -91,7 +94,8 @@ class DetailedFace:
     coarse: CoarseFace
     displaced: Displaced
     """The coarse head and the detailed one, head frame, millimetres."""
-    fit: DetailFit
+    fit: DetailFit | Relief
+    """What was fitted: networks, or a height on the photo's pixels."""
     window: View
     """The part of the photo that was fitted; its camera is in the head frame, millimetres."""
     seconds: dict[str, float]
@@ -116,7 +120,7 @@ def recover_detail(
     photo: str | Path,
     *,
     model: str = BUILT_IN,
-    preset: str = "sider",
+    preset: str = RELIEF,
     device: str = "auto",
     seed: int = 0,
     quiet: bool = False,
@@ -128,8 +132,8 @@ def recover_detail(
     Raises:
         InputError: the photo, the model or an option is unusable, or the photo shows no face.
     """
-    if preset not in DETAIL_PRESETS:
-        raise InputError(f"no preset is called {preset}: use one of {', '.join(DETAIL_PRESETS)}")
+    if preset not in (RELIEF, *DETAIL_PRESETS):
+        raise InputError(f"no preset is called {preset}: use one of {', '.join((RELIEF, *DETAIL_PRESETS))}")
     where, started = choose_device(device), time.perf_counter()
     loaded = load_model(model)
     with progress("face", 1, quiet=quiet) as step:
@@ -138,7 +142,12 @@ def recover_detail(
     posed = found.head()
     coarse = CoarseFace.of(loaded, posed.mesh(), posed.landmarks(found.cameras[0].centre).double().numpy())
     seconds = {"coarse mesh": time.perf_counter() - started}
-    detailed = add_detail(view, coarse, DETAIL_PRESETS[preset], device=where, seed=seed, quiet=quiet)
+    if preset == RELIEF:
+        with progress("detail", 1, quiet=quiet) as step:
+            detailed = add_relief(view, coarse)
+            step(1)
+    else:
+        detailed = add_detail(view, coarse, DETAIL_PRESETS[preset], device=where, seed=seed, quiet=quiet)
     settings: dict[str, str | int | float] = {
         "photo": view.name, "model": model, "preset": preset, "seed": seed, "device": str(where),
         "landmark_error_px": found.error_px[0],
@@ -169,6 +178,29 @@ def add_detail(
     displaced = displace(coarse.dense, coarse.face, fit.bind())
     seconds = fit.seconds | {"displacement": time.perf_counter() - started}
     return DetailedFace(coarse, displaced, fit, window, seconds)
+
+
+def add_relief(view: View, coarse: CoarseFace) -> DetailedFace:
+    """Recover the height that a coarse face lacks on the pixels of a photo with a known camera (head frame, mm).
+
+    Raises:
+        InputError: the photo shows too little skin.
+    """
+    started = time.perf_counter()
+    relief = recover_relief(view, coarse.dense, coarse.face)
+    if relief is None:
+        raise InputError(f"{view.name} shows too little skin for detail: give a photo with a larger, unhidden face")
+    base = coarse.dense
+    assert base.normals is not None
+    chosen = np.unique(base.faces[coarse.face])
+    chosen = chosen[relief.shows(base.vertices[chosen])]
+    displacement, normals = np.zeros(len(base.vertices)), base.normals.copy()
+    displacement[chosen] = relief.at(relief.height, base.vertices[chosen])
+    bent = normals[chosen] - relief.at(relief.slope, base.vertices[chosen])
+    normals[chosen] = bent / np.maximum(np.linalg.norm(bent, axis=1, keepdims=True), 1e-12)
+    moved = Mesh(base.vertices + displacement[:, None] * base.normals, base.faces, normals=normals)
+    seconds = {"detail": time.perf_counter() - started}
+    return DetailedFace(coarse, Displaced(base, moved, displacement), relief, relief.window, seconds)
 
 
 def suited_config(config: DetailConfig, size: int) -> DetailConfig:

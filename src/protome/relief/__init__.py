@@ -1,0 +1,1 @@
+"""Relief: the height of fine detail over a smooth face, recovered from the shading in photos."""
