@@ -44,7 +44,10 @@ PASSED_ON: dict[str, tuple[str, str, dict[str, object]]] = {
     "benchmark texture": (
         "benchmark texture --scenes s --out {out} --subjects a --views 1 3 --photos p --preset draft --quiet",
         "protome.benchmark.texture:benchmark_texture",
-        {"scenes": Path("s"), "subjects": ("a",), "views": (1, 3), "photos": (Path("p"),), "preset": "draft", "quiet": True},
+        {
+            "scenes": Path("s"), "subjects": ("a",), "views": (1, 3), "photos": (Path("p"),), "preset": "draft",
+            "quiet": True,
+        },
     ),
     "train": (
         "train --population people --out {out}.safetensors --config tiny --steps 5 --device cuda --seed 3 --quiet",
@@ -59,6 +62,27 @@ PASSED_ON: dict[str, tuple[str, str, dict[str, object]]] = {
             "population": Path("people"), "latents": Path("l"), "valid": Path("v"), "ict": Path("i"),
             "makehuman": Path("h"), "targets": Path("t"), "prior": Path("p"), "photos": Path("f"), "each": 2,
             "seed": 5, "jobs": 3, "quiet": True,
+        },
+    ),
+    "train-perception": (
+        "train-perception --portraits p --out {out} --validation v --pictures 9 --start w --device cpu --quiet",
+        "protome.training.perception:train_perception",
+        {
+            "shards": Path("p"), "validation": Path("v"), "pictures": 9, "start": Path("w"), "device": "cpu",
+            "quiet": True,
+        },
+    ),
+    "population portraits": (
+        "population portraits --wardrobe w.npz --out {out} --count 3 --first 2 --seed 5 --quiet",
+        "protome.population.portraits.shards:fill_folder",
+        {"wardrobe": Path("w.npz"), "numbers": range(2, 5), "seed": 5, "quiet": True},
+    ),
+    "benchmark perception": (
+        "benchmark perception --out {out} --photos p --wardrobe w.npz --cases c --weights n --scenes 3 --quiet",
+        "protome.benchmark.perception:benchmark_perception",
+        {
+            "photos": Path("p"), "wardrobe": Path("w.npz"), "cases": Path("c"), "weights": Path("n"), "scenes": 3,
+            "quiet": True,
         },
     ),
     "population head-model": (
