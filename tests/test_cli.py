@@ -62,6 +62,9 @@ def _module(monkeypatch: pytest.MonkeyPatch, name: str, function: str, replaceme
         ("help_population_build.txt", ["population", "build"]),
         ("help_population_busts.txt", ["population", "busts"]),
         ("help_population_head_model.txt", ["population", "head-model"]),
+        ("help_population_portraits.txt", ["population", "portraits"]),
+        ("help_population_wardrobe.txt", ["population", "wardrobe"]),
+        ("help_train_perception.txt", ["train-perception"]),
         ("help_evaluate.txt", ["evaluate"]),
         ("help_prior.txt", ["prior"]),
         ("help_prior_sample.txt", ["prior", "sample"]),
@@ -69,6 +72,7 @@ def _module(monkeypatch: pytest.MonkeyPatch, name: str, function: str, replaceme
         ("help_benchmark.txt", ["benchmark"]),
         ("help_benchmark_casual.txt", ["benchmark", "casual"]),
         ("help_benchmark_detail.txt", ["benchmark", "detail"]),
+        ("help_benchmark_perception.txt", ["benchmark", "perception"]),
         ("help_benchmark_speed.txt", ["benchmark", "speed"]),
         ("help_benchmark_study.txt", ["benchmark", "study"]),
         ("help_benchmark_texture.txt", ["benchmark", "texture"]),
@@ -381,6 +385,22 @@ BAD_PLACES: dict[str, Callable[[Path], list[str]]] = {
     ],
     "study_without_scenes": lambda folder: [
         "benchmark", "study", "chance", "--scenes", str(folder / "scenes"), "--out", str(folder / "out"),
+    ],
+    "portraits_without_a_wardrobe": lambda folder: [
+        "population", "portraits", "--wardrobe", str(folder / "wardrobe.npz"), "--out", str(folder / "portraits"),
+        "--quiet",
+    ],
+    "perception_without_portraits": lambda folder: [
+        "train-perception", "--portraits", str(folder / "portraits"), "--out", str(folder / "out"), "--quiet",
+    ],
+    "perception_without_validation": lambda folder: [
+        "train-perception", "--portraits", str(_empty(folder / "portraits")), "--validation",
+        str(_empty(folder / "others")), "--out", str(folder / "out"), "--quiet",
+    ],
+    "perception_of_nothing": lambda folder: ["benchmark", "perception", "--out", str(folder / "out"), "--quiet"],
+    "perception_of_no_network": lambda folder: [
+        "benchmark", "perception", "--out", str(folder / "out"), "--cases", str(folder), "--weights",
+        str(folder / "net.safetensors"), "--quiet",
     ],
     "no_valid_heads": lambda folder: [
         "population", "build", "--valid", str(folder / "valid"), "--out", str(folder / "people"), "--quiet",

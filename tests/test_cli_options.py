@@ -64,6 +64,27 @@ PASSED_ON: dict[str, tuple[str, str, dict[str, object]]] = {
             "seed": 5, "jobs": 3, "quiet": True,
         },
     ),
+    "train-perception": (
+        "train-perception --portraits p --out {out} --validation v --pictures 9 --start w --device cpu --quiet",
+        "protome.training.perception:train_perception",
+        {
+            "shards": Path("p"), "validation": Path("v"), "pictures": 9, "start": Path("w"), "device": "cpu",
+            "quiet": True,
+        },
+    ),
+    "population portraits": (
+        "population portraits --wardrobe w.npz --out {out} --count 3 --first 2 --seed 5 --quiet",
+        "protome.population.portraits.shards:fill_folder",
+        {"wardrobe": Path("w.npz"), "numbers": range(2, 5), "seed": 5, "quiet": True},
+    ),
+    "benchmark perception": (
+        "benchmark perception --out {out} --photos p --wardrobe w.npz --cases c --weights n --scenes 3 --quiet",
+        "protome.benchmark.perception:benchmark_perception",
+        {
+            "photos": Path("p"), "wardrobe": Path("w.npz"), "cases": Path("c"), "weights": Path("n"), "scenes": 3,
+            "quiet": True,
+        },
+    ),
     "population head-model": (
         "population head-model --valid v --ict i --out {out}.npz --makehuman h --targets t --people 9 --identities 4 "
         "--pictures 2 --seed 5 --quiet",

@@ -19,7 +19,8 @@ WORK = (
     "protome.pipeline", "protome.sider.pipeline", "protome.training.train", "protome.population.sources.busts",
     "protome.population.build", "protome.gallery", "protome.evaluate.report", "protome.benchmark.page",
     "protome.training.encoder", "protome.population.head_model.build", "protome.benchmark.studies",
-    "protome.inspection",
+    "protome.inspection", "protome.training.perception", "protome.population.portraits.shards",
+    "protome.population.portraits.prepare", "protome.benchmark.perception",
 )  # fmt: skip
 """What does the commands' work; none of it may begin."""
 
@@ -218,6 +219,28 @@ def head_model_into_a_source(folder: Path) -> tuple[list[object], Path]:
     return ["population", "head-model", *given, "--out", source], source
 
 
+def perception_over_its_start(folder: Path) -> tuple[list[object], Path]:
+    weights = put(folder / "out" / "perception.safetensors")
+    given = ["--portraits", folder / "portraits", "--start", weights]
+    return ["train-perception", *given, "--out", folder / "out"], weights
+
+
+def portraits_over_the_wardrobe(folder: Path) -> tuple[list[object], Path]:
+    wardrobe = put(folder / "portraits_00001.npz")
+    return ["population", "portraits", "--wardrobe", wardrobe, "--out", folder, "--count", "3"], wardrobe
+
+
+def wardrobe_into_a_source(folder: Path) -> tuple[list[object], Path]:
+    source = put(folder / "ict" / "ict_facekit.npz")
+    given = ["--valid", folder / "valid", "--ict", folder / "ict", "--makehuman", folder / "makehuman"]
+    return ["population", "wardrobe", *given, "--out", source], source
+
+
+def sheet_over_a_case(folder: Path) -> tuple[list[object], Path]:
+    photo = put(folder / "photos.jpg")
+    return ["benchmark", "perception", "--photos", folder, "--out", folder], photo
+
+
 def inspected(name: str, *more: object) -> Case:
     def case(folder: Path) -> tuple[list[object], Path]:
         photo = put(folder / "out" / name)
@@ -250,6 +273,10 @@ CASES: dict[str, Case] = {
     "busts below the avatars": busts_below_the_avatars,
     "encoder over the latents": encoder_over_the_latents,
     "head model into a source": head_model_into_a_source,
+    "perception over its start": perception_over_its_start,
+    "portraits over the wardrobe": portraits_over_the_wardrobe,
+    "wardrobe into a source": wardrobe_into_a_source,
+    "sheet over a case": sheet_over_a_case,
     "prior of random people": people_over_the_prior,
     "morph into its own folder": morph("head.glb"),
     "morph of its own field": morph("head.glb", "me/field.safetensors"),
@@ -354,7 +381,7 @@ def test_every_command_that_reads_and_writes_is_in_the_tables(tmp_path: Path) ->
     assert commands == {
         "reconstruct", "detail", "train", "population busts", "population build", "prior sample", "prior morph",
         "evaluate", "benchmark accuracy", "benchmark study", "train-encoder", "population head-model",
-        "inspect",
+        "inspect", "train-perception", "population portraits", "population wardrobe", "benchmark perception",
     }  # fmt: skip
 
 

@@ -136,7 +136,7 @@ def test_new_shards_come_first_and_each_once() -> None:
 
 
 def test_training_without_a_folder_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is no folder: write portraits there first"):
+    with pytest.raises(InputError, match="is no folder: write portraits there with"):
         train_perception(tmp_path / "none", tmp_path / "out", pictures=1, quiet=True)
 
 

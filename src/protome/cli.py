@@ -25,6 +25,7 @@ from protome.cli_options import (
     MaybeUnits,
     Number,
 )
+from protome.cli_perception import portraits, train_perception, wardrobe
 from protome.cli_reconstruct import reconstruct
 from protome.cli_render import render
 from protome.errors import InputError, ProtomeWarning
@@ -152,8 +153,10 @@ def train_encoder(
     )
 
 
+app.command(name="train-perception")(train_perception)
+
 population_app = SubcommandApp()
-app.command(population_app, name="population", help="Make the heads that a prior is trained on.")
+app.command(population_app, name="population", help="Make the heads and pictures that models are trained on.")
 
 
 @population_app.command
@@ -261,6 +264,9 @@ def head_model(
         quiet=quiet,
     )
 
+
+population_app.command(wardrobe)
+population_app.command(portraits)
 
 prior_app = SubcommandApp()
 app.command(prior_app, name="prior", help="Draw heads from a prior: random people, and morphs between two heads.")

@@ -8,7 +8,17 @@ from tyro.conf import Positional, arg
 from tyro.extras import SubcommandApp
 
 from protome import cli_outputs
-from protome.cli_options import Device, Flag, Folder, Integer, MaybeFile, MaybeFolders, MaybeInteger, MaybeNames
+from protome.cli_options import (
+    Device,
+    Flag,
+    Folder,
+    Integer,
+    MaybeFile,
+    MaybeFolder,
+    MaybeFolders,
+    MaybeInteger,
+    MaybeNames,
+)
 from protome.util.files import check_output_folder
 
 benchmark_app = SubcommandApp()
@@ -194,3 +204,33 @@ def detail(
     from protome.benchmark.detail import benchmark_detail
 
     benchmark_detail(scenes, out, subjects=subjects, views=views, preset=preset, quiet=quiet)
+
+
+@benchmark_app.command
+def perception(
+    out: Folder,
+    photos: MaybeFolder = None,
+    wardrobe: MaybeFile = None,
+    cases: MaybeFolder = None,
+    weights: MaybeFile = None,
+    scenes: Integer = 24,
+    quiet: Flag = False,
+) -> None:
+    """Compare the perception network's landmarks and masks with MediaPipe's, and print a table.
+
+    Args:
+        out: The folder for perception.md, perception.json and sheets of the pictures.
+        photos: A folder of photos, in which the two kinds of landmarks are compared.
+        wardrobe: The file of "protome population wardrobe", from which pictures with neighbours are rendered.
+        cases: A folder of pictures with their true masks beside them (NAME.mask.png).
+        weights: The network's file; if left out, the one that ships with the package.
+        scenes: The number of rendered pictures.
+        quiet: Show no progress; warnings and errors are still shown.
+    """
+    check_output_folder(out)
+    cli_outputs.check_perception((photos, wardrobe, cases, weights), out)
+    from protome.benchmark.perception import benchmark_perception
+
+    benchmark_perception(
+        out, photos=photos, wardrobe=wardrobe, cases=cases, weights=weights, scenes=scenes, quiet=quiet
+    )

@@ -25,6 +25,8 @@ DETAIL_FILES = (
 )  # fmt: skip
 MORPH_FILES = ("head.glb", "head.ply", "field.safetensors", "sheet.png")
 BUST_FILES = ("landmarks.json", "index.json", "bodies.npz")
+SIGHT_FILES = ("perception.md", "perception.json", "photos.jpg", "rendered.jpg", "with_masks.jpg")
+PERCEPTION_FILES = ("perception.safetensors", "training.safetensors", "log.jsonl")
 ACCURACY_FILES = ("accuracy.png", "accuracy.json", "subjects.jpg", "benchmark.md")
 SCENE_FOLDERS = ("image", "images", "mask", "masks", "fg_masks", "sparse", "regions", "train")
 SCENE_FILES = (
@@ -127,11 +129,34 @@ def check_model(inputs: Iterable[Path | None], out: Path) -> None:
     Raises:
         InputError: as `check_inputs_stay`.
     """
-    given: list[Path] = []
-    for path in inputs:
-        if path is not None:
-            given += _below(path) if path.is_dir() else [path]
-    check_inputs_stay(given, [out])
+    check_inputs_stay(_files(inputs), [out])
+
+
+def check_portraits(wardrobe: Path, numbers: range, out: Path) -> None:
+    """Refuse a folder in which the wardrobe would be replaced.
+
+    Raises:
+        InputError: as `check_inputs_stay`.
+    """
+    check_inputs_stay([wardrobe], (out / f"portraits_{number:05d}.npz" for number in numbers))
+
+
+def check_train_perception(inputs: Iterable[Path | None], out: Path) -> None:
+    """Refuse a folder in which weights or portraits that are learned from would be replaced.
+
+    Raises:
+        InputError: as `check_inputs_stay`.
+    """
+    check_inputs_stay(_files(inputs), (out / name for name in PERCEPTION_FILES))
+
+
+def check_perception(inputs: Iterable[Path | None], out: Path) -> None:
+    """Refuse a folder in which pictures or weights that are measured would be replaced.
+
+    Raises:
+        InputError: as `check_inputs_stay`.
+    """
+    check_inputs_stay(_files(inputs), (out / name for name in SIGHT_FILES))
 
 
 def check_sample(prior: Path | None, numbers: range, out: Path) -> None:
@@ -234,3 +259,12 @@ def _photos(folder: Path) -> list[Path]:
 
 def _below(folder: Path) -> Iterator[Path]:
     return (path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else iter(())
+
+
+def _files(paths: Iterable[Path | None]) -> list[Path]:
+    """Return given files, and all files in given folders."""
+    found: list[Path] = []
+    for path in paths:
+        if path is not None:
+            found += _below(path) if path.is_dir() else [path]
+    return found

@@ -34,3 +34,16 @@ def load_face_landmarks() -> FaceLandmarks:
             torch.from_numpy(stored["weights"]),
             torch.from_numpy(stored["ibug68"].astype(np.int64)),
         )
+
+
+@lru_cache(maxsize=1)
+def load_template_points() -> Float[Tensor, "800 3"]:
+    """Read where the landmarks all over the head lie on the population's template, millimetres.
+
+    The prior's reference head has the template's coordinates. First come MediaPipe's 468; the two irises, which lie on
+    no fixed place, are not numbers; then points on face, ears, neck and skull. Made by
+    `protome.population.portraits.points`.
+    """
+    asset = resources.files("protome") / "assets" / "template_points.npz"
+    with asset.open("rb") as file, np.load(file) as stored:
+        return torch.from_numpy(stored["positions"])

@@ -29,6 +29,21 @@ class VideoFrame:
 
 
 @dataclass(frozen=True)
+class DenseLandmarks:
+    """Landmarks all over a head, in the order of `protome.landmarks.load_template_points`."""
+
+    pixels: Float[Tensor, "n 2"]
+    sigma: Float[Tensor, "n"]
+    """Standard deviation of each along any axis, pixels."""
+    visible: Float[Tensor, "n"]
+    """Probability that it can be seen."""
+
+    def moved(self, scale: Float[Tensor, "2"], shift: Float[Tensor, "2"]) -> DenseLandmarks:
+        """Return the landmarks in a picture whose pixels are `scale` times the old ones, then shifted."""
+        return DenseLandmarks(self.pixels * scale + shift, self.sigma * scale.prod().sqrt(), self.visible)
+
+
+@dataclass(frozen=True)
 class View:
     """One posed photo."""
 
@@ -54,6 +69,10 @@ class View:
     """Where in a video the photo comes from; None for a photo of its own."""
     recorded_mm: float | None = None
     """Distance to the subject that the file records, millimetres; None where it records none."""
+    dense: DenseLandmarks | None = None
+    """Where a network saw them."""
+    front: Float[Tensor, "h w"] | None = None
+    """1 where something stands before the person and the picture shows nothing of the head; None: nowhere."""
 
     def transformed(self, b_from_a: Similarity) -> View:
         """Return the view with its camera, posed in frame a, in frame b; computed in the precision of `b_from_a`."""
@@ -69,6 +88,8 @@ class View:
             mask=self.mask[rows, columns],
             camera=self.camera.cropped(left, top, width, height),
             landmarks=None if self.landmarks is None else self.landmarks - corner,
+            dense=None if self.dense is None else self.dense.moved(torch.ones(2), -corner),
+            front=None if self.front is None else self.front[rows, columns],
         )
 
     def resized(self, longest: int) -> View:
@@ -78,7 +99,8 @@ class View:
         if factor >= 1:
             return self
         size = (max(1, round(height * factor)), max(1, round(width * factor)))
-        stack = torch.cat([self.image, self.mask[..., None]], 2).permute(2, 0, 1)[None]
+        front = torch.zeros_like(self.mask) if self.front is None else self.front
+        stack = torch.cat([self.image, self.mask[..., None], front[..., None]], 2).permute(2, 0, 1)[None]
         small = torch.nn.functional.interpolate(stack, size=size, mode="area")[0].permute(1, 2, 0)
         scale = torch.tensor([size[1] / width, size[0] / height])
         return replace(
@@ -87,6 +109,8 @@ class View:
             mask=small[..., 3].contiguous(),
             camera=self.camera.resized(size[1], size[0]),
             landmarks=None if self.landmarks is None else self.landmarks * scale,
+            dense=None if self.dense is None else self.dense.moved(scale, torch.zeros(2)),
+            front=None if self.front is None else small[..., 4].contiguous(),
         )
 
 

@@ -52,7 +52,8 @@ class Source:
         image = view.image.detach().cpu().numpy().astype(np.float32)
         if gain is not None:
             image = (image / gain.astype(np.float32)).astype(np.float32)
-        inside = (view.mask.detach().cpu().numpy() > 0.5).astype(np.uint8)
+        shown = view.mask > 0.5 if view.front is None else (view.mask > 0.5) & (view.front < 0.5)
+        inside = shown.detach().cpu().numpy().astype(np.uint8)
         # What lies past the image is no background: only an outline in the photo is drawn in.
         padded = cv2.copyMakeBorder(inside, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
         distance = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1]

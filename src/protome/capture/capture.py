@@ -21,10 +21,12 @@ from protome.capture.motion import INSTALL, LEAST_PHOTOS, brought_together, is_i
 from protome.capture.people import one_person
 from protome.capture.photo import Photo
 from protome.capture.posed import faces_on, mask_of_head, outside_mask
+from protome.capture.sight import with_sight
 from protome.capture.together import Together, epipolar_error, place_together
 from protome.errors import InputError, ProtomeWarning
 from protome.geometry.transforms import Similarity
 from protome.landmarks import load_face_landmarks
+from protome.perception.sight import packaged_sight
 from protome.scene import CameraEstimate, Scene, View
 from protome.units import UNIT_MM
 
@@ -124,10 +126,11 @@ def _view(photo: Photo, seen: Detection, strict: bool) -> View:
     camera = camera_from_landmarks(landmarks, width, height, photo.focal_px, load_face_landmarks(), photo.shown)
     mask = person_mask(photo.image, detection.person_mask, landmarks) if photo.mask is None else photo.mask
     source = "assumed" if photo.focal_px is None else "from the file"
-    return View(
+    view = View(
         photo.name, photo.image, mask, camera, landmarks, photo.mask_file, focal_from=source,
         faces=len(detection.faces), frame=photo.frame, recorded_mm=photo.recorded_mm,
     )  # fmt: skip
+    return with_sight(view, packaged_sight(), detection.faces, mask_given=photo.mask is not None)
 
 
 def _shot(photo: Photo, view: View) -> Shot:

@@ -15,9 +15,11 @@ from protome.capture.landmarks import Detection, detect
 from protome.capture.mask import SURE, person_mask
 from protome.capture.order import checked_placement
 from protome.capture.photo import ALL_WHITE
+from protome.capture.sight import with_sight
 from protome.errors import InputError
 from protome.geometry.transforms import Similarity
 from protome.landmarks import FaceLandmarks, load_face_landmarks
+from protome.perception.sight import packaged_sight
 from protome.scene import Scene, Unmasked, View
 from protome.units import UNIT_MM
 
@@ -31,7 +33,8 @@ def locate_head(views: Sequence[View | Unmasked], units: Units | None) -> Scene:
     """Find the head in posed views; the scene keeps their world frame, and landmarks where they agree with the head.
 
     Landmarks that views already have are kept, and masks are made where they are missing, also of views from behind;
-    `units` is the length unit of the cameras, None where it is unknown.
+    `units` is the length unit of the cameras, None where it is unknown. The perception network, where a good one
+    ships, takes other people out of masks that are made, and adds dense landmarks to a single view.
 
     Raises:
         InputError: as `head_from_landmarks`; or a mask from a file leaves out the only face, or leaves out nothing.
@@ -56,6 +59,13 @@ def locate_head(views: Sequence[View | Unmasked], units: Units | None) -> Scene:
     for i, detection in persons.items():
         mask = mask_of_head(found[i], detection, placement.head_from_world, face)
         found[i] = replace(found[i], mask=mask)
+    alone = len(found) == 1  # several posed views need no estimate of the shape
+    found = [
+        with_sight(
+            view, packaged_sight(), faces[i].faces if i in faces else (), mask_given=i not in persons, landmarks=alone
+        )
+        for i, view in enumerate(found)
+    ]
     for view in found:
         _check_white(view, placement.head_from_world)
     return Scene(tuple(found), placement.head_from_world, posed=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from protome.encoder.dense import with_dense_landmarks
 from protome.encoder.encoder import Encoder, LatentEstimate
 from protome.errors import InputError
 from protome.field.head import HeadField, HeadFieldConfig
@@ -59,7 +60,8 @@ class Method:
         """
         if self.encoder is None or (scene.posed and len(scene.views) > 1):
             return None
-        return self.encoder().estimate(scene, prior)
+        estimate = self.encoder().estimate(scene, prior)
+        return None if estimate is None else with_dense_landmarks(estimate, scene, prior)
 
 
 def _ablation(name: str) -> Path:

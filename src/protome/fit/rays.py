@@ -97,7 +97,8 @@ def pixel_table(scene: Scene, bounds: Float[Tensor, "2 3"], size: int, *, weighe
     """Return the table of all views of a scene in the head frame, each shrunk so that its window has `size` pixels.
 
     Views have the total weights that they state. Unless `weighed`, all views have the same total weight, all pixels of
-    a view have the same weight, and the mask loss applies to all of them.
+    a view have the same weight, and the mask loss applies to all of them. Where something stands before the person, a
+    pixel is never drawn: nothing is known of the head there. Beyond a photo's border there are no pixels at all.
     """
     inner = bounds + torch.tensor([[_EDGE, _BOTTOM, _EDGE], [-_EDGE, -_EDGE, -_EDGE]])
     tables = []
@@ -110,6 +111,8 @@ def pixel_table(scene: Scene, bounds: Float[Tensor, "2 3"], size: int, *, weighe
         share = view.weight
         if not weighed:
             decided, weight, share = torch.ones_like(decided), torch.ones_like(weight), 1.0
+        if window.front is not None:
+            weight = weight * (window.front.reshape(-1) < 0.5)
         crosses = box_span(rays, bounds).crosses
         index = torch.full_like(mask, number, dtype=torch.long)
         table = PixelTable(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from protome.perception.network import SIZE, PerceptionNet
 from protome.perception.parts import BACKGROUND, OTHERS
-from protome.perception.square import Square
+from protome.perception.square import FACE_SHARE, Square
 
 PASSES = 2
 """The second square is laid around the landmarks that were found in the first."""
@@ -53,15 +53,16 @@ class Perception:
 
 @torch.no_grad()
 def perceive(
-    network: PerceptionNet, photo: Float[Tensor, "h w 3"], face: Float[Tensor, "l 2"], passes: int = PASSES
-) -> Perception:
+    network: PerceptionNet, photo: Float[Tensor, "h w 3"], face: Float[Tensor, "l 2"], passes: int = PASSES,
+    share: float = FACE_SHARE,
+) -> Perception:  # fmt: skip
     """Return what a network sees around a face that is given by MediaPipe's landmarks or a first estimate of them.
 
-    `photo` is sRGB in [0, 1]; `face` are pixels.
+    `photo` is sRGB in [0, 1]; `face` are pixels; `share` is the extent of the face over the square's side.
     """
     points = face.detach().cpu().double().numpy()
     for number in range(passes):
-        square = Square.around(points, SIZE)
+        square = Square.around(points, SIZE, share)
         said = network(square.cut(photo)[None].to(memory_format=torch.channels_last))
         places = (said.landmarks[0].double().numpy() + 1) * SIZE / 2
         found = square.to_photo(places)

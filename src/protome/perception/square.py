@@ -41,6 +41,10 @@ class Square:
         """Pixels of the square per pixel of the photo."""
         return float(np.hypot(*self.square_from_photo[0, :2]))
 
+    def from_photo(self, points: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
+        """Return where points of the photo lie in the square, both in pixels."""
+        return points @ self.square_from_photo[:, :2].T + self.square_from_photo[:, 2]
+
     def to_photo(self, points: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
         """Return where points of the square lie in the photo, both in pixels."""
         linear, move = self.square_from_photo[:, :2], self.square_from_photo[:, 2]

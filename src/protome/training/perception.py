@@ -1,7 +1,5 @@
 """Training of the perception network on shards of portraits, round by round, resumable.
 
-    python -m protome.training.perception --shards DIR --validation DIR --out DIR --pictures 1000000
-
 A round learns from a few shards: the next ones that are new, and some of those seen before. What it does depends on the
 seed, its number and which shards lie there when it begins, so a stopped run that is continued with the same
 shards ends with the same bits.
@@ -11,7 +9,6 @@ from __future__ import annotations
 
 import json
 import time
-from argparse import ArgumentParser
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -254,10 +251,12 @@ def train_perception(
     New shards may appear while it runs; without any, it waits.
 
     Raises:
-        InputError: there is no folder of shards, or a file of weights cannot be used.
+        InputError: there is no folder of shards, none for validation, or a file of weights cannot be used.
     """
     if not shards.is_dir():
-        raise InputError(f"{shards} is no folder: write portraits there first")
+        raise InputError(f"{shards} is no folder: write portraits there with `protome population portraits`")
+    if validation is not None and not found_shards(validation):
+        raise InputError(f"{validation} holds no portraits: write some of another seed there")
     cv2.setNumThreads(1)
     chosen = choose_device(device)
     training = Training(config or PerceptionTraining(), chosen)
@@ -268,6 +267,7 @@ def train_perception(
     elif start is not None:
         training.load_average(start)
     counters = training.counters
+    latest: Scores | None = None
     last = None if rounds is None else counters.round + rounds
     with progress("learning to see", pictures, quiet=quiet) as step:
         step(counters.pictures)
@@ -287,7 +287,8 @@ def train_perception(
             counters.hours += (time.monotonic() - began) / 3600
             due = validation is not None and counters.round % 4 == 1
             scores = score(training.average, validation, size=size) if due and validation is not None else None
-            training.save(out, scores)
+            latest = scores or latest
+            training.save(out, latest)
             _log(out / LOG, counters, float(np.mean(losses)), scores)
     return out / NETWORK
 
@@ -296,14 +297,3 @@ def _log(path: Path, counters: Counters, loss: float, scores: Scores | None) -> 
     row = {**vars(counters), "loss": loss, **({} if scores is None else asdict(scores))}
     with path.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(row) + "\n")
-
-
-if __name__ == "__main__":
-    parser = ArgumentParser(description="Train the perception network; a training in --out goes on.")
-    parser.add_argument("--shards", type=Path, required=True, help="folder of portraits to learn from")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--validation", type=Path, help="folder of portraits to score")
-    parser.add_argument("--pictures", type=int, default=1_000_000)
-    parser.add_argument("--start", type=Path, help="weights of an earlier training")
-    given = parser.parse_args()
-    train_perception(given.shards, given.out, pictures=given.pictures, validation=given.validation, start=given.start)

@@ -12,7 +12,8 @@ from protome.population.portraits.noise import fractal
 def _colour(rng: np.random.Generator) -> Float[np.ndarray, "3"]:
     level = rng.uniform(0.0, 1.0)
     saturation = rng.choice([0.04, 0.15, 0.5], p=[0.45, 0.4, 0.15])
-    return np.clip(level * np.exp(saturation * rng.normal(0, 1.0, 3) * [1.0, 0.6, 1.0]), 0, 1)
+    colour = level * np.exp(saturation * rng.normal(0, 1.0, 3) * [1.0, 0.6, 1.0])
+    return np.clip(colour, 0, 1).astype(np.float32)
 
 
 def _field(rng: np.random.Generator, size: int, scale: float) -> Float[np.ndarray, "s s"]:
@@ -26,8 +27,9 @@ def _field(rng: np.random.Generator, size: int, scale: float) -> Float[np.ndarra
 def draw_backdrop(rng: np.random.Generator, size: int) -> Float[np.ndarray, "s s 3"]:
     """Return a square picture, sRGB in [0, 1]."""
     kind = rng.choice(["wall", "room", "lights", "leaves", "shapes", "noise"], p=[0.3, 0.22, 0.12, 0.12, 0.14, 0.1])
-    across, down = np.meshgrid(np.linspace(0, 1, size), np.linspace(0, 1, size))
-    slope = rng.normal(0, 0.35, 2)
+    along = np.linspace(0, 1, size, dtype=np.float32)
+    across, down = np.meshgrid(along, along)
+    slope = rng.normal(0, 0.35, 2).astype(np.float32)
     shade = (1 + slope[0] * (across - 0.5) + slope[1] * (down - 0.5))[..., None]
     picture = np.broadcast_to(_colour(rng), (size, size, 3)) * shade
     if kind == "wall":
@@ -39,10 +41,12 @@ def draw_backdrop(rng: np.random.Generator, size: int) -> Float[np.ndarray, "s s
     elif kind == "lights":
         picture = picture * rng.uniform(0.1, 0.5)
         for _ in range(int(rng.integers(5, 40))):
-            layer = np.zeros((size, size), np.float32)
-            centre, radius = rng.integers(0, size, 2), int(rng.integers(2, max(size // 12, 4)))
-            cv2.circle(layer, (int(centre[0]), int(centre[1])), radius, 1.0, -1, cv2.LINE_AA)
-            picture = picture + layer[..., None] * _colour(rng) * rng.uniform(0.2, 1.2)
+            (x, y), radius = rng.integers(0, size, 2), int(rng.integers(2, max(size // 12, 4)))
+            left, top = max(int(x) - radius - 2, 0), max(int(y) - radius - 2, 0)
+            around = picture[top : int(y) + radius + 3, left : int(x) + radius + 3]
+            layer = np.zeros(around.shape[:2], np.float32)
+            cv2.circle(layer, (int(x) - left, int(y) - top), radius, 1.0, -1, cv2.LINE_AA)
+            around += layer[..., None] * (_colour(rng) * np.float32(rng.uniform(0.2, 1.2)))
     else:
         for _ in range(3):
             amount = np.clip(0.5 + rng.uniform(0.3, 1.5) * _field(rng, size, np.exp(rng.uniform(-0.5, 2.5))), 0, 1)

@@ -35,7 +35,7 @@ class PortraitCamera:
     def rays(self, pixels: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 3"]:
         """Return directions (depth 1) of the rays through places of the picture."""
         flat = (pixels - self.centre) / self.focal
-        return (np.concatenate([flat, np.ones((len(flat), 1))], 1) @ self.rotation).astype(np.float32)
+        return (flat @ self.rotation[:2] + self.rotation[2]).astype(np.float32)
 
 
 def draw_yaw(rng: np.random.Generator) -> float:

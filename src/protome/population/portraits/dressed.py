@@ -12,12 +12,11 @@ from protome.population.people import turned
 from protome.population.portraits import objects
 from protome.population.portraits.person import Person, draw_expression
 from protome.population.portraits.pieces import BEARD, LASH, LOCAL, MOUTH, SCALP, SKY, UV, Material, Piece, piece
+from protome.population.portraits.places import MOUTH_M, fitted_sphere
 from protome.population.portraits.wardrobe import Wardrobe
 
 CENTRE_M = np.array([0.0, 0.0, -0.08])
 """The middle of a head, head frame."""
-MOUTH_M = np.array([0.0, -0.066, 0.008])
-"""Between the lips of the template."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +82,12 @@ def dress(wardrobe: Wardrobe, person: Person, rng: np.random.Generator, simple: 
     for k, (worn, vertices) in enumerate(zip(wardrobe.eyes, eyes, strict=True)):
         pieces.append(piece(vertices, worn.faces, Material.EYE if k < 2 else Material.GLAND))
     order = np.argsort([eye[:, 0].mean() for eye in eyes[:2]])
-    centres = np.stack([_sphere(eyes[k])[0] for k in order])
-    mouth = MOUTH_M + (person.moves[_lips(wardrobe)]).mean(0)
+    centres = np.stack([fitted_sphere(eyes[k])[0] for k in order])
+    mouth = MOUTH_M + (person.moves[wardrobe.places.lips]).mean(0)
     teeth = rng.uniform(0.45, 0.85)
     pieces.append(objects.arch(mouth, True, teeth))
     lower = objects.arch(mouth, False, teeth)
-    pieces.append(lower.moved(lower.vertices + expression[_chin(wardrobe)].mean(0)))
+    pieces.append(lower.moved(lower.vertices + expression[wardrobe.places.chin].mean(0)))
 
     hair, scalp_alpha = _hair(wardrobe, body, person, rng)
     over += hair
@@ -105,7 +104,7 @@ def dress(wardrobe: Wardrobe, person: Person, rng: np.random.Generator, simple: 
             over = [item for item in over if item.material != Material.HAIR]
             over += [trimmed for item in hair if (trimmed := _under_hat(item)) is not None] + _hat(wardrobe, body, rng)
         if rng.random() < 0.22:
-            over += objects.spectacles(centres, body, float(body[_ear(wardrobe), 2].mean()), rng)
+            over += objects.spectacles(centres, body, float(body[wardrobe.places.ear, 2].mean()), rng)
         over += _held(person, mouth, body, rng)
     turn = Rotation.from_euler("yxz", np.clip(rng.normal(0, [9, 6, 4]), -22, 22), degrees=True)
     moved = [item.moved(turned(item.vertices, turn).astype(np.float32)) for item in (*pieces, *over)]
@@ -139,52 +138,22 @@ def _body_attributes(wardrobe: Wardrobe) -> Float[np.ndarray, "v 12"]:
     attributes = np.zeros((len(wardrobe.mean), 12), np.float32)
     attributes[:, UV], attributes[:, LOCAL], attributes[:, SKY] = wardrobe.uv, wardrobe.template, wardrobe.sky
     attributes[:, SCALP], attributes[:, BEARD], attributes[:, MOUTH] = wardrobe.scalp, wardrobe.beard, wardrobe.mouth
-    attributes[:, LASH] = _lids(wardrobe)
+    attributes[:, LASH] = wardrobe.places.lids
     return attributes
-
-
-def _lids(wardrobe: Wardrobe) -> Float[np.ndarray, "v"]:
-    """Return 1 where the skin touches the front of an eye's upper half."""
-    found = np.zeros(len(wardrobe.mean), np.float32)
-    for eye in wardrobe.eyes[:2]:
-        centre, radius = _sphere(eye.vertices)
-        away = wardrobe.mean - centre
-        gap = np.linalg.norm(away, axis=1) - radius
-        upper = (away[:, 1] > 0.001) & (away[:, 2] > 0.3 * radius) & (np.abs(away[:, 0]) < 1.25 * radius)
-        found = np.maximum(found, upper * np.clip(1.4 - gap / 0.0016, 0, 1))
-    return found
-
-
-def _sphere(points: Float[np.ndarray, "n 3"]) -> tuple[Float[np.ndarray, "3"], float]:
-    """Return the sphere that fits points best."""
-    design = np.concatenate([2 * points, np.ones((len(points), 1))], 1)
-    solved = np.linalg.lstsq(design, (points**2).sum(1), rcond=None)[0]
-    return solved[:3], float(np.sqrt(max(solved[3] + (solved[:3] ** 2).sum(), 1e-8)))
 
 
 def _rounded(eye: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
     """Return an eyeball that moving with the skin around has deformed as the sphere nearest to it."""
-    centre, radius = _sphere(eye)
+    centre, radius = fitted_sphere(eye)
     away = eye - centre
     return (centre + radius * away / (np.linalg.norm(away, axis=1, keepdims=True) + 1e-9)).astype(np.float32)
 
 
-def _lips(wardrobe: Wardrobe) -> np.ndarray:
-    return np.argsort(np.linalg.norm(wardrobe.template - MOUTH_M, axis=1))[:40]
-
-
-def _chin(wardrobe: Wardrobe) -> np.ndarray:
-    return np.argsort(np.linalg.norm(wardrobe.template - (MOUTH_M + np.array([0, -0.03, 0])), axis=1))[:40]
-
-
-def _ear(wardrobe: Wardrobe) -> np.ndarray:
-    return np.argsort(-np.abs(wardrobe.template[:, 0]) + 10 * (wardrobe.template[:, 1] < -0.08))[:40]
-
-
 def _waves(points: Float[np.ndarray, "n 3"], scale: float, count: int, rng: np.random.Generator) -> np.ndarray:
     """Return a smooth random function of place, about -1 to 1."""
-    phase = rng.normal(0, 1 / scale, (count, 3)).astype(np.float32) @ points.T + rng.uniform(0, 2 * np.pi, (count, 1))
-    return np.sin(phase).sum(0) / np.sqrt(count)
+    phase = rng.normal(0, 1 / scale, (count, 3)).astype(np.float32) @ points.T.astype(np.float32)
+    phase += rng.uniform(0, 2 * np.pi, (count, 1)).astype(np.float32)
+    return np.sin(phase).sum(0) / float(np.sqrt(count))
 
 
 def _hair(wardrobe: Wardrobe, body: np.ndarray, person: Person, rng: np.random.Generator) -> tuple[list[Piece], float]:

@@ -31,10 +31,15 @@ class Lighting:
     haze: float
     """Share of light scattered by the lens."""
 
-    def soft(self, normals: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+    def soft(self, normals: Float[np.ndarray, "3 n"]) -> Float[np.ndarray, "3 n"]:
         """Return the light of the environment on open surfaces."""
-        around = np.clip(0.5 + 0.5 * normals @ self.soft_directions.T.astype(np.float32), 0, None) ** 1.5
-        return self.ambient.astype(np.float32) + around @ self.soft_colours.astype(np.float32)
+        around = (0.5 * self.soft_directions).astype(np.float32) @ normals
+        around += np.float32(0.5)
+        np.maximum(around, 0, out=around)
+        around *= np.sqrt(around)
+        light = self.soft_colours.T.astype(np.float32) @ around
+        light += self.ambient.astype(np.float32)[:, None]
+        return light
 
 
 def _direction(azimuth: float, elevation: float) -> Float[np.ndarray, "3"]:

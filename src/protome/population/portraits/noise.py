@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 
 import cv2
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 SIZE = 256
 
@@ -46,24 +47,33 @@ def _shaped(power: float, cut: float) -> np.ndarray:
 
 
 def look_up(
-    picture: Float[np.ndarray, "h w"], first: Float[np.ndarray, "n"], second: Float[np.ndarray, "n"]
+    picture: Float[np.ndarray, "256 256"], first: Float[np.ndarray, "n"], second: Float[np.ndarray, "n"]
 ) -> Float[np.ndarray, "n"]:
     """Return a repeating picture at places counted in its lengths: `first` along rows, `second` along columns."""
-    size = picture.shape[0]
-    return picture[(first * size).astype(np.int32) % size, (second * size).astype(np.int32) % size]
+    last = SIZE - 1
+    row, column = (first * SIZE).astype(np.int32) & last, (second * SIZE).astype(np.int32) & last
+    return picture.ravel().take(row * SIZE + column)
 
 
-def texels(picture: np.ndarray, uv: Float[np.ndarray, "n 2"]) -> np.ndarray:
-    """Return a texture (v up) between its texels, in its own type."""
-    height, width = picture.shape[:2]
-    count = len(uv)
-    if not count:
-        return np.zeros((0, *picture.shape[2:]), picture.dtype)
-    # OpenCV's pictures of coordinates may not be higher than 32767 pixels.
-    rows = -(-count // 4096)
-    x, y = np.zeros(rows * 4096, np.float32), np.zeros(rows * 4096, np.float32)
-    x[:count], y[:count] = uv[:, 0] * width - 0.5, (1 - uv[:, 1]) * height - 0.5
-    found = cv2.remap(
-        picture, x.reshape(rows, 4096), y.reshape(rows, 4096), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    return found.reshape(rows * 4096, *picture.shape[2:])[:count]
+@dataclass(frozen=True)
+class TexelMap:
+    """Places in square textures of one size, for repeated look-up."""
+
+    x: Float[np.ndarray, "r 4096"]
+    y: Float[np.ndarray, "r 4096"]
+    count: int
+
+    @staticmethod
+    def of(u: Float[np.ndarray, "n"], v: Float[np.ndarray, "n"], size: int) -> TexelMap:
+        """Return the places of texture coordinates (v up) in textures of `size` texels a side."""
+        count = len(u)
+        # OpenCV's pictures of coordinates may not be higher than 32767 pixels.
+        rows = max(-(-count // 4096), 1)
+        x, y = np.zeros(rows * 4096, np.float32), np.zeros(rows * 4096, np.float32)
+        x[:count], y[:count] = u * np.float32(size) - np.float32(0.5), (1 - v) * np.float32(size) - np.float32(0.5)
+        return TexelMap(x.reshape(rows, 4096), y.reshape(rows, 4096), count)
+
+    def texels(self, picture: UInt8[np.ndarray, "s s ..."]) -> UInt8[np.ndarray, "n ..."]:
+        """Return a texture between its texels."""
+        found = cv2.remap(picture, self.x, self.y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return found.reshape(-1, *picture.shape[2:])[: self.count]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
 
 import cv2
@@ -15,6 +16,7 @@ from protome.population.portraits.camera import PortraitCamera
 from protome.population.portraits.dressed import Look
 from protome.population.portraits.lighting import Lighting
 from protome.population.portraits.pieces import LOCAL, NORMAL, SHADE, SKY, Material, Soup
+from protome.population.portraits.reflection import reflected
 from protome.population.portraits.shading import Surface, surface
 from protome.population.portraits.wardrobe import Wardrobe
 
@@ -31,7 +33,8 @@ EDGE_RAYS = 3
 VISIBLE_M = 0.003
 """A landmark is visible where the first surface lies no further before it."""
 NO_PLACE = np.nan
-THIRD = np.full(3, 1 / 3, np.float32)
+KINDS = 16
+"""A kind is this many times the number of the person, and the material."""
 
 
 class Caster:
@@ -39,19 +42,25 @@ class Caster:
 
     def __init__(self, soup: Soup) -> None:
         self._scene = EmbreeScene()
-        TriangleMesh(self._scene, soup.vertices * np.float32(SCALE), soup.faces)
+        vertices = (soup.vertices * np.float32(SCALE)).astype(object)
+        # The binding reads numbers one by one through Python: from lists in half of the time that arrays take.
+        faces = np.empty(len(soup.faces), object)
+        collects = gc.isenabled()
+        gc.disable()
+        faces[:] = soup.faces.tolist()
+        if collects:
+            gc.enable()
+        TriangleMesh(self._scene, vertices, faces)
 
     def first(self, origins: Float[np.ndarray, "n 3"], directions: Float[np.ndarray, "n 3"]) -> dict[str, np.ndarray]:
         """Return `primID` (-1: none), `u`, `v` and `tfar` (in lengths of the directions) of the first hits."""
-        hits = self._scene.run(
-            (origins * SCALE).astype(np.float32), np.ascontiguousarray(directions, np.float32), output=True
-        )
-        hits["tfar"] = hits["tfar"] / SCALE
+        hits = self._scene.run((origins * np.float32(SCALE)).astype(np.float32), directions, output=True)
+        hits["tfar"] /= np.float32(SCALE)
         return hits
 
     def blocked(self, origins: Float[np.ndarray, "n 3"], directions: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, "n"]:
         """Return which rays hit anything."""
-        return self._scene.run((origins * SCALE).astype(np.float32), directions.astype(np.float32)) >= 0
+        return self._scene.run(origins * np.float32(SCALE), directions, query="OCCLUDED") >= 0
 
 
 @dataclass(frozen=True)
@@ -76,15 +85,42 @@ class Portrait:
 class _Samples:
     """What rays show."""
 
-    colour: Float[np.ndarray, "n 3"]
+    colour: Float[np.ndarray, "3 n"]
     """Linear, premultiplied by `cover`."""
     cover: Float[np.ndarray, "n"]
-    part: Int[np.ndarray, "n"]
-    skin: Bool[np.ndarray, "n"]
-    canonical: Float[np.ndarray, "n 3"]
-    normals: Float[np.ndarray, "n 3"]
+    part: UInt8[np.ndarray, "n"]
+    canonical: Float[np.ndarray, "3 n"]
+    normals: Float[np.ndarray, "3 n"]
     depth: Float[np.ndarray, "n"]
     albedo: Float[np.ndarray, "n"]
+
+
+@dataclass(frozen=True)
+class _Hits:
+    """Places where rays met surfaces, in the order of persons and materials; single precision."""
+
+    rays: Int[np.ndarray, "n"]
+    travelled: Float[np.ndarray, "n"]
+    """Lengths of the rays' directions."""
+    kind: Int[np.ndarray, "n"]
+    attributes: Float[np.ndarray, "15 n"]
+    way: Float[np.ndarray, "3 n"]
+    """Unit directions of the rays."""
+    places: Float[np.ndarray, "3 n"]
+    normal: Float[np.ndarray, "3 n"]
+    """Unit normals on the rays' side."""
+    facing: Float[np.ndarray, "n"]
+    """Cosine between normal and ray."""
+
+    def groups(self) -> list[tuple[int, Material, slice]]:
+        """Return the person, the material and the range of each run of one kind."""
+        starts = np.flatnonzero(np.diff(self.kind, prepend=-1))
+        ends = [*starts[1:], len(self.kind)]
+        kinds = self.kind[starts]
+        return [
+            (int(kind) // KINDS, Material(int(kind) % KINDS), slice(start, end))
+            for kind, start, end in zip(kinds, starts, ends, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -110,27 +146,26 @@ class Studio:
         offsets = rng.uniform(-0.5, 0.5, (len(extra), 2))
         more = self._seen(camera, lighting, centres[extra] + offsets, rng)
         colour, cover = seen.colour.copy(), seen.cover.copy()
-        share = 1.0 / (1 + EDGE_RAYS)
-        colour[edge] = share * (colour[edge] + more.colour.reshape(len(edge), EDGE_RAYS, 3).sum(1))
+        share = np.float32(1.0 / (1 + EDGE_RAYS))
+        colour[:, edge] = share * (colour[:, edge] + more.colour.reshape(3, len(edge), EDGE_RAYS).sum(2))
         cover[edge] = share * (cover[edge] + more.cover.reshape(len(edge), EDGE_RAYS).sum(1))
 
-        exposed = colour * (_exposure(seen, lighting) * lighting.white)
-        behind = backdrop.reshape(-1, 3) ** 2.2
-        light = exposed + (1 - cover[:, None]) * behind
-        light = light + lighting.haze * (light.mean(0) + 0.3)
-        image = np.clip(light, 0, 1) ** (1 / 2.2)
+        light = colour * (_exposure(seen, lighting) * lighting.white).astype(np.float32)[:, None]
+        light += (1 - cover) * backdrop.reshape(-1, 3).T.astype(np.float32) ** np.float32(2.2)
+        light += (lighting.haze * (light.mean(1) + 0.3)).astype(np.float32)[:, None]
+        image = np.clip(light, 0, 1, out=light) ** np.float32(1 / 2.2)
         points = camera.project(landmarks)
         return Portrait(
-            np.rint(255 * image).astype(np.uint8).reshape(size, size, 3),
-            seen.part.astype(np.uint8).reshape(size, size),
-            seen.canonical.reshape(size, size, 3), seen.normals.reshape(size, size, 3),
+            np.ascontiguousarray(np.rint(255 * image).astype(np.uint8).T).reshape(size, size, 3),
+            seen.part.reshape(size, size),
+            seen.canonical.T.reshape(size, size, 3), seen.normals.T.reshape(size, size, 3),
             points[:, :2].astype(np.float32), points[:, 2].astype(np.float32),
             self._visible(camera, points, landmarks),
         )  # fmt: skip
 
     def _visible(self, camera: PortraitCamera, points: np.ndarray, landmarks: np.ndarray) -> Bool[np.ndarray, "l"]:
         directions = camera.rays(points[:, :2])
-        hits = self.caster.first(np.broadcast_to(camera.position, directions.shape), directions)
+        hits = self.caster.first(np.broadcast_to(camera.position.astype(np.float32), directions.shape), directions)
         first = hits["primID"]
         tint = self.soup.attributes[self.soup.faces[first, 0], SHADE.start]
         through = (first < 0) | ((self.soup.material[first] == Material.LENS) & (tint < 0.5))
@@ -140,138 +175,117 @@ class Studio:
         self, camera: PortraitCamera, lighting: Lighting, pixels: Float[np.ndarray, "n 2"], rng: np.random.Generator,
         whole: bool = False,
     ) -> _Samples:  # fmt: skip
-        """Return what rays show; `whole`: they are those of all pixels in order."""
+        """Return what rays show; `whole`: they are those of all pixels in order, and labels are wanted."""
         directions = camera.rays(pixels)
         count = len(directions)
-        colour, cover = np.zeros((count, 3), np.float32), np.zeros(count, np.float32)
-        part, skin = np.full(count, parts.BACKGROUND), np.zeros(count, bool)
-        canonical, normals = np.full((count, 3), NO_PLACE, np.float32), np.zeros((count, 3), np.float32)
+        colour, cover = np.zeros((3, count), np.float32), np.zeros(count, np.float32)
+        part = np.full(count, parts.BACKGROUND, np.uint8)
+        canonical, normals = np.full((3, count), NO_PLACE, np.float32), np.zeros((3, count), np.float32)
         depth, bright = np.full(count, np.inf, np.float32), np.zeros(count, np.float32)
-        rays, origins = np.arange(count), np.broadcast_to(camera.position.astype(np.float32), directions.shape)
-        travelled = np.zeros(count, np.float32)
-        length = _length(directions)
+        rays, travelled = np.arange(count), np.zeros(count, np.float32)
         for layer in range(LAYERS):
-            hits = self.caster.first(origins, directions[rays])
-            found = hits["primID"] >= 0
-            rays, travelled = rays[found], travelled[found] + hits["tfar"][found].astype(np.float32)
+            hits = self._hits(camera, directions, rays, travelled)
+            rays = hits.rays
             if not len(rays):
                 break
-            way = directions[rays] / length[rays, None]
-            places = camera.position.astype(np.float32) + travelled[:, None] * directions[rays]
-            prim, u, v = hits["primID"][found], hits["u"][found], hits["v"][found]
-            corners = self.soup.faces[prim]
-            weights = np.stack([1 - u - v, u, v], 1).astype(np.float32)
-            attributes = _between(self.soup.attributes, corners, weights)
-            normal = attributes[:, NORMAL] / (_length(attributes[:, NORMAL]) + 1e-9)[:, None]
-            facing = -_dot(normal, way)
-            normal = normal * np.where(facing < 0, -1, 1)[:, None]
-            material, person = self.soup.material[prim], self.soup.person[prim]
-            shown = self._surface(material, person, attributes, np.abs(facing))
-            lit = [
-                self._lit(lighting, towards, places, normal, rng) if layer == 0 else np.ones(len(rays), np.float32)
-                for towards in lighting.lamp_directions
-            ]
-            if whole and layer == 0:
-                lit = [_smooth(share, rays, camera.size) for share in lit]
-            light = self._light(lighting, normal, way, attributes[:, SKY], shown, material, lit)
-            label = np.where((person > 0), parts.OTHERS, shown.part)
+            lit = np.ones((len(lighting.lamp_directions), len(rays)), np.float32)
+            if layer == 0:
+                for lamp, towards in enumerate(lighting.lamp_directions):
+                    lit[lamp] = self._lit(lighting, towards, hits, rng)
+                    if whole:
+                        lit[lamp] = _smooth(lit[lamp], rays, camera.size)
+            light, shown = self._shown(lighting, hits, lit)
             alpha = shown.alpha if layer + 1 < LAYERS else np.ones_like(shown.alpha)
             weight = (1 - cover[rays]) * alpha
-            colour[rays] += weight[:, None] * light
+            for channel in range(3):
+                colour[channel, rays] += weight * light[channel]
             cover[rays] += weight
-            # A pixel belongs to the first surface that hides more than half of what is behind.
-            owned = (alpha > 0.5) & (part[rays] == parts.BACKGROUND) & (depth[rays] == np.inf)
-            own = rays[owned]
-            part[own], depth[own] = label[owned], travelled[owned]
-            normals[own] = normal[owned] @ camera.rotation.T.astype(np.float32)
-            skin[own] = label[owned] == parts.SKIN
-            bright[own] = shown.albedo[owned] @ THIRD
-            subject = owned & (person == 0) & (material == Material.BODY)
-            canonical[rays[subject]] = attributes[subject][:, LOCAL]
-            on = alpha < OPAQUE
-            rays, travelled = rays[on], travelled[on] + BEHIND_M / length[rays[on]].astype(np.float32)
-            if not len(rays):
-                break
-            origins = camera.position.astype(np.float32) + travelled[:, None] * directions[rays]
-        return _Samples(colour, cover, part, skin, canonical, normals, depth, bright)
+            if whole:
+                # A pixel belongs to the first surface that hides more than half of what is behind.
+                owned = np.flatnonzero((alpha > 0.5) & (depth[rays] == np.inf))
+                own = rays[owned]
+                part[own], depth[own] = shown.part[owned], hits.travelled[owned]
+                normals[:, own] = camera.rotation.astype(np.float32) @ hits.normal[:, owned]
+                bright[own] = shown.albedo[:, owned].mean(0)
+                subject = owned[hits.kind[owned] == int(Material.BODY)]
+                canonical[:, rays[subject]] = hits.attributes[LOCAL][:, subject]
+            on = np.flatnonzero(alpha < OPAQUE)
+            rays = rays[on]
+            travelled = (hits.travelled[on] + BEHIND_M / _length(directions[rays].T)).astype(np.float32)
+        return _Samples(colour, cover, part, canonical, normals, depth, bright)
 
-    def _surface(self, material: np.ndarray, person: np.ndarray, attributes: np.ndarray, facing: np.ndarray) -> Surface:
-        count = len(material)
-        albedo, alpha = np.zeros((count, 3), np.float32), np.ones(count, np.float32)
-        gloss, part = np.zeros(count, np.float32), np.zeros(count, int)
-        kinds = person.astype(int) * 16 + material
-        for kind in np.unique(kinds):
-            chosen = np.flatnonzero(kinds == kind)
-            shown = surface(
-                self.wardrobe, self.looks[kind // 16], Material(kind % 16), attributes[chosen], facing[chosen]
+    def _hits(
+        self, camera: PortraitCamera, directions: Float[np.ndarray, "m 3"], rays: Int[np.ndarray, "n"],
+        travelled: Float[np.ndarray, "n"],
+    ) -> _Hits:  # fmt: skip
+        """Return what some of the rays meet behind the places to which they have travelled."""
+        start, towards = camera.position.astype(np.float32), directions[rays]
+        origins = start + travelled[:, None] * towards if travelled.any() else np.broadcast_to(start, towards.shape)
+        first = self.caster.first(origins, towards)
+        found = np.flatnonzero(first["primID"] >= 0)
+        prim = first["primID"][found]
+        kind = KINDS * self.soup.person[prim] + self.soup.material[prim]
+        # Points of one kind in a row are shaded without being gathered and scattered.
+        order = np.argsort(kind, kind="stable")
+        found, prim, kind = found[order], prim[order], kind[order]
+        way = np.ascontiguousarray(towards[found].T)
+        far = travelled[found] + first["tfar"][found]
+        places = start[:, None] + far * way
+        way /= _length(way)
+        attributes = self._attributes(prim, first["u"][found], first["v"][found])
+        normal = attributes[NORMAL]
+        normal /= _length(normal) + np.float32(1e-9)
+        facing = -_dot(normal, way)
+        normal *= np.where(facing < 0, np.float32(-1), np.float32(1))
+        return _Hits(rays[found], far, kind, attributes, way, places, normal, np.abs(facing))
+
+    def _attributes(
+        self, prim: Int[np.ndarray, "n"], u: Float[np.ndarray, "n"], v: Float[np.ndarray, "n"]
+    ) -> Float[np.ndarray, "15 n"]:
+        """Return the attributes between the corners of triangles."""
+        corners, values = self.soup.faces.take(prim, 0), self.soup.attributes
+        total = values.take(corners[:, 0], 0)
+        total *= (1 - u - v)[:, None]
+        for side, share in ((1, u), (2, v)):
+            more = values.take(corners[:, side], 0)
+            more *= share[:, None]
+            total += more
+        return np.ascontiguousarray(total.T)
+
+    def _shown(
+        self, lighting: Lighting, hits: _Hits, lit: Float[np.ndarray, "l n"]
+    ) -> tuple[Float[np.ndarray, "3 n"], Surface]:
+        """Return the light that leaves surfaces towards the camera, and the surfaces; `lit`: shares of the lamps."""
+        count = len(hits.rays)
+        light, albedo = np.empty((3, count), np.float32), np.empty((3, count), np.float32)
+        alpha, gloss = np.empty(count, np.float32), np.empty(count, np.float32)
+        part = np.empty(count, np.uint8)
+        for person, material, run in hits.groups():
+            shown = surface(self.wardrobe, self.looks[person], material, hits.attributes[:, run], hits.facing[run])
+            albedo[:, run], alpha[run], gloss[run] = shown.albedo, shown.alpha, shown.gloss
+            part[run] = shown.part if person == 0 else parts.OTHERS
+            light[:, run] = reflected(
+                lighting, material, shown, hits.normal[:, run], hits.way[:, run], hits.attributes[SKY, run], lit[:, run]
             )
-            albedo[chosen], alpha[chosen], gloss[chosen], part[chosen] = (
-                shown.albedo, shown.alpha, shown.gloss, shown.part,
-            )  # fmt: skip
-        return Surface(albedo, alpha, gloss, part)
+        return light, Surface(albedo, alpha, gloss, part)
 
     def _lit(
-        self, lighting: Lighting, towards: np.ndarray, places: np.ndarray, normal: np.ndarray, rng: np.random.Generator
+        self, lighting: Lighting, towards: Float[np.ndarray, "3"], hits: _Hits, rng: np.random.Generator
     ) -> Float[np.ndarray, "n"]:
         """Return 1 where a random point of a lamp is visible."""
-        facing = np.flatnonzero(normal @ towards.astype(np.float32) > -0.05)
+        facing = np.flatnonzero(towards.astype(np.float32) @ hits.normal > -0.05)
         aim = (towards + lighting.lamp_size * rng.normal(0, 0.5, (len(facing), 3))).astype(np.float32)
-        lit = np.ones(len(places), np.float32)
-        lit[facing] = ~self.caster.blocked(places[facing] + OFF_M * normal[facing], aim)
+        lit = np.ones(len(hits.rays), np.float32)
+        starts = hits.places[:, facing] + np.float32(OFF_M) * hits.normal[:, facing]
+        lit[facing] = ~self.caster.blocked(starts.T, aim)
         return lit
 
-    def _light(
-        self, lighting: Lighting, normal: np.ndarray, way: np.ndarray, sky: np.ndarray, shown: Surface,
-        material: np.ndarray, shadows: list[np.ndarray],
-    ) -> Float[np.ndarray, "n 3"]:  # fmt: skip
-        """Return the light that leaves surfaces towards the camera."""
-        open_sky = np.clip(0.25 + 0.95 * sky, 0, 1)[:, None]
-        total = shown.albedo * lighting.soft(normal) * open_sky
-        fresnel = 0.03 + 0.25 * (1 - np.clip(-_dot(normal, way), 0, 1)) ** 5
-        total += (0.35 * shown.gloss * fresnel)[:, None] * lighting.ambient.astype(np.float32)
-        strands = (material == Material.HAIR) | (material == Material.BEARD)
-        body = (material == Material.BODY)[:, None]
-        tangent = np.array([0, -1, 0], np.float32) + normal[:, 1:2] * normal
-        tangent /= (_length(tangent) + 1e-6)[:, None]
-        sharp = np.where(material == Material.EYE, 300.0, 18.0)
-        for towards, colour, lit in zip(lighting.lamp_directions, lighting.lamp_colours, shadows, strict=True):
-            cosine = normal @ towards.astype(np.float32)
-            # Light that has travelled under the skin is red, and reaches a little past the horizon.
-            wrap = np.where(body, np.array([0.22, 0.09, 0.05], np.float32), np.float32(0.05))
-            wrap = np.where(strands[:, None], np.float32(0.25), wrap)
-            diffuse = np.clip((cosine[:, None] + wrap) / (1 + wrap), 0, None) * lit[:, None]
-            half = towards.astype(np.float32) - way
-            half /= _length(half)[:, None]
-            along = _dot(tangent, half)
-            shine = np.where(
-                strands, np.clip(1 - along**2, 0, 1) ** 25 * (cosine > -0.1),
-                np.clip(_dot(normal, half), 0, 1) ** sharp * (cosine > 0),
-            )  # fmt: skip
-            glossy = (0.35 * shown.gloss * shine * lit)[:, None] * np.where(
-                strands[:, None], 0.3 + 2.0 * shown.albedo, np.float32(0.7)
-            )
-            total += (shown.albedo * diffuse + glossy) * colour.astype(np.float32)
-        return total.astype(np.float32)
+
+def _dot(first: Float[np.ndarray, "3 n"], second: Float[np.ndarray, "3 n"]) -> Float[np.ndarray, "n"]:
+    return first[0] * second[0] + first[1] * second[1] + first[2] * second[2]
 
 
-def _between(
-    values: Float[np.ndarray, "v c"], corners: Int[np.ndarray, "n 3"], weights: Float[np.ndarray, "n 3"]
-) -> Float[np.ndarray, "n c"]:
-    total = values.take(corners[:, 0], 0)
-    total *= weights[:, :1]
-    for side in (1, 2):
-        more = values.take(corners[:, side], 0)
-        more *= weights[:, side : side + 1]
-        total += more
-    return total
-
-
-def _dot(first: Float[np.ndarray, "n 3"], second: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n"]:
-    # numpy's sums over three columns are slow.
-    return np.einsum("nc,nc->n", first, second)
-
-
-def _length(vectors: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n"]:
+def _length(vectors: Float[np.ndarray, "3 n"]) -> Float[np.ndarray, "n"]:
     return np.sqrt(_dot(vectors, vectors))
 
 
@@ -301,9 +315,10 @@ def _edges(seen: _Samples, size: int) -> Bool[np.ndarray, "n"]:
 
 def _exposure(seen: _Samples, lighting: Lighting) -> float:
     """Return the gain that shows the subject's skin as bright as wanted; dark skin stays darker than light skin."""
-    chosen = seen.skin if seen.skin.sum() > 50 else seen.cover > 0.5
-    if not chosen.any():
+    skin = seen.part == parts.SKIN
+    chosen = np.flatnonzero(skin if skin.sum() > 50 else seen.cover > 0.5)
+    if not len(chosen):
         return 1.0
-    level = float(np.median(seen.colour[chosen] @ THIRD))
+    level = float(np.median(seen.colour[:, chosen].mean(0)))
     albedo = float(np.median(seen.albedo[chosen]))
     return lighting.target * (max(albedo, 0.02) / 0.3) ** 0.55 / max(level, 1e-4)

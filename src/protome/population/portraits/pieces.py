@@ -7,7 +7,6 @@ from enum import IntEnum
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.sparse import csr_matrix
 
 
 class Material(IntEnum):
@@ -96,10 +95,8 @@ def _normals(item: Piece) -> Float[np.ndarray, "v 3"]:
     count, faces = len(item.vertices), item.faces if item.weld is None else item.weld[item.faces]
     a, b, c = (item.vertices[faces[:, side]] for side in range(3))
     cross = _cross(b - a, c - a)
-    incidence = csr_matrix(
-        (np.ones(faces.size, np.float32), (faces.T.ravel(), np.tile(np.arange(len(faces)), 3))), (count, len(faces))
-    )
-    normals = incidence @ cross
+    corners = faces.T.ravel()
+    normals = np.stack([np.bincount(corners, np.tile(part, 3), count) for part in cross.T], 1).astype(np.float32)
     if item.weld is not None:
         normals = normals[item.weld]
     return normals / (np.sqrt((normals**2).sum(1, keepdims=True)) + 1e-12)

@@ -51,6 +51,11 @@ class HeadPoints:
             np.concatenate([corners, more]), np.concatenate([shares, np.tile([1.0, 0.0, 0.0], (len(more), 1))])
         )
 
+    def on_template(self, wardrobe: Wardrobe) -> Float[np.ndarray, "l 3"]:
+        """Return all landmarks on the template, millimetres; the irises, which move, are not numbers."""
+        irises = np.full((IRISES, 3), np.nan)
+        return (1000 * self.on(wardrobe.template.astype(np.float64), irises)).astype(np.float32)
+
     def on(self, body: Float[np.ndarray, "v 3"], irises: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "l 3"]:
         """Return all landmarks of a body: the face's, the two irises (right first), the others."""
         places = (body[self.corners] * self.shares[..., None]).sum(1)

@@ -1,8 +1,7 @@
-"""`python -m protome.population.portraits.prepare --valid DIR --ict DIR --makehuman DIR --out wardrobe.npz`."""
+"""The file that portraits are drawn from."""
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
 from pathlib import Path
 
 from protome.population.build import Sources
@@ -17,12 +16,3 @@ def prepare(sources: Sources, out: Path) -> Path:
     """
     Wardrobe.of(sources.composer(out.with_suffix(".makehuman.npz"))).save(out)
     return out
-
-
-if __name__ == "__main__":
-    parser = ArgumentParser(description="Prepare what portraits are drawn from.")
-    for name in ("valid", "ict", "makehuman", "out"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
-    parser.add_argument("--targets", type=Path)
-    given = parser.parse_args()
-    prepare(Sources(given.valid, given.ict, given.makehuman, given.targets), given.out)

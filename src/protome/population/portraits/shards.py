@@ -1,13 +1,10 @@
 """Shards of portraits on disk: written ahead by processes of their own while a network learns from them.
 
-    python -m protome.population.portraits.shards --wardrobe wardrobe.npz --out DIR --first 0 --count 400
-
 A shard depends on the seed and its number alone. A file that is there is complete, and is left as it is.
 """
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,14 +88,3 @@ def fill_folder(wardrobe: Path, out: Path, numbers: range, seed: int = 0, quiet:
             write_shard(shard_file(out, number), make_shard(photographer, seed, number))
             step(PICTURES)
     return len(missing)
-
-
-if __name__ == "__main__":
-    parser = ArgumentParser(description="Write shards of portraits ahead of a training.")
-    parser.add_argument("--wardrobe", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--count", type=int, default=400)
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    fill_folder(given.wardrobe, given.out, range(given.first, given.first + given.count), given.seed)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from protome.geometry.mesh import Mesh
 from protome.population.compose import Composer
 from protome.population.makehuman.clothes import Outfit
 from protome.population.people import region_masks
+from protome.population.portraits.places import Places
 from protome.population.portraits.skins import bare_skins
 from protome.population.sources.valid import Part
 from protome.render.cast import sky_visibility
@@ -104,6 +106,11 @@ class Wardrobe:
     outfits: tuple[Worn, ...]
     outfit_colours: tuple[UInt8[np.ndarray, "_ 3"], ...]
 
+    @cached_property
+    def places(self) -> Places:
+        """Places on the body that pieces are put at."""
+        return Places.of(self.template, self.mean, [eye.vertices for eye in self.eyes[:2]])
+
     @staticmethod
     def of(composer: Composer) -> Wardrobe:
         """Prepare the sources of a population; held-out people are left out.
@@ -147,7 +154,8 @@ class Wardrobe:
     def save(self, path: Path) -> None:
         """Write all arrays to one file."""
         arrays: dict[str, np.ndarray] = {"format": np.array(FORMAT)}
-        for name, value in vars(self).items():
+        for name in (field.name for field in fields(self)):
+            value = getattr(self, name)
             if isinstance(value, np.ndarray):
                 arrays[name] = value
             elif name.endswith("_names"):
@@ -167,7 +175,7 @@ class Wardrobe:
             InputError: the file is missing or is something else.
         """
         if not path.is_file():
-            raise InputError(f"{path} does not exist: write it with python -m protome.population.portraits.prepare")
+            raise InputError(f"{path} does not exist: write it with `protome population wardrobe`")
         with np.load(path) as stored:
             if str(stored.get("format")) != FORMAT:
                 raise InputError(f"{path} is no wardrobe of this version: prepare it again")
@@ -175,8 +183,8 @@ class Wardrobe:
 
         def worn(kind: str) -> tuple[Worn, ...]:
             count = sum(name.startswith(f"{kind}.") and name.endswith(".near") for name in arrays)
-            fields = ("vertices", "faces", "near", "share", "shade")
-            return tuple(Worn(*(arrays.pop(f"{kind}.{k}.{field}") for field in fields)) for k in range(count))
+            names = [field.name for field in fields(Worn)]
+            return tuple(Worn(*(arrays.pop(f"{kind}.{k}.{name}") for name in names)) for k in range(count))
 
         eyes, hair, outfits = worn("eyes"), worn("hair"), worn("outfits")
         colours = tuple(arrays.pop(f"outfit_colours.{number}") for number in range(len(outfits)))

@@ -1,0 +1,154 @@
+"""What the perception network adds to a view: other people leave the mask, things in front leave the fit, and dense
+landmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from protome.perception.parts import BACKGROUND, FRONT, OTHERS
+from protome.perception.perceive import Perception, perceive
+from protome.perception.sight import Sight
+from protome.perception.square import Square
+from protome.scene import DenseLandmarks, View
+
+WIDE_SHARE = 0.42
+"""Extent of the face over the side of the square whose parts are seen: hair and shoulders fit into it."""
+UNSURE = (0.35, 0.65)
+"""Share of other people among all people from which a pixel leaves the mask partly, and wholly."""
+LEAST_ABOVE = 0.01
+"""Share of the square that another person covers above a level of the subject's face at least."""
+THIN = 0.03
+"""Radius below which things in front are ignored, in units of the face's size: frames of spectacles hide little."""
+MOST_HIDDEN = 0.5
+"""Share of the face hidden by things in front from which they are not believed."""
+
+
+def with_sight(
+    view: View,
+    sight: Sight | None,
+    faces: Sequence[Float[Tensor, "478 2"]] = (),
+    *,
+    mask_given: bool = False,
+    landmarks: bool = True,
+) -> View:
+    """Return a view with what a network sees in it, as far as the network is good enough.
+
+    `faces` are all that were detected in the photo. A mask that came with the photo stays as it is. Without `landmarks`
+    no dense ones are added.
+    """
+    if sight is None or view.landmarks is None:
+        return view
+    face = view.landmarks[:468]
+    if sight.uses_landmarks and landmarks:
+        view = replace(view, dense=dense_landmarks(perceive(sight.network, view.image, face)))
+    if (sight.uses_people and not mask_given) or sight.uses_front:
+        seen = perceive(sight.network, view.image, face, passes=1, share=WIDE_SHARE)
+        mask = view.mask
+        if sight.uses_people and not mask_given:
+            mask = without_others(mask, face, seen, [other for other in faces if not torch.equal(other[:468], face)])
+        front = things_in_front(seen, face, view.mask.shape) if sight.uses_front else None
+        view = replace(view, mask=mask, front=front)
+    return view
+
+
+def dense_landmarks(seen: Perception) -> DenseLandmarks:
+    """Return what was seen of the landmarks all over the head."""
+    return DenseLandmarks(*(torch.from_numpy(part).float() for part in (seen.landmarks, seen.sigma, seen.visible)))
+
+
+def without_others(
+    mask: Float[Tensor, "h w"],
+    face: Float[Tensor, "n 2"],
+    seen: Perception,
+    other_faces: Sequence[Float[Tensor, "_ 2"]] = (),
+) -> Float[Tensor, "h w"]:
+    """Return a mask without other people; `face` are landmarks of the subject's, pixels.
+
+    The parts decide only between the people in the mask; what is background is left to the mask. Somebody else is
+    believed only where they reach above the middle of the subject's face, or above its chin if other faces were
+    detected: clothes are easily taken for another person's. All detected faces are certain. Beyond the square that was
+    looked at, a pixel belongs to whom the nearest known pixel of the mask belongs to.
+    """
+    values = mask.detach().cpu().numpy().astype(np.float32)
+    points = face.detach().cpu().double().numpy()
+    hulls = np.zeros(values.shape, bool)
+    for other in other_faces:
+        hulls |= _hull(other.detach().cpu().double().numpy(), values.shape) > 0
+    others = _other_share(values > 0.5, points, seen, hulls)
+    kept = np.clip((UNSURE[1] - others) / (UNSURE[1] - UNSURE[0]), 0, 1)
+    kept = np.where(_hull(points, values.shape) > 0, 1.0, kept)
+    return torch.from_numpy((values * kept).astype(np.float32)).to(mask)
+
+
+def _other_share(
+    person: Bool[np.ndarray, "h w"], face: Float[np.ndarray, "n 2"], seen: Perception, others: Bool[np.ndarray, "h w"]
+) -> Float[np.ndarray, "h w"]:
+    """Return the share of other people among all people; beyond what is known that of the nearest known person.
+
+    `others` are the pixels of other faces.
+    """
+    other = seen.parts[..., OTHERS]
+    subject = 1 - seen.parts[..., BACKGROUND] - other
+    share = other / (other + subject + 1e-6)
+    planes = seen.square.on_photo(np.stack([share, np.ones_like(share)], -1), *person.shape)
+    inside = planes[..., 1] > 0.99
+    level = 1.0 if others.any() else 0.5
+    believed = _believed((planes[..., 0] > 0.5) & person, face, seen.square, level)
+    share = np.where(others, 1, planes[..., 0] * believed).astype(np.float32)
+    inside |= others
+    known = inside & person
+    if known.any():
+        nearest = cv2.distanceTransformWithLabels(
+            (~known).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+        )[1]
+        by_label = np.zeros(int(nearest.max()) + 1, np.float32)
+        by_label[nearest[known]] = share[known]
+        share = np.where(inside, share, by_label[nearest])
+    return np.where(person, share, 0).astype(np.float32)
+
+
+def _believed(
+    other: Bool[np.ndarray, "h w"], face: Float[np.ndarray, "n 2"], square: Square, level: float
+) -> Float[np.ndarray, "h w"]:
+    """Return 1 in and closely around connected parts of other people that reach far enough above a level of the face.
+
+    The level runs from 0 at the forehead to 1 at the chin.
+    """
+    down = square.square_from_photo[1]
+    heights = square.from_photo(face)[:, 1]
+    row, column = np.mgrid[: other.shape[0], : other.shape[1]] + 0.5
+    above = down[0] * column + down[1] * row + down[2] < heights.min() + level * np.ptp(heights)
+    count, labels = cv2.connectedComponents(other.astype(np.uint8))
+    area = np.bincount(labels[above], minlength=count) * square.zoom**2
+    keep = area > LEAST_ABOVE * square.size**2
+    keep[0] = False
+    reach = max(1, round(2 / square.zoom))
+    return cv2.dilate(keep[labels].astype(np.float32), np.ones((2 * reach + 1, 2 * reach + 1)))
+
+
+def _hull(points: Float[np.ndarray, "n 2"], shape: tuple[int, ...]) -> UInt8[np.ndarray, "h w"]:
+    hull = np.zeros(shape[:2], np.uint8)
+    cv2.fillConvexPoly(hull, np.rint(cv2.convexHull(points.astype(np.float32))[:, 0] - 0.5).astype(np.int32), 1)
+    return hull
+
+
+def things_in_front(
+    seen: Perception, face: Float[Tensor, "n 2"], shape: tuple[int, ...] | torch.Size
+) -> Float[Tensor, "h w"] | None:
+    """Return 1 where a thing hides the person; None where none does, or too much seems hidden to be true."""
+    height, width = shape
+    front = (seen.square.on_photo(seen.parts[..., FRONT : FRONT + 1], height, width)[..., 0] > 0.5).astype(np.uint8)
+    points = face.detach().cpu().double().numpy()
+    radius = max(1, round(THIN * float(np.ptp(points, axis=0).max())))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    opened = cv2.morphologyEx(np.ascontiguousarray(front), cv2.MORPH_OPEN, disc) > 0
+    if not opened.any() or opened[_hull(points, (height, width)) > 0].mean() > MOST_HIDDEN:
+        return None
+    return torch.from_numpy(opened.astype(np.float32))

@@ -1,0 +1,207 @@
+"""Shape and pose from dense landmarks: the prior's latents are fitted to them, starting from the encoder's estimate.
+
+The prior displaces every point of a head to its place in the reference head, which has the coordinates of the
+population's template. So each landmark of the template has one place on each head. Landmarks with standard deviations
+make this a least-squares problem with a Gaussian prior, the encoder's estimate (after Wood et al., 3D face
+reconstruction with dense landmarks, ECCV 2022, who fit a linear model).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from protome.encoder.encoder import LatentEstimate
+from protome.field.head import HeadField
+from protome.geometry.least_squares import Residuals, minimise
+from protome.geometry.transforms import Similarity, rotation_from_vector
+from protome.landmarks import load_template_points
+from protome.prior.prior import LatentStatistics, Prior
+from protome.scene import Scene, View
+from protome.units import UNIT_MM
+
+ROUNDS, NEWTON_ROUNDS = 12, 2
+"""Of the fixed-point iteration from a place on the reference to that on a head, and of Newton's method after it."""
+FOLDED, STRAYED = 0.3, 1.0 / UNIT_MM
+"""Determinant of the map into the reference below which it folds, and its remaining error above which a place is not
+found."""
+MODEL_MM = 1.0
+"""Deviation of the field's correspondences from the labels'."""
+TOGETHER = 20.0
+"""Neighbouring landmarks err together: this many count as one."""
+LEAST_VISIBLE = 0.3
+"""Probability below which a landmark is left out: hidden ones are where the network believes them to be."""
+WIDTH = 3.0
+"""Standard deviations beyond which a landmark's influence stops growing."""
+TURN, SHIFT, DEPTH = 0.1, 20.0 / UNIT_MM, 0.05
+"""Spread of the encoder's pose: radians; inner units across the ray; share of the distance along it."""
+FOCAL_SPREAD = {"assumed": 0.2, "from the file": 0.03}
+"""Standard deviation of the logarithm of a focal length by its source."""
+POSE = 7
+"""Unknowns of a photo: rotation vector, shift right and down, logarithms of distance and of focal length."""
+
+
+@dataclass(frozen=True)
+class _Photo:
+    """A view's landmarks and camera in double precision, in the estimated head frame."""
+
+    pixels: Float[Tensor, "n 2"]
+    deviation: Float[Tensor, "n"]
+    """Standard deviation of each, pixels."""
+    weight: Float[Tensor, "n"]
+    K: Float[Tensor, "3 3"]
+    axes: Float[Tensor, "3 3"]
+    """The camera's axes as columns."""
+    centre: Float[Tensor, "3"]
+    depth: float
+    """Distance of the head's middle along the camera's axis."""
+    pulls: Float[Tensor, "7"]
+    """Inverse variances of the unknowns."""
+
+    @staticmethod
+    def of(view: View, middle: Float[Tensor, "3"]) -> _Photo:
+        """Return a view that is posed in the head frame, and has dense landmarks."""
+        assert view.dense is not None
+        camera, dense = view.camera.to(torch.float64), view.dense
+        depth = float(camera.to_camera(middle[None])[0, 2])
+        own = MODEL_MM / UNIT_MM * float(camera.focal) / depth
+        deviation = (dense.sigma.double().square() + own**2).sqrt()
+        visible = torch.where(dense.visible > LEAST_VISIBLE, dense.visible, 0.0).double()
+        focal = FOCAL_SPREAD.get(view.focal_from, min(FOCAL_SPREAD.values()))
+        spreads = torch.tensor([TURN] * 3 + [SHIFT] * 2 + [DEPTH, focal], dtype=torch.float64)
+        pose = camera.T_world_camera
+        return _Photo(
+            dense.pixels.double(), deviation, visible, camera.K, pose[:3, :3], pose[:3, 3], depth, spreads**-2
+        )
+
+    def seen(self, points: Float[Tensor, "n 3"], pose: Float[Tensor, "7"], middle: Float[Tensor, "3"]) -> Tensor:
+        """Return the pixels (n, 2) of a head's points; `pose` moves the head as the unknowns say."""
+        turned = middle + (points - middle) @ rotation_from_vector(pose[:3]).T
+        local = (turned - self.centre) @ self.axes
+        # A longer lens from further away shows nearly the same: so the distance counts in focal lengths.
+        further = self.depth * torch.expm1(pose[5] + pose[6])
+        local = local + torch.stack([pose[3], pose[4], further])
+        flat = local[:, :2] / local[:, 2:] * pose[6].exp()
+        return flat @ self.K[:2, :2].T + self.K[:2, 2]
+
+    def move(self, pose: Float[Tensor, "7"], middle: Float[Tensor, "3"]) -> Similarity:
+        """Return the map from the new head frame to the old one, for the lens that the photo's camera has."""
+        rotation = rotation_from_vector(pose[:3])
+        further = self.depth * torch.expm1(pose[5])
+        shift = self.axes @ torch.stack([pose[3], pose[4], further])
+        return Similarity(rotation, middle - rotation @ middle + shift, torch.ones((), dtype=torch.float64))
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where points of the reference lie on a head, and how they move with its latent."""
+
+    points: Float[Tensor, "n 3"]
+    """Head frame, inner units."""
+    by_coefficient: Float[Tensor, "n 3 k"]
+    """Derivatives in the coefficients along some axes of the latent."""
+    found: Bool[Tensor, "n"]
+    """Where there is one such point; false where the map into the reference folds."""
+
+
+def places_on_head(
+    field: HeadField, statistics: LatentStatistics, coefficients: Float[Tensor, "k"],
+    reference: Float[Tensor, "n 3"], start: Float[Tensor, "n 3"] | None = None,
+) -> Places:  # fmt: skip
+    """Return the points that the latent with these coefficients displaces to given places of the reference.
+
+    Derivatives follow from the implicit function theorem: (I + d delta/dx) dx = -(d delta/dz) dz. With a `start`
+    nearby only Newton's method is needed.
+    """
+    z = statistics.latent(coefficients)
+    points = reference if start is None else start
+    if start is None:
+        with torch.no_grad():
+            for _ in range(ROUNDS):
+                points = reference - field.displacement(points[None], z[None])[0]
+    identity = torch.eye(3).to(points)
+    for last in [False] * NEWTON_ROUNDS + [True]:
+        spots = points[:, None].clone().requires_grad_(True)
+        latents = z.expand(len(points), -1).clone().requires_grad_(True)
+        with torch.enable_grad():
+            moved = field.displacement(spots, latents)[:, 0]
+            wanted = (spots, latents) if last else (spots,)
+            rows = [torch.autograd.grad(moved[:, axis].sum(), wanted, retain_graph=axis < 2) for axis in range(3)]
+        slope = identity + torch.stack([row[0][:, 0] for row in rows], 1)
+        even = torch.linalg.det(slope) > FOLDED
+        slope = torch.where(even[:, None, None], slope, identity)
+        off = points + moved.detach() - reference
+        if not last:
+            points = points - torch.linalg.solve(slope, off)
+    by_latent = torch.stack([row[1] for row in rows], 1) @ statistics.axes.T
+    return Places(points, -torch.linalg.solve(slope, by_latent), even & (off.norm(dim=1) < STRAYED))
+
+
+def with_dense_landmarks(estimate: LatentEstimate, scene: Scene, prior: Prior) -> LatentEstimate:
+    """Return an estimate of shape and pose that the photos' dense landmarks have corrected.
+
+    Photos without any keep their pose. The spread is that of the linearised problem. A scene's focal lengths are
+    unknowns too, with the spread of their source; the cameras keep theirs, and the distance is the one that goes
+    with it.
+    """
+    placed = _views_in_head_frame(estimate, scene)
+    field = prior.field.on("cpu")
+    middle = field.centre.detach().double()
+    which = [number for number, view in enumerate(placed) if view.dense is not None]
+    if not which:
+        return estimate
+    photos = [_Photo.of(placed[number], middle) for number in which]
+    known = load_template_points()
+    chosen = torch.isfinite(known).all(1) & torch.stack([photo.weight > 0 for photo in photos]).any(0)
+    reference = (known[chosen] / UNIT_MM).float()
+    statistics, count = estimate.shape, len(estimate.shape.axes)
+    start = places_on_head(field, statistics, torch.zeros(count), reference)
+
+    def residuals(unknowns: Float[Tensor, "k"]) -> Residuals:
+        found = places_on_head(field, statistics, unknowns[:count].float(), reference, start.points)
+        points, slopes, usable = found.points.double(), found.by_coefficient.double(), start.found & found.found
+        values, rows, weights = [], [], []
+        for number, photo in enumerate(photos):
+            pose = unknowns[count + POSE * number : count + POSE * (number + 1)]
+            value, by_point, by_pose = _projected(photo, points, pose, middle)
+            deviation = photo.deviation[chosen]
+            jacobian = torch.zeros(len(points), 2, len(unknowns), dtype=torch.float64)
+            jacobian[..., :count] = by_point @ slopes
+            jacobian[..., count + POSE * number : count + POSE * (number + 1)] = by_pose
+            values.append(((value - photo.pixels[chosen]) / deviation[:, None]).reshape(-1))
+            rows.append((jacobian / deviation[:, None, None]).reshape(-1, len(unknowns)))
+            weights.append((WIDTH / TOGETHER * photo.weight[chosen] * usable).repeat_interleave(2))
+        return Residuals(torch.cat(values), torch.cat(rows), torch.cat(weights))
+
+    pulls = torch.cat([torch.ones(count, dtype=torch.float64), *(photo.pulls for photo in photos)])
+    found = minimise(residuals, torch.zeros_like(pulls), 0.5 * pulls, width=WIDTH).unknowns
+    at = residuals(found)
+    share = at.weight / (at.value.square() + WIDTH**2).sqrt()
+    precision = (at.jacobian * share[:, None]).T @ at.jacobian + torch.diag(pulls)
+    spread = torch.linalg.cholesky(torch.linalg.inv(precision)[:count, :count]).T.float()
+    corrections = list(estimate.corrections)
+    for number, photo in zip(which, photos, strict=True):
+        first = count + POSE * which.index(number)
+        own = photo.move(found[first : first + POSE], middle)
+        corrections[number] = own.inverse().compose(corrections[number].to(torch.float64))
+    shape = LatentStatistics(statistics.latent(found[:count].float()), spread @ statistics.axes)
+    return replace(estimate, shape=shape, corrections=tuple(corrections))
+
+
+def _projected(
+    photo: _Photo, points: Float[Tensor, "n 3"], pose: Float[Tensor, "7"], middle: Float[Tensor, "3"]
+) -> tuple[Float[Tensor, "n 2"], Float[Tensor, "n 2 3"], Float[Tensor, "n 2 7"]]:
+    """Return pixels with their derivatives in the points and in the pose."""
+    spots = points.clone().requires_grad_(True)
+    with torch.enable_grad():
+        value = photo.seen(spots, pose, middle)
+        by_point = [torch.autograd.grad(value[:, axis].sum(), spots, retain_graph=True)[0] for axis in range(2)]
+    by_pose = torch.func.jacfwd(lambda own: photo.seen(points, own, middle))(pose)
+    return value.detach(), torch.stack(by_point, 1), by_pose
+
+
+def _views_in_head_frame(estimate: LatentEstimate, scene: Scene) -> tuple[View, ...]:
+    return estimate.placed(scene).to(torch.float64).in_head_frame().views
