@@ -168,7 +168,7 @@ def test_the_command_line_takes_it(command: str, monkeypatch: pytest.MonkeyPatch
 
     def work(*names: object, **options: object) -> object:
         calls.append("work")
-        return types.SimpleNamespace(save=lambda folder, command, asset: calls.append("save"))
+        return types.SimpleNamespace(save=lambda folder, command, asset, report: calls.append("save"))
 
     for module, *functions in (
         ("protome.pipeline", "reconstruct"),
