@@ -34,6 +34,14 @@ from protome.units import UNIT_MM
 from protome.util.files import write_atomically
 from scenes import world_from_head
 
+PAGE = """# Estimated albedo
+
+Written by `benchmarks/delight.py` ({views} photos, preset {preset}). Median deviation of a colour from the population's
+true albedo on seen skin of the face, in linear light, with exposure and white balance free: of the baked texture, which
+holds the photos' light, and of the albedo that `--delight` estimates from it.
+
+{table}
+"""
 _SEEN = 0.5
 """Visibility from which on a vertex is compared."""
 _NEAR_MM = 3.0
@@ -53,7 +61,7 @@ class Options:
     scenes: Path
     """Folder that benchmarks/scenes.py wrote."""
     out: Path
-    """JSON file for the numbers."""
+    """JSON file for the numbers; a page of the same name with .md is written beside it."""
     ict: Path | None = None
     makehuman: Path | None = None
     targets: Path | None = None
@@ -127,7 +135,10 @@ def run(options: Options) -> None:
     lines = [[str(row["head"]), f"{100 * row['texture']:.1f}", f"{100 * row['albedo']:.1f}"] for row in rows]  # type: ignore[operator]
     means = [float(np.mean([row[key] for row in rows])) for key in ("texture", "albedo")]  # type: ignore[arg-type]
     lines.append(["mean", *(f"{100 * value:.1f}" for value in means)])
-    print(markdown(["head", "texture, %", "estimated albedo, %"], lines))
+    table = markdown(["head", "texture, %", "estimated albedo, %"], lines)
+    page = PAGE.format(views=options.views, preset=options.preset, table=table)
+    write_atomically(options.out.with_suffix(".md"), lambda part: part.write_text(page, encoding="utf-8"))
+    print(table)
 
 
 def main() -> int:
