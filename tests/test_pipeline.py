@@ -147,14 +147,17 @@ def test_the_result_file_records_the_settings(head: Head, out: Path) -> None:
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-5)
 
 
-def test_the_result_file_has_sizes_in_millimetres(person: Person, out: Path) -> None:
+@pytest.mark.usefixtures("head")
+def test_the_result_file_has_the_sizes_of_the_person(person: Person, out: Path) -> None:
     found = json.loads((out / "result" / "result.json").read_text())["measures_mm"]
     mean = reference_points() / UNIT_MM
     truth = UNIT_MM * person.prior.points_of(person.prior.field, person.latents, mean).double().numpy()
-    # The tape is around the reconstructed mesh, the others are distances of corresponding points.
     wanted = measures(Mesh.load(out / "result" / "head.ply"), truth)
-    for name in ("face width", "nose width", "face height, nasion to chin", "mouth width"):
-        assert found[name] == pytest.approx(wanted[name], abs=3.0), name
+    names = ("between the eyes' middles", "face width", "nose width", "face height, nasion to chin", "mouth width")
+    ratio = np.array([found[name] / wanted[name] for name in names])
+    # The scene's unit is not told, so that millimetres are those of a mean face; the proportions are the person's.
+    assert np.abs(ratio / np.median(ratio) - 1).max() < 0.05
+    assert np.abs(ratio - 1).max() < 0.1
 
 
 def test_result_names_the_frames_of_videos(head: Head, out: Path) -> None:
