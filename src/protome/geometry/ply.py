@@ -70,7 +70,8 @@ class Ply:
         columns = [self.elements.get(element, {}).get(name) for name in names]
         if not all(isinstance(column, np.ndarray) and column.ndim == 1 for column in columns):
             return None
-        return np.stack([np.asarray(column, np.float64) for column in columns], 1)
+        with np.errstate(invalid="ignore"):  # what is no number is found out by those who use the values
+            return np.stack([np.asarray(column, np.float64) for column in columns], 1)
 
     def colours(self) -> Float[np.ndarray, "v 3"] | None:
         """Return the vertices' RGB in [0, 1], where they have any."""
