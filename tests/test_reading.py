@@ -21,7 +21,7 @@ from protome.morphable.linear import load_builtin, load_linear, save_linear
 from protome.population.sources.valid import ValidHeads
 from protome.prior.prior import Prior, load_fitted
 from protome.scenes.colmap import read_colmap
-from protome.util.reading import MOST_BYTES, read_arrays, read_json, reading
+from protome.util.reading import MOST_BYTES, read_arrays, reading
 
 MUTATIONS = 30
 
@@ -236,8 +236,10 @@ def test_objects_are_never_unpickled(tmp_path: Path) -> None:
 def test_a_sentence_that_is_said_inside_passes(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^as it is$"), reading(tmp_path, "a model", "give another"):
         raise InputError("as it is")
+    missing = tmp_path / "none.json"
     with pytest.raises(InputError, match=r"none\.json does not exist: give another$"):
-        read_json(tmp_path / "none.json", "a list", "give another")
+        with reading(missing, "a list", "give another"):
+            missing.read_text()
 
 
 def test_a_linear_model_that_was_saved_is_still_read(tmp_path: Path) -> None:

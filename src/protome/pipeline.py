@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
@@ -52,6 +52,7 @@ from protome.prior.prior import Prior
 from protome.render.render import Rendering, render
 from protome.report.head_report import Shown, write_report
 from protome.scene import Scene
+from protome.scenes.pictures import eight_bits
 from protome.scenes.scene_folder import is_scene, read_scene
 from protome.units import UNIT_MM
 from protome.util.device import choose_device
@@ -165,7 +166,7 @@ class Head:
         write_atomically(folder / "result.json", lambda path: path.write_text(text + "\n"))
         if report and asset is not None:
             shown = [
-                Shown(view.name, _bytes(view.image), self.camera(number))
+                Shown(view.name, eight_bits(view.image), self.camera(number))
                 for number, view in enumerate(self.scene.views)
             ]
             write_report(folder / "report.html", asset, shown, photos, facts, self._nose())
@@ -241,10 +242,6 @@ class Head:
             "alt": {"capture.png": alt_text(photos)},
             "curves": self.fit.curves,
         }
-
-
-def _bytes(image: Float[Tensor, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
-    return (255 * image.clamp(0, 1)).round().to(torch.uint8).cpu().numpy()
 
 
 def _without_detail(options: AssetOptions) -> str:

@@ -31,7 +31,7 @@ def albedo(
     shade = np.clip(light_on(mesh.normals, light), LEAST, MOST)
     plain = np.zeros((len(texels.index), 3), np.uint8)
     for at in texels.blocks():
-        part = texels.part(np.arange(len(plain))[at])
+        part = texels.part(at)
         linear = linear_from_srgb(colour.reshape(-1, 3)[part.index] / 255.0) / part.interpolated(shade)
         plain[at] = np.rint(255 * srgb_from_linear(np.clip(linear, 0, 1)))
     return texels.image(plain)

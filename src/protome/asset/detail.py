@@ -12,6 +12,7 @@ from jaxtyping import Float, Float32, UInt8, UInt16
 from protome.asset.atlas import Atlas
 from protome.asset.tangents import tangents
 from protome.asset.texels import Texels
+from protome.geometry.pose import turned_degrees
 from protome.relief.photo import Relief, recover_relief
 from protome.scene import View
 
@@ -97,8 +98,7 @@ def front_most(views: Sequence[View]) -> list[View]:
 
 def _turned(view: View) -> float:
     """Return the angle between the camera's place and the face's front, degrees."""
-    x, y, z = view.camera.centre.double().tolist()
-    return float(np.degrees(np.arctan2(np.hypot(x, y), z)))
+    return turned_degrees(view.camera.centre.double().numpy())
 
 
 def blended(

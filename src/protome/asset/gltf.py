@@ -22,7 +22,12 @@ _ROUGHNESS = 0.85
 
 
 def write_glb(path: Path, asset: Asset) -> None:
-    """Write a GLB in metres, without compression that a viewer would have to fetch.
+    """Write `glb_of` as a file."""
+    path.write_bytes(glb_of(asset))
+
+
+def glb_of(asset: Asset) -> bytes:
+    """Return a GLB in metres, without compression that a viewer would have to fetch.
 
     With detail it has the normal map and tangents. An unlit head has no use for them; its file holds a second, lit
     material as the variant "lit by the viewer" (KHR_materials_variants), which viewers leave aside unless asked.
@@ -70,7 +75,7 @@ def write_glb(path: Path, asset: Asset) -> None:
         "samplers": [{"magFilter": _LINEAR, "minFilter": _MIPMAPS, "wrapS": _CLAMP, "wrapT": _CLAMP}],
         "images": images,
     }
-    path.write_bytes(glb.bytes())
+    return glb.bytes()
 
 
 def jpeg(image: UInt8[np.ndarray, "h w *c"]) -> bytes:

@@ -61,7 +61,7 @@ class Texels:
             count += len(face)
         return Texels(size, index[:count], corners[:count], weights[:count], faces[:count])
 
-    def part(self, chosen: Int[np.ndarray, "j"]) -> Texels:
+    def part(self, chosen: Int[np.ndarray, "j"] | slice) -> Texels:
         """Return some of the texels."""
         return Texels(self.size, self.index[chosen], self.corners[chosen], self.weights[chosen], self.face[chosen])
 

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from protome.capture.skin import face_part, skin_mask
+from protome.capture.skin import face_part, hull_mask, skin_mask
 from protome.geometry.mesh import linear_from_srgb
 
 BLURRED = 0.015
@@ -172,11 +172,7 @@ def _face_arrays(
 
 def _hull(points: Float[np.ndarray, "n 2"], shape: tuple[int, ...], border: int) -> Bool[np.ndarray, "h w"]:
     """Return the pixels inside the landmarks' convex hull and not within `border` of its outline."""
-    filled = np.zeros(shape[:2], np.uint8)
-    # OpenCV puts pixel centres at whole numbers.
-    corners = cv2.convexHull(points.astype(np.float32))[:, 0] - 0.5
-    cv2.fillConvexPoly(filled, np.rint(corners).astype(np.int32), 1)
-    return cv2.erode(filled, np.ones((border, border), np.uint8)) > 0
+    return cv2.erode(hull_mask(points, shape), np.ones((border, border), np.uint8)) > 0
 
 
 def _gradient(grey: Float[np.ndarray, "h w"], width: float) -> Float[np.ndarray, "h w"]:

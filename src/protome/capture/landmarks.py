@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from protome.errors import InputError, ProtomeWarning
+from protome.scenes.pictures import eight_bits
 
 MEDIAPIPE_MISSING = 3
 """Exit code with which `detector.py` says that MediaPipe cannot be imported or has no `solutions`."""
@@ -47,7 +48,7 @@ def detect(images: Sequence[Float[Tensor, "_ _ 3"]], with_masks: bool = True) ->
     """
     if not images:
         return ()
-    arrays = {f"image_{i}": _bytes(image) for i, image in enumerate(images)}
+    arrays = {f"image_{i}": eight_bits(image) for i, image in enumerate(images)}
     script = Path(__file__).with_name("detector.py")
     # -P keeps this folder's file names from hiding other modules in the child.
     environment = os.environ | {"GLOG_minloglevel": "3", "TF_CPP_MIN_LOG_LEVEL": "3", "MPLBACKEND": "Agg"}
@@ -122,7 +123,3 @@ def check_some_face(detections: Sequence[Detection], names: Sequence[str]) -> No
             f"no face found in any of the {len(names)} photos: give photos that show the face from the front or a "
             "three-quarter view, sharp and well lit"
         )
-
-
-def _bytes(image: Float[Tensor, "h w 3"]) -> np.ndarray:
-    return np.ascontiguousarray((image.detach().cpu().clamp(0, 1) * 255.0).round().to(torch.uint8).numpy())

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from protome.capture.skin import hull_mask
+
 WORK_SIDE = 768
 """Pixels of the longer side at which the outline is found; the full resolution only sharpens its edge."""
 PERSON = 0.8
@@ -62,9 +64,7 @@ def _face(
     points: Float[np.ndarray, "n 2"], shape: tuple[int, ...], margin: float
 ) -> tuple[Bool[np.ndarray, "h w"], int]:
     """Return the pixels well inside the landmarks' convex hull, certainly person, and how many the whole hull has."""
-    hull = np.zeros(shape[:2], np.uint8)
-    corners = cv2.convexHull(points.astype(np.float32))[:, 0]
-    cv2.fillConvexPoly(hull, np.rint(corners - 0.5).astype(np.int32), 1)
+    hull = hull_mask(points, shape)
     depth = cv2.distanceTransform(hull, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     # A narrow face, seen from the side, has its middle all the same.
     return depth > min(margin, 0.5 * float(depth.max())), int(hull.sum())

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -24,8 +23,8 @@ from protome.capture.landmarks import Detection
 from protome.errors import InputError
 from protome.geometry.pose import turned_degrees
 from protome.landmarks import load_face_landmarks
+from protome.scenes.pictures import eight_bits
 
-INSTALL = "pip install dlib-bin face-recognition-models"
 OTHER_PERSON = 0.6
 """Distance of two faces' descriptors from which on they are those of different people, as the network was trained."""
 MOST_TURNED = 45.0
@@ -90,7 +89,7 @@ def faces_of(images: Sequence[Float[Tensor, "_ _ 3"]], detections: Sequence[Dete
     for photo, (image, seen) in enumerate(zip(images, detections, strict=True)):
         if not seen.faces:
             continue
-        pixels = np.ascontiguousarray((255 * image.clamp(0, 1)).round().to(torch.uint8).cpu().numpy())
+        pixels = eight_bits(image)
         for place, landmarks in enumerate(seen.faces):
             points = landmarks.double().cpu().numpy()
             low, high = np.rint(points.min(0)).astype(int).tolist(), np.rint(points.max(0)).astype(int).tolist()
@@ -107,18 +106,19 @@ def common_person(faces: Sequence[Face]) -> dict[int, Face]:
 
     A photo belongs to a group if one of its faces is nearer than `OTHER_PERSON` to a face of the group.
     """
+    descriptors = np.array([face.descriptor for face in faces])
+    distances = np.linalg.norm(descriptors[:, None] - descriptors, axis=2)
+    photos = np.array([face.photo for face in faces])
     best: dict[int, Face] = {}
-    for start in faces:
-        group = {start.photo: start}
+    for start in range(len(faces)):
+        group, nearest = {faces[start].photo: faces[start]}, distances[start]
         while True:
-            near = [
-                (min(_distance(face, member) for member in group.values()), number)
-                for number, face in enumerate(faces) if face.photo not in group
-            ]  # fmt: skip
-            if not near or min(near)[0] >= OTHER_PERSON:
+            outside = np.where(np.isin(photos, list(group)), np.inf, nearest)
+            number = int(outside.argmin())
+            if outside[number] >= OTHER_PERSON:
                 break
-            face = faces[min(near)[1]]
-            group[face.photo] = face
+            group[faces[number].photo] = faces[number]
+            nearest = np.minimum(nearest, distances[number])
         if len(group) > len(best):
             best = group
     return best
@@ -131,10 +131,6 @@ def is_frontal(landmarks: Float[Tensor, "478 2"], width: int, height: int) -> bo
     except InputError:
         return False
     return turned_degrees(camera.centre.double().numpy()) < MOST_TURNED
-
-
-def _distance(first: Face, second: Face) -> float:
-    return float(np.linalg.norm(first.descriptor - second.descriptor))
 
 
 def _weights() -> Path | None:

@@ -9,9 +9,10 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from protome.capture.skin import hull_mask
 from protome.perception.parts import BACKGROUND, FRONT, OTHERS
 from protome.perception.perceive import Perception, perceive
 from protome.perception.sight import Sight
@@ -48,10 +49,11 @@ def with_sight(
     face = view.landmarks[:468]
     if sight.uses_landmarks and landmarks:
         view = replace(view, dense=dense_landmarks(perceive(sight.network, view.image, face)))
-    if (sight.uses_people and not mask_given) or sight.uses_front:
+    corrects = sight.uses_people and not mask_given
+    if corrects or sight.uses_front:
         seen = perceive(sight.network, view.image, face, passes=1, share=WIDE_SHARE)
         mask = view.mask
-        if sight.uses_people and not mask_given:
+        if corrects:
             mask = without_others(mask, face, seen, [other for other in faces if not torch.equal(other[:468], face)])
         front = things_in_front(seen, face, view.mask.shape) if sight.uses_front else None
         view = replace(view, mask=mask, front=front)
@@ -80,10 +82,10 @@ def without_others(
     points = face.detach().cpu().double().numpy()
     hulls = np.zeros(values.shape, bool)
     for other in other_faces:
-        hulls |= _hull(other.detach().cpu().double().numpy(), values.shape) > 0
+        hulls |= hull_mask(other.detach().cpu().double().numpy(), values.shape) > 0
     others = _other_share(values > 0.5, points, seen, hulls)
     kept = np.clip((UNSURE[1] - others) / (UNSURE[1] - UNSURE[0]), 0, 1)
-    kept = np.where(_hull(points, values.shape) > 0, 1.0, kept)
+    kept = np.where(hull_mask(points, values.shape) > 0, 1.0, kept)
     return torch.from_numpy((values * kept).astype(np.float32)).to(mask)
 
 
@@ -133,12 +135,6 @@ def _believed(
     return cv2.dilate(keep[labels].astype(np.float32), np.ones((2 * reach + 1, 2 * reach + 1)))
 
 
-def _hull(points: Float[np.ndarray, "n 2"], shape: tuple[int, ...]) -> UInt8[np.ndarray, "h w"]:
-    hull = np.zeros(shape[:2], np.uint8)
-    cv2.fillConvexPoly(hull, np.rint(cv2.convexHull(points.astype(np.float32))[:, 0] - 0.5).astype(np.int32), 1)
-    return hull
-
-
 def things_in_front(
     seen: Perception, face: Float[Tensor, "n 2"], shape: tuple[int, ...] | torch.Size
 ) -> Float[Tensor, "h w"] | None:
@@ -149,6 +145,6 @@ def things_in_front(
     radius = max(1, round(THIN * float(np.ptp(points, axis=0).max())))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
     opened = cv2.morphologyEx(np.ascontiguousarray(front), cv2.MORPH_OPEN, disc) > 0
-    if not opened.any() or opened[_hull(points, (height, width)) > 0].mean() > MOST_HIDDEN:
+    if not opened.any() or opened[hull_mask(points, (height, width)) > 0].mean() > MOST_HIDDEN:
         return None
     return torch.from_numpy(opened.astype(np.float32))

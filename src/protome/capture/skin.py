@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 OVAL = (
@@ -69,3 +69,12 @@ def _scaled(points: Float[np.ndarray, "n 2"], factor: float) -> Float[np.ndarray
 def _fill(mask: np.ndarray, corners: Float[np.ndarray, "n 2"], value: int) -> None:
     # OpenCV puts pixel centres at whole numbers.
     cv2.fillPoly(mask, [np.rint(corners - 0.5).astype(np.int32)], value)
+
+
+def hull_mask(points: Float[np.ndarray, "n 2"], shape: tuple[int, ...]) -> UInt8[np.ndarray, "h w"]:
+    """Return 1 at the pixels inside the convex hull of landmarks, 0 elsewhere."""
+    filled = np.zeros(shape[:2], np.uint8)
+    # OpenCV puts pixel centres at whole numbers.
+    corners = cv2.convexHull(points.astype(np.float32))[:, 0] - 0.5
+    cv2.fillConvexPoly(filled, np.rint(corners).astype(np.int32), 1)
+    return filled

@@ -37,10 +37,9 @@ class IctModel:
             InputError: the folder holds neither, or files are missing.
         """
         packed = folder / "ict_facekit.npz"
-        if packed.is_file():
-            data = read_arrays(packed, WHAT, ADVICE)
         with reading(packed if packed.is_file() else folder, WHAT, ADVICE):
             if packed.is_file():
+                data = read_arrays(packed, WHAT, ADVICE)
                 polygons, names = data["faces"][..., 0], tuple(str(name) for name in data["expression_names"])
                 neutral, modes, moves = (data[key] for key in ("neutral", "identity", "expression"))
             else:

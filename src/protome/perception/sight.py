@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from protome.perception.network import PerceptionNet
-from protome.perception.weights import load_network, stored_weights
+from protome.perception.weights import network_of, stored_weights
 
 ASSET = "perception.safetensors"
 LEAST_PERSON_IOU, MOST_OTHERS_TAKEN = 0.93, 0.4
@@ -37,8 +37,8 @@ class Sight:
         Raises:
             InputError: the file is missing or of another kind.
         """
-        about = stored_weights(path)[1]
-        return Sight(load_network(path), sees_people(about), sees_landmarks(about), sees_front(about))
+        tensors, about = stored_weights(path)
+        return Sight(network_of(tensors), sees_people(about), sees_landmarks(about), sees_front(about))
 
 
 def sees_people(about: dict[str, str]) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor
 from protome.errors import InputError
 from protome.perception.network import PerceptionNet
 from protome.util.files import write_atomically
+from protome.util.reading import reading
 
 FORMAT = "protome perception 1"
 
@@ -31,14 +32,9 @@ def stored_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         InputError: the file is missing or of another kind.
     """
-    if not path.is_file():
-        raise InputError(f"{path} does not exist: give the file of a perception network")
-    try:
-        with safe_open(path, "pt") as stored:
-            about = dict(stored.metadata() or {})
-            tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
-    except Exception as error:
-        raise InputError(f"{path} cannot be read as safetensors: give the file of a perception network") from error
+    with reading(path, "safetensors", "give the file of a perception network"), safe_open(path, "pt") as stored:
+        about = dict(stored.metadata() or {})
+        tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
     if about.get("format") != FORMAT:
         raise InputError(f"{path} is no perception network of this version: train or fetch it again")
     return {key: value.float() if value.dtype == torch.float16 else value for key, value in tensors.items()}, about
@@ -46,7 +42,11 @@ def stored_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def load_network(path: Path) -> PerceptionNet:
     """Return the network of a file, ready for use."""
-    tensors, _ = stored_weights(path)
+    return network_of(stored_weights(path)[0])
+
+
+def network_of(tensors: dict[str, Tensor]) -> PerceptionNet:
+    """Return the network of stored weights, ready for use."""
     network = PerceptionNet()
     network.load_state_dict(tensors)
     return network.eval()

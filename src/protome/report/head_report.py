@@ -15,7 +15,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from protome.asset.asset import Asset
-from protome.asset.gltf import write_glb
+from protome.asset.gltf import glb_of
 from protome.asset.picture import Textured
 from protome.capture.facts import PhotoFacts
 from protome.geometry.camera import Camera
@@ -167,14 +167,7 @@ def _seen_map(asset: Asset) -> UInt8[np.ndarray, "s s 3"]:
 
 def _glb(asset: Asset, folder: Path) -> bytes:
     path = folder / "head.glb"
-    if path.is_file():
-        return path.read_bytes()
-    part = folder / ".report.glb"
-    write_glb(part, asset)
-    try:
-        return part.read_bytes()
-    finally:
-        part.unlink()
+    return path.read_bytes() if path.is_file() else glb_of(asset)
 
 
 def _rig(camera: Camera) -> dict[str, list]:

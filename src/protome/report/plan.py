@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from html import escape
 
 from protome.capture.facts import PhotoFacts
 
@@ -21,7 +22,7 @@ def cameras_from_above(photos: Sequence[PhotoFacts]) -> str:
     across, along = (half * scale for half in _HEAD_MM)
     words = "; ".join(f"{photo.photo} {photo.distance_mm / 1000:.2f} m away" for photo in photos)
     parts = [
-        f'<svg viewBox="0 0 {SIDE} {SIDE}" role="img" aria-label="Cameras from above: {_escaped(words)}">',
+        f'<svg viewBox="0 0 {SIDE} {SIDE}" role="img" aria-label="Cameras from above: {escape(words)}">',
         f'<ellipse class="head" cx="{middle}" cy="{middle}" rx="{across:.1f}" ry="{along:.1f}"/>',
         f'<path class="head" d="M{middle - 0.25 * across:.1f} {middle + 0.97 * along:.1f} '
         f'L{middle} {middle + 1.25 * along:.1f} L{middle + 0.25 * across:.1f} {middle + 0.97 * along:.1f}"/>',
@@ -60,12 +61,8 @@ def curve(name: str, values: Sequence[float]) -> str:
         for k, value in enumerate(heights)
     )
     return (
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{_escaped(name)}: from {values[0]:.4g} to '
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(name)}: from {values[0]:.4g} to '
         f'{values[-1]:.4g}"><path class="axis" d="M4 {height - 14} H{width - 4}"/>'
         f'<polyline class="curve" points="{points}"/><text x="4" y="10">{values[0]:.3g}</text>'
         f'<text x="{width - 4}" y="{height - 2}" text-anchor="end">{values[-1]:.3g}</text></svg>'
     )
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")

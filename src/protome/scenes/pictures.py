@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -74,9 +74,14 @@ def opacity_mask(alpha: Float[Tensor, "h w"], image: Path) -> Float[Tensor, "h w
     return torch.from_numpy(values.astype(np.float32))
 
 
+def eight_bits(values: Float[Tensor, "..."]) -> UInt8[np.ndarray, "..."]:
+    """Return an image or a mask in [0, 1] as bytes."""
+    return np.ascontiguousarray((values.detach().cpu().clamp(0, 1) * 255.0).round().to(torch.uint8).numpy())
+
+
 def write_picture(path: Path, values: Float[Tensor, "..."]) -> None:
     """Write an image or a mask as a file of 8 bits, PNG or JPEG by its suffix."""
-    stored = Image.fromarray((values.detach().cpu().clamp(0, 1) * 255.0).round().to(torch.uint8).numpy())
+    stored = Image.fromarray(eight_bits(values))
     # PNG has no use for the other two.
     write_atomically(path, lambda part: stored.save(part, quality=JPEG_QUALITY, subsampling=0))
 

@@ -7,12 +7,10 @@ Decoders raise anything on bytes that no program wrote: overflows, type errors, 
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -69,13 +67,3 @@ def _claim(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
     if size > member.file_size:
         raise ValueError(f"{member.filename} is cut off")
     return size
-
-
-def read_json(path: Path, what: str, advice: str) -> Any:
-    """Return the content of a JSON file.
-
-    Raises:
-        InputError: as `reading`.
-    """
-    with reading(path, what, advice):
-        return json.loads(path.read_text(encoding="utf-8"))
