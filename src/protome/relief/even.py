@@ -23,7 +23,7 @@ def evened(height: Float32[np.ndarray, "h w"], skin: Bool[np.ndarray, "h w"]) ->
     Lenses, skin and light do not know where a picture's rows lie. Pixels, enlarging and JPEG's blocks do: they change
     waves by their direction a, alike after a quarter of a turn, so by a function of cos 4a at first. Its factor is that
     which brings the skin's `protome.relief.streaks.streaks` to 1. Wrinkles have one direction, not four, and keep
-    their strength within the few per cent of the factor. Where there is too little skin the height is returned as it is.
+    their strength within the few per cent of the factor. Where there is too little skin the height stays as it is.
     """
     if min(height.shape) < TILE:
         return height
