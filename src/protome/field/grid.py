@@ -29,9 +29,7 @@ def _points(bounds: Tensor, step: float, chosen: Bool[Tensor, "x y z"]) -> Float
     return bounds[0] + step * chosen.nonzero().to(bounds)
 
 
-def sample_grid(
-    sdf: SdfFn, bounds: Float[Tensor, "2 3"], step: float, coarse: int = COARSE
-) -> Float[Tensor, "x y z"]:
+def sample_grid(sdf: SdfFn, bounds: Float[Tensor, "2 3"], step: float, coarse: int = COARSE) -> Float[Tensor, "x y z"]:
     """Return signed distances on a regular grid, exact in the cells that the surface crosses, interpolated elsewhere.
 
     The field is evaluated on a grid `coarse` (a power of two) times coarser, then on ones each twice as fine in the
