@@ -14,8 +14,8 @@ from protome.field.field import SdfFn, in_chunks
 COARSE = 4
 """Cells along an edge of the first grid's, unless another power of two is asked for."""
 _SLACK, _LAST_SLACK = 1.5, 0.5
-"""How near to zero a corner of a cell must be, in half diagonals of it, for the inside to be evaluated on the next grid,
-and on the last one."""
+"""How near to zero a corner of a cell must be, in half diagonals of it, for its inside to be evaluated on the next
+grid, and on the last one."""
 _REACH = 1.5
 """Largest interpolated distance from zero, in steps of a grid, at which a point is evaluated."""
 

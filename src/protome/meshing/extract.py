@@ -13,7 +13,6 @@ from protome.field.grid import sample_grid
 from protome.geometry.mesh import Mesh
 from protome.meshing.solid import solid_surface
 
-
 _COARSE = 8
 """Cells along an edge of the coarsest grid that a field is evaluated on."""
 
