@@ -2,8 +2,8 @@
 
     python benchmarks/busy.py PHOTO [--busy 1 2]
 
-The same draft run, alone and beside processes that keep a core busy each. Times are ratios to the run alone whose threads
-sleep. Nothing else should run on the machine meanwhile.
+The same draft run, alone and beside processes that keep a core busy each. Times are ratios to the run alone whose
+threads sleep. Nothing else should run on the machine meanwhile.
 """
 
 from __future__ import annotations
@@ -53,10 +53,8 @@ def _seconds(photo: Path, policy: str, count: int) -> float:
         for _ in range(count):
             stack.callback(subprocess.Popen([sys.executable, "-c", "while True: pass"]).kill)
         started = time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-m", "protome.cli", "reconstruct", photo, "--out", folder, "--preset", "draft", "--quiet"],
-            env=os.environ | {POLICY: policy}, check=True,
-        )  # fmt: skip
+        words = ["reconstruct", str(photo), "--out", folder, "--preset", "draft", "--quiet"]
+        subprocess.run([sys.executable, "-m", "protome.cli", *words], env=os.environ | {POLICY: policy}, check=True)
         return time.perf_counter() - started
 
 

@@ -16,9 +16,14 @@ def environment_after(code: str, **own: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "code", ["import protome; protome.Prior", "import sys; sys.argv = ['protome', 'inspect', '/none.jpg']\n"
-             "from protome.cli import main; main()"]
-)  # fmt: skip
+    "code",
+    [
+        "import protome; protome.Prior",
+        "import sys; sys.argv = ['protome', 'nothing']\nfrom protome.cli import main\n"
+        "try: main()\nexcept SystemExit: pass",
+    ],
+    ids=["package", "command"],
+)
 def test_threads_sleep_unless_the_environment_says_otherwise(code: str) -> None:
     assert environment_after(code) == "PASSIVE"
     assert environment_after(code, OMP_WAIT_POLICY="ACTIVE") == "ACTIVE"
