@@ -24,7 +24,7 @@ WIDE_SHARE = 0.42
 UNSURE = (0.35, 0.65)
 """Share of other people among all people from which a pixel leaves the mask partly, and wholly."""
 LEAST_ABOVE = 0.01
-"""Share of the square that another person covers above a level of the subject's face at least."""
+"""Share of the square that another person covers above the subject's chin at least."""
 SUREST = 0.95
 """Limit of what the network's shares are believed beside other faces."""
 FAR = 0.5
@@ -81,7 +81,7 @@ def without_others(
     """Return a mask without other people; `face` are landmarks of the subject's, pixels.
 
     The parts decide only between the people in the mask; what is background is left to the mask. Where no other face
-    was detected, somebody else is believed only where they reach above the middle of the subject's face: clothes are
+    was detected, somebody else is believed only where they reach above the subject's chin: clothes are
     easily taken for another person's. Detected faces are certain, and below and beside them a body is the more likely
     theirs the nearer it is to being under them. Beyond the square that was looked at, a pixel belongs to whom the
     nearest known pixel of the mask belongs to, unless a face says otherwise.
@@ -156,11 +156,11 @@ def _under(
 def _believed(
     other: Bool[np.ndarray, "h w"], face: Float[np.ndarray, "n 2"], square: Square
 ) -> Float[np.ndarray, "h w"]:
-    """Return 1 in and closely around connected parts of other people that reach above the middle of the face."""
+    """Return 1 in and closely around connected parts of other people that reach above the chin."""
     down = square.square_from_photo[1]
     heights = square.from_photo(face)[:, 1]
     row, column = np.mgrid[: other.shape[0], : other.shape[1]] + 0.5
-    above = down[0] * column + down[1] * row + down[2] < heights.min() + 0.5 * np.ptp(heights)
+    above = down[0] * column + down[1] * row + down[2] < heights.max()
     count, labels = cv2.connectedComponents(other.astype(np.uint8))
     area = np.bincount(labels[above], minlength=count) * square.zoom**2
     keep = area > LEAST_ABOVE * square.size**2
