@@ -38,7 +38,8 @@ def continued(
     photos = np.take_along_axis(shown, weights.argmax(1)[:, None, None], 1)[:, 0]
     known = np.where((best > RENDERER_WEIGHT)[:, None], photos, mesh.colours)
     height = mesh.vertices[:, 1]
-    clothes = ~like_skin(mesh, known) & (height < NECK_MM) & (height > _LOWEST_MM)
+    clothes = ~like_skin(mesh, known) & (height < NECK_MM)
+    seen &= height > _LOWEST_MM
     unseen = best <= RENDERER_WEIGHT
     gain, kinds = np.zeros((len(height), 3)), (hair(mesh, known), clothes)
     for kind in kinds:
