@@ -127,7 +127,7 @@ def test_a_photo_from_behind_is_placed_by_the_others_background(
         detections.append(Detection(() if number == 3 else (landmarks,), mask))
     monkeypatch.setattr(capture, "detect", lambda images: tuple(detections))
 
-    def together(images: object, masks: object, shots: list[object]) -> Together:
+    def together(*_: object) -> Together:
         own = tuple(camera.to(torch.float32) for k, camera in enumerate(cameras) if k != 3)
         agree = np.ones(len(own), bool)
         return Together(own, (0.02,) * 7, (0.01,) * 7, np.ones((7, 7), int), agree, Tracks.none())
