@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -184,10 +183,10 @@ def test_landmarks_of_profiles_are_the_networks_where_both_show_one_face(
     found = np.concatenate([landmarks[:468].numpy() + shift, np.zeros((332, 2))])
     monkeypatch.setattr(sight, "perceive", lambda *_: SimpleNamespace(landmarks=found))
     image = torch.zeros(400, 400, 3)
-    uses: Any = SimpleNamespace(network=None, uses_profiles=True)
-    seen = sight.profile_landmarks(image, landmarks, None, uses)
+    network = PerceptionNet().eval()
+    seen = sight.profile_landmarks(image, landmarks, None, Sight(network, False, False, False, True))
     assert bool((seen[:468] != landmarks[:468]).any()) == taken
     torch.testing.assert_close(seen[:468], landmarks[:468] + shift * taken)
     assert torch.equal(seen[468:], landmarks[468:])
-    without: Any = SimpleNamespace(network=None, uses_profiles=False)
+    without = Sight(network, True, True, True)
     assert torch.equal(sight.profile_landmarks(image, landmarks, None, without), landmarks)

@@ -78,13 +78,14 @@ def profile_landmarks(
         return landmarks
     skin = landmarks[:468]
     found = torch.from_numpy(perceive(sight.network, image, skin).landmarks[:468]).to(landmarks)
+    both = torch.cat([found, landmarks[468:]])
     apart = float((found - skin).norm(dim=1).mean()) / float((skin.amax(0) - skin.amin(0)).max())
-    if apart > MOST_APART or not _turned(found, image, focal_px) >= PROFILE_DEG:
+    if apart > MOST_APART or not _turned(both, image, focal_px) >= PROFILE_DEG:
         return landmarks
-    return torch.cat([found, landmarks[468:]])
+    return both
 
 
-def _turned(landmarks: Float[Tensor, "n 2"], image: Float[Tensor, "h w 3"], focal_px: float | None) -> float:
+def _turned(landmarks: Float[Tensor, "478 2"], image: Float[Tensor, "h w 3"], focal_px: float | None) -> float:
     """Return the degrees from the front at which a face is seen; NaN if it fits no camera."""
     height, width = image.shape[:2]
     try:
