@@ -19,7 +19,7 @@ from protome.geometry.transforms import skew
 from protome.morphable.linear import load_builtin
 from protome.morphable.model import MorphableModel
 
-ROUNDS = ((16.0, 8.0), (10.0, 5.0), (6.0, 3.0), (6.0, 2.0), (6.0, 2.0))
+ROUNDS: tuple[tuple[float, float], ...] = ((16.0, 8.0), (10.0, 5.0), (6.0, 3.0), (6.0, 2.0), (6.0, 2.0))
 """Radius in which spots are searched, and error at which matches count less, both in millimetres, round by round."""
 ROUNDS_LEFT = 2
 """How many of these rounds are left where structure from motion has already given the cameras."""
