@@ -12,6 +12,7 @@ import pytest
 import trimesh
 from PIL import Image
 
+from blender import in_blender
 from painted import painted
 from protome.asset.asset import Asset, make_asset
 from protome.asset.detail import MIDDLE, Detail
@@ -59,6 +60,15 @@ def test_all_files_are_written(folder: Path) -> None:
         "head.glb", "head.obj", "head.mtl", "head.png", "head.stl", "head.usdz", "head_visibility.png",
     }  # fmt: skip
     assert Image.open(folder / "head_visibility.png").size == (1024, 1024)
+
+
+def test_glb_in_blender(made: Asset, folder: Path) -> None:
+    found = in_blender(folder / "head.glb")
+    wide, high, deep = np.ptp(made.atlas.mesh.vertices, axis=0) / 1000
+    assert found["meshes"] == found["uv"] == 1
+    assert found["faces"] == len(made.atlas.faces)
+    assert found["images"][0] == [1024, 1024]
+    np.testing.assert_allclose(found["size"], [wide, deep, high], atol=1e-3)  # Blender's z is up
 
 
 def test_glb_in_another_reader(made: Asset, folder: Path) -> None:

@@ -1,0 +1,38 @@
+"""Blender without a window, as the module bpy from PyPI, that reads GLB files."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PYTHON = "PROTOME_BPY_PYTHON"
+"""Environment variable that names a Python which has bpy, if the one of the tests has not."""
+_SCRIPT = """
+import bpy, json, sys
+bpy.ops.wm.read_factory_settings(use_empty=True)
+bpy.ops.import_scene.gltf(filepath=sys.argv[-1])
+meshes = [each for each in bpy.data.objects if each.type == "MESH"]
+tree = meshes[0].data.materials[0].node_tree
+images = [node.image for node in tree.nodes if node.type == "TEX_IMAGE" and node.image]
+print("FOUND" + json.dumps({
+    "meshes": len(meshes), "size": list(meshes[0].dimensions), "faces": len(meshes[0].data.polygons),
+    "uv": len(meshes[0].data.uv_layers), "images": [list(image.size) for image in images],
+}))
+"""
+
+
+def in_blender(glb: Path) -> dict:
+    """Import a GLB file and return what Blender has: meshes, size in metres, faces, images with their sizes.
+
+    Skips the test where there is no bpy.
+    """
+    python = os.environ.get(PYTHON, sys.executable)
+    if subprocess.run([python, "-c", "import bpy"], capture_output=True, check=False).returncode:
+        pytest.skip(f"Blender's module bpy is missing: pip install bpy, or name a Python that has it in {PYTHON}")
+    ran = subprocess.run([python, "-c", _SCRIPT, str(glb)], capture_output=True, text=True, check=True)
+    return json.loads(ran.stdout.rpartition("FOUND")[2].splitlines()[0])
