@@ -19,7 +19,8 @@ def _linear(count: int = 6, values: int = 8) -> tuple[Tensor, Tensor, Tensor]:
 
 def _blocks(shared: Tensor, own: Tensor, wanted: Tensor, a: Tensor, b: Tensor, width: float) -> Blocks:
     value = shared @ a + torch.einsum("bnrk,bk->bnr", own, b) - wanted
-    return Blocks(value, shared, own, torch.ones_like(value[..., 0]), width)
+    columns = torch.arange(3).expand(len(value), 3)
+    return Blocks(value, shared, columns, own, torch.ones_like(value[..., 0]), width)
 
 
 def test_a_linear_problem_is_solved_as_without_elimination() -> None:

@@ -14,7 +14,7 @@ from protome.capture import capture
 from protome.capture.bundle import Tracks
 from protome.capture.capture import capture_photos
 from protome.capture.landmarks import Detection
-from protome.capture.motion import brought_together, structure_from_motion
+from protome.capture.motion import NEIGHBOURS, brought_together, pairs_to_compare, structure_from_motion
 from protome.capture.together import Together, epipolar_error
 from protome.errors import ProtomeWarning
 from protome.geometry.camera import Camera
@@ -60,6 +60,23 @@ def degrees(first: Camera, second: Camera) -> float:
     """Angle between two cameras' rotations."""
     turn = first.T_world_camera[:3, :3].double().T @ second.T_world_camera[:3, :3].double()
     return float(torch.rad2deg(torch.asin((turn - turn.T).norm() / 8**0.5)))
+
+
+def test_photos_are_compared_with_neighbours_where_directions_are_known_and_with_all_otherwise() -> None:
+    count = 24
+    known = {}
+    for number in range(count - 1):
+        yaw = np.radians(6.0 * number)
+        place = 800 * torch.tensor([np.sin(yaw), 0.0, np.cos(yaw)]).double()
+        known[number] = Camera.look_at(place, torch.zeros(3).double(), FOCAL, WIDTH, HEIGHT)
+    pairs = pairs_to_compare(count, known)
+    assert len(set(pairs)) == len(pairs)
+    with_unknown = [pair for pair in pairs if count - 1 in pair]
+    assert len(with_unknown) == count - 1
+    # In the middle of a walk half of the neighbours lie on each side; at its ends all on one.
+    assert max(second - first for first, second in pairs if second < count - 1) == NEIGHBOURS
+    assert sum(11 in pair for pair in pairs) == NEIGHBOURS + 1
+    assert len(pairs_to_compare(count, {})) == count * (count - 1) // 2
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +144,7 @@ def test_a_photo_from_behind_is_placed_by_the_others_background(
         detections.append(Detection(() if number == 3 else (landmarks,), mask))
     monkeypatch.setattr(capture, "detect", lambda images: tuple(detections))
 
-    def together(images: object, masks: object, shots: list[object]) -> Together:
+    def together(*_: object) -> Together:
         own = tuple(camera.to(torch.float32) for k, camera in enumerate(cameras) if k != 3)
         agree = np.ones(len(own), bool)
         return Together(own, (0.02,) * 7, (0.01,) * 7, np.ones((7, 7), int), agree, Tracks.none())

@@ -110,6 +110,12 @@ def test_a_profile_that_is_unlike_the_others_is_not_judged(monkeypatch: pytest.M
     assert one_person(images, capture.detect(images)).others == {}
 
 
+def test_against_profiles_alone_nobody_is_somebody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, [[(70.0, 0.0)], [(1.0, 4.0)], [(-75.0, 0.2)]])
+    images = [torch.zeros(400, 400, 3)] * 3
+    assert one_person(images, capture.detect(images)).others == {}
+
+
 def test_of_two_faces_the_one_of_the_other_photos_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, [[(0.0, 0.0)], [(3.0, 4.0), (-5.0, 0.2)]])
     scene = capture_photos(photos(tmp_path, 2))

@@ -39,6 +39,8 @@ SURFACE_MM = 30.0
 DEPTH_UNIT = 0.01
 """Unit of the spots' depths: logarithm."""
 POSE = 6
+_AWAY = 5
+"""Which of a photo's unknowns is its distance."""
 
 
 @dataclass(frozen=True)
@@ -232,20 +234,20 @@ class _Problem:
         view = torch.arange(photos)[:, None].expand(-1, points.shape[1])
         seen = self._seen(points, view, placed)
         scale = self.scale[..., None]
-        slope = self._spread_out(seen, view)
-        slope[..., self.size - count :] = torch.einsum("pnrk,ink->pnri", seen.by_point, self.identity)
+        slope = torch.cat([seen.by_camera, torch.einsum("pnrk,ink->pnri", seen.by_point, self.identity)], -1)
         own = torch.einsum("pnrk,enk->pnre", seen.by_point, self.expression)
         # One photographer's habits, not those of one for each photo.
         far = placed.shift[:, 2].abs().clamp(min=1.0)
         distance = torch.stack([(far / USUAL_DISTANCE_MM).log() / DISTANCE_SPREAD, torch.zeros_like(far)], 1)
-        by_distance = slope.new_zeros(photos, 1, 2, self.size)
-        number = torch.arange(photos)
-        by_distance[number, 0, 0, number * (POSE + 1) + 5] = self.translation[:, 2].abs() / far / DISTANCE_SPREAD
+        by_distance = slope.new_zeros(photos, 1, 2, slope.shape[-1])
+        by_distance[:, 0, 0, _AWAY] = self.translation[:, 2].abs() / far / DISTANCE_SPREAD
         weight = slope.new_full((photos, points.shape[1] + 1), TRUST)
         weight[:, -1] = 1 / photos
+        person = torch.arange(self.size - count, self.size).expand(photos, -1)
         return Blocks(
             torch.cat([(seen.pixels - self.pixels) * scale, distance[:, None]], 1),
             torch.cat([slope * scale[..., None], by_distance], 1),
+            torch.cat([self._columns(torch.arange(photos)), person], 1),
             torch.cat([own * scale[..., None], own.new_zeros(photos, 1, 2, own.shape[-1])], 1),
             weight,
             WIDTH,
@@ -265,23 +267,28 @@ class _Problem:
         by_depth = DEPTH_UNIT * (back @ local[..., None])
         view = tracks.other.clamp(min=0)
         seen = self._seen(points[:, None].expand(-1, view.shape[1], -1), view, placed)
-        through = _Seen(
-            seen.pixels, seen.by_point @ torch.cat([by_turn, by_shift], -1)[:, None],
-            (seen.by_point @ by_focal[:, None, :, None])[..., 0], seen.by_point,
-        )  # fmt: skip
-        slope = self._spread_out(seen, view) + self._spread_out(through, own[:, None].expand_as(view))
+        by_pose = seen.by_point @ torch.cat([by_turn, by_shift], -1)[:, None]
+        by_focal = (seen.by_point @ by_focal[:, None, :, None])[..., 0]
+        through = self._by_camera(by_pose, by_focal, own[:, None].expand_as(view))
+        # First come the unknowns of the spot's own camera, then those of each other one.
+        spots, others, each = len(own), view.shape[1], through.shape[-1]
+        slope = seen.pixels.new_zeros(spots, others, 2, 1 + others, each)
+        slope[..., 0, :] = through
+        number = torch.arange(others)
+        slope[:, number, :, 1 + number] = seen.by_camera.transpose(0, 1)
+        slope = slope.flatten(3)
         scale = (self.pixel_mm[view] / MATCH_MM)[..., None]
         # When the camera moves away, the surface does not.
         moved = (placed.shift - self.translation)[own, 2:]
         surface = torch.cat([depth - tracks.depth[:, None] - moved, torch.zeros_like(depths)], 1)
-        by_distance = slope.new_zeros(len(own), 1, 2, self.size)
-        number = torch.arange(len(own))
-        by_distance[number, 0, 0, own * (POSE + 1) + 5] = -self.translation[:, 2].abs()[own] / SURFACE_MM
+        by_distance = slope.new_zeros(spots, 1, 2, slope.shape[-1])
+        by_distance[:, 0, 0, _AWAY] = -self.translation[:, 2].abs()[own] / SURFACE_MM
         by_surface = torch.cat([DEPTH_UNIT * depth, torch.zeros_like(depth)], 1)[:, None, :, None] / SURFACE_MM
         weight = torch.cat([(tracks.other >= 0).double(), torch.ones_like(depths)], 1)
         return Blocks(
             torch.cat([(seen.pixels - tracks.there) * scale, surface[:, None] / SURFACE_MM], 1),
             torch.cat([slope * scale[..., None], by_distance], 1),
+            torch.cat([self._columns(own), self._columns(view).flatten(1)], 1),
             torch.cat([(seen.by_point @ by_depth[:, None]) * scale[..., None], by_surface], 1),
             MATCH_TRUST * weight,
             self.match_width / MATCH_MM,
@@ -298,21 +305,23 @@ class _Problem:
         slope = slope * (focal / depth)[..., None]
         by_turn = slope @ (-skew(turned) @ placed.left[view])
         by_shift = slope * self.translation[:, 2].abs()[view][..., None, None]
-        return _Seen(
-            flat + self.sides[view] / 2, torch.cat([by_turn, by_shift], -1), flat, slope @ placed.rotation[view]
-        )
+        by_camera = self._by_camera(torch.cat([by_turn, by_shift], -1), flat, view)
+        return _Seen(flat + self.sides[view] / 2, by_camera, slope @ placed.rotation[view])
 
-    def _spread_out(self, seen: _Seen, view: Int[Tensor, "*b"]) -> Float[Tensor, "*b 2 s"]:
-        """Return derivatives in all shared unknowns from those in each photo's pose and focal length."""
-        full = seen.pixels.new_zeros(*seen.pixels.shape, self.size)
-        flat, which = full.reshape(-1, 2, self.size), view.reshape(-1)
-        number, lens = torch.arange(len(which)), self.lenses.of[view.reshape(-1)]
-        poses, focal = seen.by_pose.reshape(-1, 2, POSE), seen.by_focal.reshape(-1, 2)
-        for k in range(POSE):
-            flat[number, :, which * (POSE + 1) + k] = poses[..., k]
-        flat[number, :, which * (POSE + 1) + POSE] = LIKE_SPREAD * focal
-        flat[number, :, len(self.pixels) * (POSE + 1) + lens] = self.lenses.spread[lens][:, None] * focal
-        return full
+    def _by_camera(
+        self, by_pose: Float[Tensor, "*b 2 6"], by_focal: Float[Tensor, "*b 2"], view: Int[Tensor, "*b"]
+    ) -> Float[Tensor, "*b 2 8"]:
+        """Return derivatives in a photo's pose, in its own focal length and in its lens's, as `_columns` numbers them.
+
+        `by_focal` are those in the logarithm of the focal length.
+        """
+        lens = (self.lenses.spread[self.lenses.of[view]][..., None] * by_focal)[..., None]
+        return torch.cat([by_pose, LIKE_SPREAD * by_focal[..., None], lens], -1)
+
+    def _columns(self, view: Int[Tensor, "*b"]) -> Int[Tensor, "*b 8"]:
+        """Return the numbers of the shared unknowns that a photo's camera depends on."""
+        own = view[..., None] * (POSE + 1) + torch.arange(POSE + 1)
+        return torch.cat([own, len(self.pixels) * (POSE + 1) + self.lenses.of[view][..., None]], -1)
 
 
 @dataclass(frozen=True)
@@ -332,9 +341,8 @@ class _Seen:
     """Pixels of points and their derivatives."""
 
     pixels: Float[Tensor, "*b 2"]
-    by_pose: Float[Tensor, "*b 2 6"]
-    by_focal: Float[Tensor, "*b 2"]
-    """In the logarithm of the focal length."""
+    by_camera: Float[Tensor, "*b 2 8"]
+    """In the unknowns of the photo's camera."""
     by_point: Float[Tensor, "*b 2 3"]
     """In the head frame."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import cv2
 import numpy as np
 import torch
@@ -144,11 +146,31 @@ def _guide(
 
     image_mean, mask_mean = mean(image), mean(mask)
     covariance = mean(image * mask[..., None]) - image_mean * mask_mean[..., None]
-    variance = np.empty((*mask.shape, 3, 3), np.float32)
-    for i in range(3):
-        for j in range(3):
-            variance[..., i, j] = mean(image[..., i] * image[..., j]) - image_mean[..., i] * image_mean[..., j]
-    variance += FLAT * np.eye(3, dtype=np.float32)
-    slope = np.linalg.solve(variance, covariance[..., None])[..., 0]
+    variance = {
+        (i, j): mean(image[..., i] * image[..., j]) - image_mean[..., i] * image_mean[..., j] + FLAT * (i == j)
+        for i in range(3)
+        for j in range(i, 3)
+    }
+    slope = _solved(variance, covariance)
     offset = mask_mean - (slope * image_mean).sum(2)
     return mean(slope), mean(offset)
+
+
+def _solved(
+    matrices: Mapping[tuple[int, int], Float[np.ndarray, "h w"]], right: Float[np.ndarray, "h w 3"]
+) -> Float[np.ndarray, "h w 3"]:
+    """Return the solutions of symmetric systems of three equations by Cholesky's method, for all pixels at once.
+
+    `matrices` are the entries of the upper triangle.
+    """
+    a, b, c = matrices[0, 0], matrices[0, 1], matrices[0, 2]
+    # Rows of L with A = L D L', without roots.
+    m, n = b / a, c / a
+    d = matrices[1, 1] - m * b
+    e = matrices[1, 2] - m * c
+    k = e / d
+    f = matrices[2, 2] - n * c - k * e
+    first, second = right[..., 0], right[..., 1] - m * right[..., 0]
+    z = (right[..., 2] - n * first - k * second) / f
+    y = second / d - k * z
+    return np.stack([first / a - m * y - n * z, y, z], -1)

@@ -70,13 +70,15 @@ def one_person(images: Sequence[Float[Tensor, "_ _ 3"]], detections: Sequence[De
         return People(tuple(detections), {})
     faces = faces_of(images, detections)
     chosen = common_person(faces)
+    # Profiles are alike whoever it is: against them alone, nobody is somebody else.
+    known = any(face.frontal for face in chosen.values())
     found, others = list(detections), {}
     for photo, seen in enumerate(detections):
         if photo in chosen:
             first = chosen[photo].place
             order = [first, *(k for k in range(len(seen.faces)) if k != first)]
             found[photo] = replace(seen, faces=tuple(seen.faces[k] for k in order))
-        elif any(face.photo == photo and face.place == 0 and face.frontal for face in faces):
+        elif known and any(face.photo == photo and face.place == 0 and face.frontal for face in faces):
             others[photo] = next(iter(chosen))
     return People(tuple(found), others)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,8 +19,10 @@ from protome.geometry.transforms import skew
 from protome.morphable.linear import load_builtin
 from protome.morphable.model import MorphableModel
 
-ROUNDS = ((16.0, 8.0), (10.0, 5.0), (6.0, 3.0), (6.0, 2.0), (6.0, 2.0))
+ROUNDS: tuple[tuple[float, float], ...] = ((16.0, 8.0), (10.0, 5.0), (6.0, 3.0), (6.0, 2.0), (6.0, 2.0))
 """Radius in which spots are searched, and error at which matches count less, both in millimetres, round by round."""
+ROUNDS_LEFT = 2
+"""How many of these rounds are left where structure from motion has already given the cameras."""
 CLOSE_MM = 1.0
 """Error up to which a match agrees with the cameras."""
 LEAST_LINKS, LEAST_SHARE = 12, 0.1
@@ -45,17 +47,37 @@ class Together:
     tracks: Tracks
     """The matches."""
 
+    @property
+    def support(self) -> tuple[int, float]:
+        """How many photos agree, and how many matches with how small errors; to compare cameras of the same photos."""
+        error = epipolar_error(self.tracks, dict(enumerate(self.cameras)))
+        return int(self.agrees.sum()), float(self.links.sum()) / max(error, 1e-12) if np.isfinite(error) else 0.0
+
+
+def place_roughly(shots: Sequence[Shot]) -> Bundle:
+    """Return the cameras of photos of one person, as their landmarks alone have them."""
+    return adjust(load_builtin(), shots)
+
 
 def place_together(
-    images: Sequence[Float[Tensor, "_ _ 3"]], masks: Sequence[Float[Tensor, "_ _"]], shots: Sequence[Shot]
+    images: Sequence[Float[Tensor, "_ _ 3"]],
+    masks: Sequence[Float[Tensor, "_ _"]],
+    shots: Sequence[Shot],
+    rough: Bundle,
+    start: Sequence[Camera] | None = None,
 ) -> Together:
-    """Return the cameras of photos of one person, as landmarks and matches between photos have them."""
-    model = load_builtin()
-    bundle = adjust(model, shots)
+    """Return the cameras of photos of one person, as landmarks and matches between photos have them.
+
+    The search for matches begins with the `rough` cameras, or with those of `start`, which are better.
+    """
+    model, bundle, rounds = load_builtin(), rough, ROUNDS
+    if start is not None:
+        cameras = tuple(camera.to(torch.float64) for camera in start)
+        bundle, rounds = replace(rough, cameras=cameras), ROUNDS[-ROUNDS_LEFT:]
     pictures = [
         Picture.of(image, mask, camera) for image, mask, camera in zip(images, masks, bundle.cameras, strict=True)
     ]
-    for radius_mm, width_mm in ROUNDS:
+    for radius_mm, width_mm in rounds:
         found, bundle = _round(model, pictures, shots, bundle, radius_mm, width_mm)
     links = _links(found, bundle, len(shots))
     joined = (links >= LEAST_LINKS) & (links >= LEAST_SHARE * (found.asked + found.asked.T))

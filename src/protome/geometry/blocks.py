@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -20,8 +20,10 @@ class Blocks:
     """Residuals of b blocks, each with n two-dimensional values, at one place."""
 
     value: Float[Tensor, "b n 2"]
-    shared: Float[Tensor, "b n 2 s"]
-    """Derivatives in the shared unknowns."""
+    shared: Float[Tensor, "b n 2 c"]
+    """Derivatives in the shared unknowns that the block depends on."""
+    columns: Int[Tensor, "b c"]
+    """Which of the shared unknowns these are; of one that is named twice the derivative is the sum."""
     own: Float[Tensor, "b n 2 k"]
     """Derivatives in the block's own unknowns; k may be 0."""
     weight: Float[Tensor, "b n"]
@@ -100,7 +102,10 @@ def _step(
     """Return the damped Gauss-Newton steps, to be subtracted."""
     normal, slope, parts = _reduced(found, shared, own, precision, own_precision, damping)
     step = torch.linalg.solve(normal, slope)
-    return step, [own_slope - across @ step for own_slope, across in parts]
+    return step, [
+        own_slope - torch.einsum("bkc,bc->bk", across, step[blocks.columns])
+        for blocks, (own_slope, across) in zip(found, parts, strict=True)
+    ]
 
 
 def _reduced(
@@ -115,18 +120,21 @@ def _reduced(
         count, number = blocks.value.shape[:2]
         weight = blocks.curvature()[..., None].expand(-1, -1, 2).reshape(count, 2 * number, 1)
         value = blocks.value.reshape(count, 2 * number, 1)
-        J, E = blocks.shared.reshape(count, 2 * number, size), blocks.own.reshape(count, 2 * number, len(pull))
-        flat = (weight * J).reshape(-1, size)
-        normal = normal + flat.T @ J.reshape(-1, size)
-        slope = slope + flat.T @ value.reshape(-1)
+        J = blocks.shared.reshape(count, 2 * number, blocks.columns.shape[1])
+        E = blocks.own.reshape(count, 2 * number, len(pull))
+        at = blocks.columns.reshape(-1)
+        pairs = (blocks.columns[:, :, None] * size + blocks.columns[:, None]).reshape(-1)
+        weighted = (weight * J).transpose(1, 2)
+        normal.view(-1).index_add_(0, pairs, (weighted @ J).reshape(-1))
+        slope.index_add_(0, at, (weighted @ value).reshape(-1))
         weighted = (weight * E).transpose(1, 2)
         inner = weighted @ E + torch.diag(pull)
         inner = inner + damping * torch.diag_embed(inner.diagonal(dim1=1, dim2=2))
         own_slope = (weighted @ value)[..., 0] + pull * values
         across = weighted @ J
         solved = torch.linalg.solve(inner, torch.cat([own_slope[..., None], across], 2))
-        lessened = lessened + torch.einsum("bks,bkt->st", across, solved[..., 1:])
-        corrected = corrected + torch.einsum("bks,bk->s", across, solved[..., 0])
+        lessened.view(-1).index_add_(0, pairs, (across.transpose(1, 2) @ solved[..., 1:]).reshape(-1))
+        corrected.index_add_(0, at, torch.einsum("bks,bk->bs", across, solved[..., 0]).reshape(-1))
         parts.append((solved[..., 0], solved[..., 1:]))
     damped = normal + damping * torch.diag(normal.diagonal() + 1e-12 * normal.diagonal().max())
     return damped - lessened, slope - corrected, parts
