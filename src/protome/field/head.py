@@ -140,7 +140,7 @@ class HeadField(nn.Module):
                 moved = self.expression(z_expression)
         return torch.cat([z_shape, moved], -1)
 
-    def _condition(self, shape: Latents) -> Latents:
+    def _condition(self, shape: Float[Tensor, "_ _"] | Folded) -> Float[Tensor, "_ _"] | Folded:
         """Return the shape network's condition for what a caller gives: latents alone are those of neutral heads."""
         if isinstance(shape, Tensor) and shape.shape[-1] == self.config.latent:
             return self.shape_condition(shape)

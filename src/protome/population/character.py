@@ -33,6 +33,8 @@ smile draws back."""
 THROAT_M = 0.01
 """How far the throat's wall lies behind the opening at the back of the body's mouth."""
 THROAT_RGB = (70, 26, 24)
+GREY = (0.25, 0.1)
+"""Hair is grey if it is brighter than the first and its channels differ by less than the second, sRGB in [0, 1]."""
 WOMEN_S_STYLES = ("bob", "braid", "long", "ponytail", "afro")
 MEN_S_STYLES = ("short", "afro")
 OWN_LENGTH_MM = {"short": 30.0, "short_cropped": 8.0, "short_tousled": 50.0, "updo_bun": 60.0, "bob_tucked": 180.0}
@@ -131,9 +133,7 @@ class Characters:
         size = 1.0 if pure else 1 + np.clip(rng.normal(0, 0.025), -0.06, 0.06)
         size -= rng.uniform(0.03, 0.12) if age == "child" and not pure else 0.0
         shape = size * (before + self._features(donor, male, age, pure, rng))
-        colour = draw_hair_colour(rng)
-        if age == "old" and rng.random() < 0.6:
-            colour = np.full(3, rng.uniform(0.45, 0.85)) * [1.0, 0.98, 0.95]
+        colour = _hair_colour(age, rng)
         texture, cloth = composer.skin(donor, shape, rng, 0.55)
         gain = np.clip(1 + rng.normal(0, 0.025, 3), 0.92, 1.08)
         texture = toned(texture, gain, float(np.exp(np.clip(rng.normal(0, 0.22), -0.4, 0.5))))
@@ -297,6 +297,16 @@ def _rim_of_mouth(composer: Composer) -> Int[np.ndarray, "k 2"]:
     rim = directed[first[counts == 1]]
     inside = ((composer.template > MOUTH_BOX_M[0]) & (composer.template < MOUTH_BOX_M[1])).all(1)
     return rim[inside[rim].all(1)]
+
+
+def _hair_colour(age: str, rng: np.random.Generator) -> Float[np.ndarray, "3"]:
+    """Return a natural hair colour, sRGB in [0, 1]: mostly grey or white on the old, neither on the young."""
+    if age == "old" and rng.random() < 0.6:
+        return np.full(3, rng.uniform(0.45, 0.85)) * [1.0, 0.98, 0.95]
+    colour = draw_hair_colour(rng)
+    while age in ("child", "young") and colour.mean() > GREY[0] and np.ptp(colour) < GREY[1]:
+        colour = draw_hair_colour(rng)
+    return colour
 
 
 def _sex(name: str) -> str:

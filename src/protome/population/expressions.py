@@ -69,7 +69,8 @@ def draw_familiar(names: tuple[str, ...], rng: np.random.Generator) -> Float[np.
         units, greatest = UNITS[kinds[int(rng.choice(len(kinds), p=SHARES / SHARES.sum()))]]
         weight = greatest * rng.beta(1.6, 1.3)
         for name in units:
-            weights[place[name]] = max(weights[place[name]], min(weight * rng.uniform(0.75, 1.2), 1.0))
+            if name in place:
+                weights[place[name]] = max(weights[place[name]], min(weight * rng.uniform(0.75, 1.2), 1.0))
     weights += np.clip(rng.normal(0, 0.05, len(place)), 0, 0.15) * (rng.random(len(place)) < 0.3)
     return weights.astype(np.float32)
 
