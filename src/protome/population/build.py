@@ -205,9 +205,17 @@ def build_population(
     a larger population starts with the same heads. A folder with an unfinished build of the same settings is
     completed.
 
+    With `expressions` there are `count` training people with so many heads each, the first neutral, and one more
+    hold-out: twenty people of the ICT model with the expressions that are measured.
+
     Raises:
-        InputError: a source folder lacks a file, or the folder holds a population of other settings.
+        InputError: a source folder lacks a file, expressions are asked for without the face model, or the folder holds
+            a population of other settings.
     """
+    if expressions < 0:
+        raise InputError(f"{expressions} heads of each person are not possible: give 1 or more, or 0 for people of one")
+    if expressions and ict is None:
+        raise InputError("--expressions needs the face model, which they come from: give --ict too")
     sources = Sources(valid, ict, makehuman, targets, tables)
     sources.check()
     people = ValidHeads(valid)
@@ -217,7 +225,7 @@ def build_population(
     }  # fmt: skip
     per_shard, units = HEADS_PER_SHARD, ()
     samples = samples or (EXPRESSIVE_SAMPLES if expressions else SAMPLES_PER_HEAD)
-    if expressions:
+    if ict is not None and expressions:
         heads = heads | {"train": count * expressions, EXPRESSIVE: expressive_holdouts * len(MEASURED)}
         per_shard = PEOPLE_PER_SHARD * expressions
         units = expression_units(IctModel.load(ict).expression_names)

@@ -213,6 +213,8 @@ class Characters:
             texture = np.full((1, 1, 3), who.teeth, np.uint8)
             faces = row.faces.astype(np.int64)
             found.append(Part(vertices, faces, np.zeros((len(vertices), 2)), texture))
+        if not len(self.throat):
+            return found
         used, local = np.unique(self.throat, return_inverse=True)
         rim = who.shape[used] + moves[used]
         vertices = np.vstack([rim, rim.mean(0) - [0, 0, who.size * THROAT_M]])
