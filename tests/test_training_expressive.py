@@ -182,6 +182,24 @@ def test_latents_are_a_map_of_descriptors_and_a_rest() -> None:
     torch.testing.assert_close(people.of(torch.tensor([3, 21]), rest), people.all()[[3, 21]])
 
 
+def test_new_components_leave_everybody_s_latent_as_it_was() -> None:
+    generator = torch.Generator().manual_seed(1)
+    descriptors = torch.randn(60, 12, generator=generator)
+    people = PersonLatents(PrincipalScores.of(descriptors[:20], 6), 60, 0, None)
+    people.add(descriptors[:20])
+    with torch.no_grad():
+        people.map.weight.normal_(generator=generator)
+        people.map.bias.normal_(generator=generator)
+    assert not people.grow(descriptors[:30])
+    before, rest = people.all(), people.table.latents.clone()
+    assert people.grow(descriptors)
+    torch.testing.assert_close(people.all()[:30], before)
+    torch.testing.assert_close(people.scores, PrincipalScores.of(descriptors, 6)(descriptors))
+    # Most of the latents is still said by the map.
+    assert float((people.table.latents[:30] - rest[:30]).std()) < 0.9 * float(before.std())
+    assert not people.grow(descriptors)
+
+
 def test_the_command_s_run_leaves_latents_of_people_and_a_log(tmp_path: Path) -> None:
     write_expressive_population(tmp_path / "people", people=3)
     config = replace(SMALL_EXPRESSIVE, steps=4, field=replace(SMALL_EXPRESSIVE.field, expression=()))

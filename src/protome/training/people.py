@@ -56,14 +56,45 @@ class PersonLatents:
         self.map = nn.Linear(length, length)
         self.known = 0
         """How many people have scores."""
+        self.based = 0
+        """How many people the components were found from."""
         with torch.no_grad():
             self.map.weight.copy_(torch.eye(length) if start is None else torch.zeros(length, length))
             self.map.bias.copy_(torch.zeros(length) if start is None else start)
 
     def add(self, descriptors: Float[Tensor, "people k"]) -> None:
-        """Take in the descriptors of everybody up to now."""
+        """Take in the descriptors of everybody up to now, in the components that there are."""
+        self.based = self.based or len(descriptors)
         self.scores[self.known : len(descriptors)] = self.principal(descriptors[self.known :]).to(self.scores)
         self.known = len(descriptors)
+
+    def grow(self, descriptors: Float[Tensor, "people k"]) -> bool:
+        """Take in the descriptors of everybody up to now; return whether they have new components.
+
+        Those are found anew when there are twice as many people as they were found from: the first people may be all
+        alike. The map is then the one that comes closest to the former one, and what it misses goes to the rests, so
+        that nobody's latent changes.
+        """
+        if len(descriptors) < 2 * self.based:
+            self.add(descriptors)
+            return False
+        before, known = self.all(), self.known
+        self.principal, self.known, self.based = (
+            PrincipalScores.of(descriptors, self.scores.shape[1]),
+            0,
+            len(descriptors),
+        )
+        self.add(descriptors)
+        scores = nn.functional.pad(self.scores[:known].double(), (0, 1), value=1.0)
+        wanted = (before - self.table.latents[:known]).double()
+        moment = scores.T @ scores
+        moment += 1e-6 * moment.diagonal().mean() * torch.eye(len(moment)).to(moment)
+        solved = torch.linalg.solve(moment, scores.T @ wanted).float()
+        with torch.no_grad():
+            self.map.weight.copy_(solved[:-1].T)
+            self.map.bias.copy_(solved[-1])
+            self.table.latents[:known] += before - self.all()[:known]
+        return True
 
     def of(self, people: Int[Tensor, "s"], rest: Float[Tensor, "s c"]) -> Float[Tensor, "s c"]:
         """Return the latents of people whose rests are given."""
@@ -83,13 +114,14 @@ class PersonLatents:
 
     def state(self) -> dict[str, Tensor]:
         """Return the tensors for a checkpoint."""
-        own = {"scores": self.scores, "known": torch.tensor(self.known), "mean": self.principal.mean}
+        own = {"scores": self.scores, "known": torch.tensor(self.known), "based": torch.tensor(self.based)}
+        own["mean"] = self.principal.mean
         return self.table.state() | own | {"basis": self.principal.basis} | self.map.state_dict()
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Take over the tensors of a checkpoint."""
         self.table.restore({name: state[name] for name in self.table.state()})
         self.scores.copy_(state["scores"])
-        self.known = int(state["known"])
+        self.known, self.based = int(state["known"]), int(state["based"])
         self.principal = PrincipalScores(state["mean"].cpu(), state["basis"].cpu())
         self.map.load_state_dict({name: state[name] for name in ("weight", "bias")})

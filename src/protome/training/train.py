@@ -263,7 +263,9 @@ class Run:
         """Go on with a population that has grown; the heads before stay what they were."""
         self.people = people
         for own, descriptors in zip(self.maps.values(), (people.shape_init, people.appearance_init), strict=True):
-            own.add(descriptors[people.first_heads])
+            if own.grow(descriptors[people.first_heads]):
+                for weight in own.map.parameters():  # moments of another map
+                    self.optimiser.state.pop(weight, None)
 
     def _drawn(self, rng: np.random.Generator) -> Int[np.ndarray, "s"]:
         """Draw the heads of a step, each of another person."""
