@@ -160,8 +160,8 @@ def test_a_population_with_expressions_is_stored_and_read(
     monkeypatch.setattr(build, "PEOPLE_PER_SHARD", 2)
     monkeypatch.setattr(InProcess, "prepared", {})
     build.build_population(
-        tmp_path / "people", **folders, count=5, expressions=2, samples=200, ict_holdouts=1, expressive_holdouts=1,
-        quiet=True, jobs=1,
+        tmp_path / "people", valid=folders["valid"], ict=folders["ict"], tables=folders["tables"], count=5,
+        expressions=2, samples=200, ict_holdouts=1, expressive_holdouts=1, quiet=True, jobs=1,
     )  # fmt: skip
     train, measured = Population(tmp_path / "people"), Population(tmp_path / "people", EXPRESSIVE)
     assert train.manifest.units == expression_units(UNITS)

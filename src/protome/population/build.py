@@ -223,7 +223,7 @@ def build_population(
         "train": count, "holdout_valid": len(people.holdout_names),
         "holdout_ict": 0 if ict is None else ict_holdouts,
     }  # fmt: skip
-    per_shard, units = HEADS_PER_SHARD, ()
+    per_shard, units = HEADS_PER_SHARD, tuple[str, ...]()
     samples = samples or (EXPRESSIVE_SAMPLES if expressions else SAMPLES_PER_HEAD)
     if ict is not None and expressions:
         heads = heads | {"train": count * expressions, EXPRESSIVE: expressive_holdouts * len(MEASURED)}

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -120,8 +121,9 @@ def read_manifest(folder: Path) -> Manifest:
         if facts["format"] != _FORMAT or not np.allclose(facts["bounds_m"], BOUNDS_M):
             raise foreign
         keys = ("seed", "heads", "heads_per_shard", "samples", "sources")
-        more = {"expressions": int(facts.get("expressions", 0)), "units": tuple(facts.get("units", ()))}
-        return Manifest(**{key: facts[key] for key in keys}, **more)
+        units = tuple(str(name) for name in facts.get("units", ()))
+        own: dict[str, Any] = {key: facts[key] for key in keys}
+        return Manifest(**own, expressions=int(facts.get("expressions", 0)), units=units)
     except (ValueError, KeyError, TypeError) as error:
         raise foreign from error
 
@@ -258,8 +260,8 @@ class Population:
         everyone = np.arange(len(self.names)) if not persons else np.concatenate(persons)[:limit]
         self.persons: Int[Tensor, "heads"] = torch.from_numpy(everyone.astype(np.int64))
         """Number of each head's person; without expressions each head is a person of its own."""
-        known = np.concatenate(weights)[:limit] if weights else np.zeros((len(self.names), 0), np.float32)
-        self.expressions: Float[Tensor, "heads e"] = torch.from_numpy(known)
+        expressions = np.concatenate(weights)[:limit] if weights else np.zeros((len(self.names), 0), np.float32)
+        self.expressions: Float[Tensor, "heads e"] = torch.from_numpy(expressions)
         """Weights of the units of expression; without expressions there are none."""
         self.bounds: Float[Tensor, "2 3"] = torch.from_numpy(BOUNDS_M / _UNIT_M).float()
 

@@ -166,10 +166,11 @@ class Prior:
 
     def to(self, device: torch.device | str) -> Prior:
         """Return it on a device; this one stays where it is."""
-        statistics = self.shape.to(device), self.appearance.to(device)
-        rest = (own.to(device) for own in (self.landmarks, self.bounds, self.cross_covariance))
-        expression = None if self.expression is None else self.expression.to(device)
-        return Prior(self.field.on(device), *statistics, *rest, expression)
+        return Prior(
+            self.field.on(device), self.shape.to(device), self.appearance.to(device), self.landmarks.to(device),
+            self.bounds.to(device), self.cross_covariance.to(device),
+            None if self.expression is None else self.expression.to(device),
+        )  # fmt: skip
 
     def mean(self) -> HeadLatents:
         """Return the mean latents: the mean head."""

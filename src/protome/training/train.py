@@ -9,6 +9,7 @@ import math
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -217,7 +218,9 @@ class Run:
         self.weights = list(self.field.parameters())
         mapping = [weight for own in self.maps.values() for weight in own.map.parameters()]
         self.mapping = mapping
-        groups = [{"params": self.weights}, *([{"params": mapping, "lr": config.map_rate}] if mapping else [])]
+        groups: list[dict[str, Any]] = [{"params": self.weights}]
+        if mapping:
+            groups.append({"params": mapping, "lr": config.map_rate})
         self.optimiser = torch.optim.Adam(groups, config.rate)
         self.bfloat16 = config.bfloat16 and bfloat16_pays(device)
         self.held = config.hold if start is not None and config.expressive else 0
