@@ -12,7 +12,7 @@ from busts import UNITS, write_ict, write_mediapipe, write_valid
 from protome.errors import InputError
 from protome.population import build
 from protome.population.build import Sources, expressive_records
-from protome.population.character import Characters
+from protome.population.character import CLEARANCE_M, Characters
 from protome.population.compose import Composer
 from protome.population.expressions import (
     MEASURED,
@@ -22,6 +22,8 @@ from protome.population.expressions import (
     named_weights,
 )  # fmt: skip
 from protome.population.latent_init import LatentInit
+from protome.population.lids import LARGEST_GAIN, Lids
+from protome.population.portraits.places import fitted_sphere
 from protome.population.store import EXPRESSIVE, Population, shard_path
 from protome.population.surface import OuterSurface
 from test_population_build import InProcess
@@ -125,14 +127,50 @@ def test_a_surface_beside_its_neutral_one_is_as_one_by_itself(characters: Charac
     assert areas[alone.front != beside.front].sum() < 0.02 * areas[alone.front].sum()
 
 
-def test_a_blink_closes_what_the_face_model_s_own_does_not(characters: Characters) -> None:
-    lids = characters.lids
-    body = characters.composer.valid.mean
-    eye = characters.composer.avatars[characters.composer.valid.training_names[0]].small[0].vertices
-    upper = lids.upper[0]
-    if not len(upper):
-        pytest.skip("the stand-in's skin does not touch its eyeballs")
-    assert lids.gain(body, np.zeros_like(body), eye) >= 1
+def test_a_blink_is_strengthened_until_the_lids_meet() -> None:
+    radius, centre = 0.012, np.array([0.03, 0.0, -0.01])
+    azimuth, elevation = np.meshgrid(np.linspace(-0.9, 0.9, 19), np.r_[-0.9:-0.2:15j, 0.3:1.0:15j])
+
+    def skin(turned: np.ndarray) -> np.ndarray:
+        away = np.stack([np.cos(turned) * np.sin(azimuth), np.sin(turned), np.cos(turned) * np.cos(azimuth)], -1)
+        return (centre + (radius + 0.001) * away).reshape(-1, 3)
+
+    polar, around = np.meshgrid(np.linspace(0.1, 3.0, 20), np.linspace(0, 6, 30))
+    ball = np.stack([np.sin(polar) * np.cos(around), np.cos(polar), np.sin(polar) * np.sin(around)], -1).reshape(-1, 3)
+    eye = centre + radius * ball
+    body = skin(elevation)
+    lids = Lids.of(body, body, [eye])
+    assert len(lids.upper[0]) == len(lids.lower[0]) > 4
+    assert body[lids.upper[0], 1] == pytest.approx((radius + 0.001) * np.sin(0.3), rel=1e-6)
+    assert body[lids.lower[0], 1] == pytest.approx(-(radius + 0.001) * np.sin(0.2), rel=1e-6)
+    # The upper lid falls by 0.45 of the 0.5 radians that the eye is open.
+    blink = skin(np.where(elevation > 0, elevation - 0.45, elevation)) - body
+    assert lids.gain(body, blink, eye) == pytest.approx(1.06 * 0.5 / 0.45, rel=1e-3)
+    assert lids.gain(body, 1.5 * blink, eye) == 1
+    assert lids.gain(body, 0.1 * blink, eye) == LARGEST_GAIN
+
+
+def test_moving_skin_stays_before_the_eyeballs(characters: Characters, monkeypatch: pytest.MonkeyPatch) -> None:
+    inwards = np.zeros_like(characters.modes)
+    inwards[characters.units.index("jawOpen"), :, 2] = -0.004
+    who = characters.draw(np.random.default_rng(3), pure=True)
+
+    def nearest(lifted: bool) -> float:
+        with monkeypatch.context() as patch:
+            patch.setattr(characters, "modes", inwards)
+            if not lifted:
+                patch.setattr(characters, "_over_eyeballs", lambda who, moves: moves)
+            head = characters.head(who, _weights(characters, jawOpen=1.0))
+        gaps = []
+        for eye in head.parts[1:3]:
+            centre, radius = fitted_sphere(eye.vertices)
+            away = head.parts[0].vertices - centre  # the head keeps its frame: the shoulders turn
+            before = away[:, 2] > 0.5 * radius
+            gaps.append(np.linalg.norm(away[before], axis=1).min() - radius)
+        return min(gaps)
+
+    assert nearest(False) < 0
+    assert nearest(True) > 0.8 * CLEARANCE_M
 
 
 def test_a_person_s_heads_share_name_descriptors_and_facts(characters: Characters) -> None:
