@@ -10,7 +10,8 @@ from collections.abc import Callable
 import hypothesis
 import pytest
 
-# Where files are tested side by side, each process has one thread; torch reads this when it is first imported.
+# Torch reads these when it is first imported. Where files are tested side by side, each process has one thread.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -35,7 +35,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "encoder": ("capture", "field", "geometry", "landmarks", "prior", "scene"),
     "fit": ("encoder", "field", "geometry", "losses", "prior", "render", "scene"),
     "meshing": ("field", "geometry"),
-    "relief": ("capture", "geometry", "render", "scene"),
+    "relief": ("capture", "geometry", "perception", "render", "scene"),
     "asset": ("geometry", "meshing", "relief", "scene"),
     "measures": ("geometry", "landmarks"),
     "report": ("asset", "capture", "geometry"),

@@ -15,7 +15,15 @@ from protome.perception.network import LANDMARKS, Perceived, PerceptionNet
 from protome.perception.parts import HAIR, PARTS, SKIN
 from protome.population.portraits.shards import Shard, shard_file, write_shard
 from protome.training.degrade import degraded, example
-from protome.training.perception import NETWORK, STATE, Counters, PerceptionTraining, chosen_shards, train_perception
+from protome.training.perception import (
+    NETWORK,
+    STATE,
+    Counters,
+    PerceptionTraining,
+    chosen_shards,
+    learning_rate,
+    train_perception,
+)
 from protome.training.perception_loss import PART_WEIGHTS, UNKNOWN, landmark_nll, parts_loss
 from protome.training.perception_scores import score
 
@@ -133,6 +141,15 @@ def test_new_shards_come_first_and_each_once() -> None:
         seen += [number for number in numbers if number >= counters.seen_shards]
         counters.seen_shards, counters.round = max(counters.seen_shards, max(numbers) + 1), counters.round + 1
     assert seen == list(range(9))
+
+
+def test_the_rate_rises_then_falls_slowly_and_to_nothing_at_the_end() -> None:
+    config = PerceptionTraining(rate=1.0, warm_up=100, half=1000, cool=500, batch=10)
+    assert learning_rate(config, 40, 10_000) == pytest.approx(0.5, rel=0.03)
+    assert learning_rate(config, 3_000, 10_000) == pytest.approx(0.5)
+    assert learning_rate(config, 8_000, 10_000) == pytest.approx(1 / 3)
+    assert learning_rate(config, 9_750, 10_000) == pytest.approx(0.5 / 10.75**0.5)
+    assert learning_rate(config, 10_005, 10_000) == 0
 
 
 def test_training_without_a_folder_is_one_sentence(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -22,6 +23,7 @@ from protome.asset.texels import Texels
 from protome.benchmark.detail import seen_normals
 from protome.geometry.mesh import Mesh, srgb_from_linear
 from protome.landmarks import load_face_landmarks
+from protome.relief.even import evened
 from protome.relief.light import fitted_light, shade, slopes
 from protome.relief.photo import recover_relief
 from protome.relief.solve import HeightConfig, Shading, gradient, solve_height
@@ -122,6 +124,42 @@ def test_noise_in_a_photo_becomes_no_streaks(right: float) -> None:
     height = solve_height(Shading(noise, 2 * right * one, 0 * one, one, 0.5), HeightConfig())
     assert height.std() > 0.01
     assert streaks(height, calm=1.0) == pytest.approx(1, abs=0.1)
+
+
+def test_long_folds_are_no_streaks() -> None:
+    y, x = np.mgrid[:300, :300]
+    noise = gaussian_filter(np.random.default_rng(0).normal(size=x.shape), 1.0)
+    for fold in (np.sin(x / 6), np.sin((x + y) / 8)):
+        assert streaks(noise / noise.std() + 20 * fold, calm=1.0) == pytest.approx(1, abs=0.1)
+
+
+# The camera's lattice
+
+
+@pytest.mark.parametrize("kind", ["blocks", "doubled"])
+def test_what_the_lattice_does_to_noise_is_evened(kind: str) -> None:
+    noise = np.random.default_rng(0).normal(size=(320, 320)).astype(np.float32)
+    if kind == "blocks":
+        height = gaussian_filter(noise, 1.0) + 0.1 * np.sign(np.sin(np.arange(320) * np.pi / 4))[None]
+        height = height + 0.1 * np.sign(np.sin(np.arange(320) * np.pi / 4))[:, None]
+    else:
+        height = cv2.resize(noise[:160, :160], (320, 320), interpolation=cv2.INTER_LINEAR)
+    height, skin = height.astype(np.float32), np.ones(height.shape, bool)
+    assert abs(np.log(streaks(height, skin))) > 0.1
+    result = evened(height, skin)
+    assert streaks(result, skin) == pytest.approx(1, abs=0.05)
+    assert np.abs(result - height).mean() < 0.15 * np.abs(height).mean()
+
+
+def test_an_even_height_and_long_waves_stay_as_they_are() -> None:
+    x = np.mgrid[:256, :256][1]
+    noise = gaussian_filter(np.random.default_rng(0).normal(size=x.shape), 1.0).astype(np.float32)
+    skin = np.ones(x.shape, bool)
+    assert np.abs(evened(noise, skin) - noise).mean() < 0.03 * np.abs(noise).mean()
+    waves = np.sin(2 * np.pi * x / 32).astype(np.float32) * 5
+    inner = slice(32, 224)
+    np.testing.assert_allclose((evened(noise + waves, skin) - noise)[inner, inner], waves[inner, inner], atol=0.15)
+    assert (evened(noise, np.zeros(x.shape, bool)) == noise).all()
 
 
 def test_streaks_are_measured_inside_alone() -> None:

@@ -55,6 +55,7 @@ from protome.scene import Scene
 from protome.scenes.pictures import eight_bits
 from protome.scenes.scene_folder import is_scene, read_scene
 from protome.units import UNIT_MM
+from protome.util.ahead import OPTIMISERS, imported_ahead
 from protome.util.device import choose_device
 from protome.util.files import check_output_folder, write_atomically, write_together
 from protome.util.progress import progress
@@ -305,6 +306,7 @@ def reconstruct(
     chosen = method(options.method)
     budget = None if options.budget is None else Budget.parse(options.budget)
     seconds: dict[str, float] = {}
+    imported_ahead(OPTIMISERS)  # while detection runs in a process of its own
     with _timed(seconds, "capture", quiet):
         scene = gather(inputs, units=units, views=views, time_step=time_step, strict=strict)
         facts = assess(scene)

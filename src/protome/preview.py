@@ -33,7 +33,8 @@ def coloured_view(
 ) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w 3"]]:
     """Return an image of a mesh in the field's frame, and one of its normals (as colours).
 
-    Colours come from the field at the exact point of each pixel, or from the mesh's vertices without a field.
+    Colours and normals come from the field at the exact point of each pixel, or without a field from the mesh's
+    vertices; normals from its triangles where the vertices have none.
     """
     hits = cast(mesh, camera)
     colour = torch.full((camera.width * camera.height, 3), BACKGROUND)
@@ -41,8 +42,8 @@ def coloured_view(
     if field is None:
         plain = np.full_like(mesh.vertices, 0.7)
         colours = interpolate(plain if mesh.colours is None else mesh.colours, mesh, hits)
-        flat = np.array(mesh.to_trimesh().vertex_normals)
-        normals = torch.nn.functional.normalize(interpolate(flat, mesh, hits), dim=-1)
+        known = np.array(mesh.to_trimesh().vertex_normals) if mesh.normals is None else mesh.normals
+        normals = torch.nn.functional.normalize(interpolate(known, mesh, hits), dim=-1)
     else:
         parts = []
         for points, directions in zip(hits.points.split(CHUNK), hits.directions.split(CHUNK), strict=True):
@@ -100,7 +101,7 @@ def preview_sheet(
         colours, normals = zip(*(coloured_view(mesh, field, own) for own in cameras), strict=True)
     else:
         colours = tuple(draw(own) for own in cameras)
-        shown = [coloured_view(mesh, field, cameras[k])[1] for k in (0, 1, 3)]
+        shown = [coloured_view(mesh, None, cameras[k])[1] for k in (0, 1, 3)]
         normals = (shown[0], shown[1], shown[1], shown[2])
     top = [square(image, size) for image in (photo.numpy(), colours[0], normals[0])]
     return contact_sheet([[*top, normals[1], normals[3]], list(colours[1:])])

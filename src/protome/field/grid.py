@@ -11,10 +11,11 @@ from torch import Tensor
 
 from protome.field.field import SdfFn, in_chunks
 
-_LEVELS = ((2, 1.5), (1, 0.5))
-"""Grids finer than the first, which has four cells' width: their step in cells, and how near to zero a corner of a
-cell of the grid before must be, in half diagonals of that cell, for its inside to be evaluated."""
-_COARSE = 4
+COARSE = 4
+"""Cells along an edge of the first grid's, unless another power of two is asked for."""
+_SLACK, _LAST_SLACK = 1.5, 0.5
+"""How near to zero a corner of a cell must be, in half diagonals of it, for its inside to be evaluated on the next
+grid, and on the last one."""
 _REACH = 1.5
 """Largest interpolated distance from zero, in steps of a grid, at which a point is evaluated."""
 
@@ -28,17 +29,20 @@ def _points(bounds: Tensor, step: float, chosen: Bool[Tensor, "x y z"]) -> Float
     return bounds[0] + step * chosen.nonzero().to(bounds)
 
 
-def sample_grid(sdf: SdfFn, bounds: Float[Tensor, "2 3"], step: float) -> Float[Tensor, "x y z"]:
+def sample_grid(sdf: SdfFn, bounds: Float[Tensor, "2 3"], step: float, coarse: int = COARSE) -> Float[Tensor, "x y z"]:
     """Return signed distances on a regular grid, exact in the cells that the surface crosses, interpolated elsewhere.
 
-    The field is evaluated on a grid four times coarser, then on one twice as coarse in the cells that the surface may
-    cross (its gradient may reach 1.5 for that), then at the fine points of the cells that it crosses or comes close
-    to, and last wherever the surface found so far continues. Only what is thinner than about one cell and lies between
-    all points of the second grid is missed. The grid may extend past the upper bounds by less than four cells.
+    The field is evaluated on a grid `coarse` (a power of two) times coarser, then on ones each twice as fine in the
+    cells that the surface may cross (its gradient may reach 1.5 for that), then at the fine points of the cells that it
+    crosses or comes close to, and last wherever the surface found so far continues. Only what is thinner than about one
+    cell and lies between all points of the last grid but one is missed. The grid may extend past the upper bounds by
+    less than `coarse` cells.
     """
-    cells = [max(2, int(np.ceil(float(extent) / (step * _COARSE)))) for extent in bounds[1] - bounds[0]]
-    values = in_chunks(sdf, _grid(bounds, step * _COARSE, [count + 1 for count in cells]))
-    for width, slack in _LEVELS:
+    cells = [max(2, int(np.ceil(float(extent) / (step * coarse)))) for extent in bounds[1] - bounds[0]]
+    values, width = in_chunks(sdf, _grid(bounds, step * coarse, [count + 1 for count in cells])), coarse
+    while width > 1:
+        width //= 2
+        slack = _SLACK if width > 1 else _LAST_SLACK
         near = -_pool(-values.abs()) < slack * step * 2 * width * 3**0.5 / 2
         near |= _crossed(values)
         cells = [2 * count for count in cells]
@@ -65,12 +69,20 @@ def _pool(values: Float[Tensor, "x y z"]) -> Float[Tensor, "a b c"]:
 
 def _crossed(values: Float[Tensor, "x y z"]) -> Bool[Tensor, "a b c"]:
     """Return which cells have corners on both sides of zero."""
-    return (_pool(values) >= 0) & (-_pool(-values) < 0)
+    return _any(values < 0) & _any(values >= 0)
 
 
 def _corners(cells: Bool[Tensor, "a b c"]) -> Bool[Tensor, "x y z"]:
     """Return which points are a corner of any of the given cells."""
-    return _pool(torch.nn.functional.pad(cells.float(), (1,) * 6)) > 0
+    return _any(torch.nn.functional.pad(cells, (1,) * 6))
+
+
+def _any(values: Bool[Tensor, "x y z"]) -> Bool[Tensor, "a b c"]:
+    """Return which cells have a true corner."""
+    for axis in range(3):
+        count = values.shape[axis] - 1
+        values = values.narrow(axis, 0, count) | values.narrow(axis, 1, count)
+    return values
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,9 @@ from protome.field.grid import sample_grid
 from protome.geometry.mesh import Mesh
 from protome.meshing.solid import solid_surface
 
+_COARSE = 8
+"""Cells along an edge of the coarsest grid that a field is evaluated on."""
+
 
 def zero_level(sdf: SdfFn, bounds: Float[Tensor, "2 3"], resolution: int) -> Mesh:
     """Return all of a field's zero level inside the bounds, bare triangles, in the field's frame and unit.
@@ -48,7 +51,7 @@ def _samples(sdf: SdfFn, bounds: Float[Tensor, "2 3"], resolution: int) -> tuple
         ValueError: the field has no surface inside the bounds.
     """
     step = float((bounds[1] - bounds[0]).max()) / resolution
-    values = sample_grid(sdf, bounds, step)
+    values = sample_grid(sdf, bounds, step, _COARSE)
     if not bool((values < 0).any()) or not bool((values > 0).any()):
         raise ValueError("the field has no surface inside the bounds")
     # Without what lies past the bounds, one layer of outside all around closes the surface where they cut it.

@@ -36,8 +36,7 @@ def solid_surface(values: Float[np.ndarray, "x y z"], step: float) -> Mesh:
     `values` are distances in the unit of `step`, the distance of neighbouring samples, and positive at the rim of the
     grid. Vertices are in steps from the first sample. Handles that twelve plugs do not close remain.
     """
-    values = values / step
-    values = _off_zero(values).astype(np.float32)
+    values = _off_zero((values / np.float32(step)).astype(np.float32))
     mesh = _surface(values)
     for number in range(_TRIES):
         if genus(mesh.faces) == 0:
@@ -167,7 +166,10 @@ def _plugged(
 
 def _off_zero(values: Float[np.ndarray, "*b"]) -> Float[np.ndarray, "*b"]:
     """Return values none of which is nearly zero."""
-    return np.where(np.abs(values) < _OFF_ZERO, np.where(values > 0, _OFF_ZERO, -_OFF_ZERO), values)
+    near = np.abs(values) < _OFF_ZERO
+    moved = values.copy()
+    moved[near] = np.where(values[near] > 0, _OFF_ZERO, -_OFF_ZERO)
+    return moved
 
 
 def _surface(values: Float[np.ndarray, "x y z"]) -> Mesh:

@@ -14,6 +14,8 @@ from torch import Tensor
 from protome.capture.skin import OVAL, skin_mask
 from protome.geometry.camera import Camera
 from protome.geometry.mesh import Mesh, linear_from_srgb, srgb_from_linear
+from protome.relief.bare import bare
+from protome.relief.even import evened
 from protome.relief.light import fitted_light, shade, slopes
 from protome.relief.solve import HeightConfig, Shading, gradient, solve_height
 from protome.relief.streaks import streaks
@@ -138,7 +140,7 @@ def recover_relief(
     lit *= _occluded(bright / lit, seen.sky, plain)
     relative = bright / (lit * np.median(bright[plain] / lit[plain]))
     pixel = seen.pixel_mm
-    skin = plain & _alike(linear, relative, plain, pixel)
+    skin = plain & _alike(linear, relative, plain, pixel) & bare(window, _HAIR_MM / pixel)
     if int(skin.sum()) < _LEAST_SKIN:
         return None
     share = _ramp(seen.facing, *_FACING) * _ramp(seen.sky, *_OPEN) * _faded(skin, pixel)
@@ -156,7 +158,7 @@ def recover_relief(
         np.where(skin, detail, 0).astype(single), -(along * seen.right).sum(2).astype(single),
         -(along * seen.down).sum(2).astype(single), (skin * np.minimum(1, 0.05 + share)).astype(single), pixel,
     )  # fmt: skip
-    height = solve_height(shading, config) * share.astype(single)
+    height = evened(solve_height(shading, config) * share.astype(single), share > PLAIN)
     x, y = gradient(height, pixel)
     slope = x[..., None] * seen.right + y[..., None] * seen.down
     bent = normals - slope

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy import fft
 
 TILE = 24
 """Side of the square tiles whose spectra are averaged, pixels."""
@@ -25,7 +26,9 @@ def streaks(
     what is usual for its length, so that all lengths count alike, and all tiles do. It is the mean over tiles that lie
     `inside`, of which the given share with the least relief counts. NaN with too few tiles, or without relief.
     """
-    tiles = _tiles(height, np.ones(height.shape, bool) if inside is None else inside)
+    if min(height.shape) < TILE:
+        return float("nan")
+    tiles = _tiles(_curvature(height), np.ones(height.shape, bool) if inside is None else inside)
     if len(tiles) < _FEWEST:
         return float("nan")
     y, x = np.mgrid[:TILE, :TILE] - (TILE - 1) / 2
@@ -34,11 +37,11 @@ def streaks(
     plane = np.stack([np.ones_like(x), x, y], -1).reshape(-1, 3) * window.reshape(-1, 1)
     flat = (tiles * window).reshape(len(tiles), -1)
     flat = flat - (flat @ plane) @ np.linalg.pinv(plane.T @ plane) @ plane.T
-    down, right = np.meshgrid(*[np.fft.fftfreq(TILE)] * 2, indexing="ij")
+    down, right = np.meshgrid(*[fft.fftfreq(TILE)] * 2, indexing="ij")
     wave, angle = np.hypot(right, down), np.degrees(np.arctan2(down, right))
     used = (wave > 1 / _LONGEST) & (wave < 1 / _SHORTEST)
-    energy = np.abs(np.fft.fft2(flat.reshape(tiles.shape))[:, used]) ** 2
-    total = (energy * wave[used] ** 2).sum(1)
+    energy = np.abs(fft.fft2(flat.reshape(tiles.shape))[:, used]) ** 2
+    total = (energy * wave[used] ** -2).sum(1)
     chosen = (total <= np.quantile(total, calm)) & (total > 0)
     if chosen.sum() < calm * _FEWEST:
         return float("nan")
@@ -53,10 +56,20 @@ def streaks(
     return float(relative[axial].mean() / relative[~axial].mean())
 
 
+def _curvature(height: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """Return the Laplacian, up to its factor.
+
+    Long folds are much higher than what is measured, and the spectrum of a small tile has leaks: from the height itself
+    they would decide the result, and folds of a face are often diagonal.
+    """
+    padded = np.pad(np.asarray(height, np.float64), TILE, mode="reflect")
+    down, right = (fft.fftfreq(side) for side in padded.shape)
+    curved = fft.ifft2(fft.fft2(padded) * (down[:, None] ** 2 + right[None] ** 2)).real
+    return np.asarray(curved[TILE:-TILE, TILE:-TILE])
+
+
 def _tiles(height: Float[np.ndarray, "h w"], inside: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "n t t"]:
     """Return overlapping tiles all of whose pixels lie inside."""
-    if min(height.shape) < TILE:
-        return np.zeros((0, TILE, TILE))
     view = np.lib.stride_tricks.sliding_window_view
     step = TILE // 4
     whole = view(inside, (TILE, TILE))[::step, ::step].all((2, 3))

@@ -51,6 +51,8 @@ class PerceptionTraining:
     """Pictures in which the rate rises to that."""
     half: float = 150_000
     """The rate falls as one over the square root of one plus the pictures seen over this number."""
+    cool: float = 60_000
+    """The last pictures, in which the rate falls to nothing. A run that goes on beyond them has the full rate again."""
     average: float = 0.998
     """Share that the averaged weights keep of themselves in a step."""
     visibility: float = 0.3
@@ -150,10 +152,10 @@ class Training:
         held = {key: value.detach().contiguous().clone() for key, value in tensors.items()}
         write_atomically(out / STATE, lambda part: save_file(held, part))
 
-    def step(self, batch: Batch) -> float:
-        """Learn from one batch and return its loss."""
+    def step(self, batch: Batch, total: int) -> float:
+        """Learn from one batch, of so many pictures in all, and return its loss."""
         config, seen = self.config, self.counters.pictures
-        rate = config.rate * min(1.0, (seen + config.batch) / config.warm_up) / (1 + seen / config.half) ** 0.5
+        rate = learning_rate(config, seen, total)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.network.train()
@@ -193,6 +195,12 @@ class Training:
 def _new_network(device: torch.device) -> PerceptionNet:
     network = PerceptionNet().to(device)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def learning_rate(config: PerceptionTraining, seen: int, total: int) -> float:
+    """Return the rate after some pictures of a run of so many in all."""
+    rate = config.rate * min(1.0, (seen + config.batch) / config.warm_up) / (1 + seen / config.half) ** 0.5
+    return rate * min(1.0, max(total - seen, 0) / min(config.cool, 0.3 * total))
 
 
 def chosen_shards(found: int, counters: Counters, config: PerceptionTraining) -> list[int]:
@@ -280,7 +288,7 @@ def train_perception(
             began, losses = time.monotonic(), []
             size = config.small if counters.pictures < config.small_until else SIZE
             for batch in round_batches([paths[k] for k in numbers], counters.round, config, size):
-                losses.append(training.step(batch))
+                losses.append(training.step(batch, pictures))
                 step(config.batch, f"loss {losses[-1]:.2f}")
             counters.round += 1
             counters.seen_shards = max(counters.seen_shards, max(numbers) + 1)

@@ -1,0 +1,62 @@
+"""The slow-down of a reconstruction beside other work, with threads that sleep while they wait and with ones that spin.
+
+    python benchmarks/busy.py PHOTO [--busy 1 2]
+
+The same draft run, alone and beside processes that keep a core busy each. Times are ratios to the run alone whose
+threads sleep. Nothing else should run on the machine meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from command import command
+from protome.errors import InputError
+from protome.util.waiting import POLICY
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of the measurement."""
+
+    photo: Positional[Annotated[Path, arg(metavar="PHOTO")]]
+    """The photo to reconstruct from."""
+    busy: tuple[int, ...] = (1, 2)
+    """Numbers of busy processes beside the run."""
+
+
+def run(options: Options) -> None:
+    """Print a table of ratios."""
+    if not options.photo.is_file():
+        raise InputError(f"{options.photo} does not exist: give a photo of a face")
+    alone = _seconds(options.photo, "PASSIVE", 0)
+    print(f"| busy processes beside it, {os.cpu_count()} cores | threads sleep | threads spin |\n|---|---|---|")
+    for count in (0, *options.busy):
+        sleeping = alone if count == 0 else _seconds(options.photo, "PASSIVE", count)
+        spinning = _seconds(options.photo, "ACTIVE", count)
+        print(f"| {count} | {sleeping / alone:.2f} | {spinning / alone:.2f} |", flush=True)
+
+
+def _seconds(photo: Path, policy: str, count: int) -> float:
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        for _ in range(count):
+            stack.callback(subprocess.Popen([sys.executable, "-c", "while True: pass"]).kill)
+        started = time.perf_counter()
+        words = ["reconstruct", str(photo), "--out", folder, "--preset", "draft", "--quiet"]
+        subprocess.run([sys.executable, "-m", "protome.cli", *words], env=os.environ | {POLICY: policy}, check=True)
+        return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    sys.exit(command(run, Options, __doc__))
