@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from protome import losses
 from protome.errors import InputError
 from protome.field.head import HeadField, HeadFieldConfig
-from protome.population.store import Population, SampleBatch
+from protome.population.store import Population, SampleBatch, shard_path
 from protome.prior.prior import LatentStatistics, Prior, cross_covariance_of
 from protome.training.distributed import ProcessGroup
 from protome.training.latents import LatentTable, principal_start
@@ -88,7 +88,7 @@ class TrainingConfig:
     """Steps in which a prior that the training starts from is held while the map is learned, ten times as fast."""
     checkpoint_s: float = 60.0
     """Seconds between checkpoints."""
-    validation_s: float = 1200.0
+    validation_s: float = 1800.0
     """Seconds between lines on held-out heads, where the population has expressions."""
     validation_heads: int = 3
     """Heads of each held-out split in such a line."""
@@ -226,9 +226,8 @@ class Run:
         self.held = config.hold if start is not None and config.expressive else 0
         self.number = 0
         whole = people.manifest if config.expressive else people.names  # a population may still be growing
-        facts = repr((config, seed, whole)).encode() + (
-            b"" if config.expressive else people.landmarks.numpy().tobytes()
-        )
+        same = replace(config, checkpoint_s=0.0, validation_s=0.0, validation_heads=0)  # these change no step
+        facts = repr((same, seed, whole)).encode() + (b"" if config.expressive else people.landmarks.numpy().tobytes())
         if start is not None:
             facts += b"".join(value.cpu().numpy().tobytes() for value in start.field.state_dict().values())
         self.mark = hashlib.sha256(facts).hexdigest()
@@ -428,7 +427,7 @@ def train(
             if processes.leads and (now - saved > config.checkpoint_s or run.number == config.steps):
                 run.save(checkpoint)
                 saved = now
-                if unfinished and len(run.people) < people.manifest.heads["train"]:
+                if unfinished and _has_grown(population, run.people):
                     run.admit(Population(population, unfinished=True))
             if held_out is not None and (now - told > config.validation_s or run.number == config.steps):
                 _tell(out.with_suffix(".log"), run, error, held_out)
@@ -441,6 +440,17 @@ def train(
         checkpoint.unlink(missing_ok=True)
     processes.leave()
     return prior
+
+
+def _has_grown(folder: Path, people: Population) -> bool:
+    """Return whether a population has a tenth more heads than those given, or is complete and has any more.
+
+    Opening hundreds of shards takes seconds.
+    """
+    manifest = people.manifest
+    count = len(list(folder.glob(shard_path(folder, "train", 0).name.replace("00000", "*"))))
+    heads = min(count * manifest.heads_per_shard, manifest.heads["train"])
+    return heads >= min(1.1 * len(people), manifest.heads["train"]) and heads > len(people)
 
 
 def _tell(path: Path, run: Run, error: float, held_out: HeldOut) -> None:

@@ -29,7 +29,7 @@ class HeldOut:
 
     @staticmethod
     def of(folder: Path, each: int) -> HeldOut:
-        """Take `each` heads of every held-out split, spread over it."""
+        """Take `each` heads of every held-out split, spread over it; of the expressive ones one of each expression."""
         heads: dict[str, list[ShapeSamples]] = {}
         noses: dict[str, list[Tensor]] = {}
         known = read_manifest(folder).heads
@@ -38,9 +38,13 @@ class HeldOut:
                 continue
             people = Population(folder, split)
             chosen = torch.linspace(0, len(people) - 1, min(each, len(people))).round().long().unique().tolist()
+            if split == EXPRESSIVE:
+                first = people.first_heads.tolist()
+                own = len(people) // len(first)
+                chosen = [first[k % len(first)] + k for k in range(1, own)]
             batches = [people.samples(index) for index in chosen]
-            heads[split] = [ShapeSamples(own.points[0], own.space[0], own.distances[0]) for own in batches]
-            noses[split] = [own.landmarks[0, _NOSE] for own in batches]
+            heads[split] = [ShapeSamples(one.points[0], one.space[0], one.distances[0]) for one in batches]
+            noses[split] = [one.landmarks[0, _NOSE] for one in batches]
         return HeldOut(heads, noses)
 
     def face_mm(self, prior: Prior) -> dict[str, float]:
