@@ -169,7 +169,8 @@ def summary(results: dict[str, list[dict[str, object]]], options: Options) -> st
             row = f"{name:<16}{len(found):>4}" + "".join(
                 f"{middle[key]:>{width}.2f}" for key, width in zip(keys, (7, 11, 7, 8, 11, 7, 7), strict=True)
             )
-            lines.append(row + "  " + ", ".join(_judged(key, middle[key], goal) for key, goal in TARGETS[name].items()))
+            goals = {key: goal for key, goal in TARGETS[name].items() if key in middle}
+            lines.append(row + "  " + ", ".join(_judged(key, middle[key], goal) for key, goal in goals.items()))
     if found := results.get("midpoint"):
         whole = sum(row["pieces"] == row["closed"] == 1 for row in found)
         loose = sum(bool(row["loose_faces"]) for row in found)
