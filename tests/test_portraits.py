@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from protome.errors import InputError
 from protome.perception import parts
+from protome.perception.parts import OTHERS, SKIN
 from protome.population.portraits.camera import PortraitCamera, draw_camera
 from protome.population.portraits.dressed import Dressed, dress
 from protome.population.portraits.lighting import draw_lighting
@@ -19,7 +20,7 @@ from protome.population.portraits.photograph import VISIBLE_M, Caster, Portrait,
 from protome.population.portraits.pieces import Material, Piece, joined, piece
 from protome.population.portraits.points import FACE_POINTS
 from protome.population.portraits.portraits import TAKES, Photographer
-from protome.population.portraits.shards import fill_folder, make_shard, read_shard, write_shard
+from protome.population.portraits.shards import Shard, fill_folder, make_shard, read_shard, write_shard
 from protome.population.portraits.wardrobe import Wardrobe
 from wardrobes import CENTRE, RADIUS, ball, ball_points, ball_wardrobe
 
@@ -205,3 +206,13 @@ def test_wardrobes_keep_what_they_are_given(wardrobe: Wardrobe, tmp_path: Path) 
 def test_a_missing_wardrobe_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist: write it with"):
         fill_folder(tmp_path / "none.npz", tmp_path, range(1), quiet=True)
+
+
+def test_faces_behind_another_person_teach_nothing() -> None:
+    parts = np.full((2, 64, 64), SKIN, np.uint8)
+    parts[:, :, :26], parts[1, :, :40] = OTHERS, OTHERS
+    corners = np.array([[20, 20], [44, 20], [44, 44], [20, 44]], np.float32)
+    landmarks = np.tile(corners, (2, 117, 1))
+    empty = np.zeros((2, 64, 64, 3), np.uint8)
+    shard = Shard(empty, parts, landmarks, np.ones((2, 468), bool), np.zeros((2, 3), np.float32))
+    assert shard.of_subjects().tolist() == [0]

@@ -71,6 +71,23 @@ def test_a_neighbour_whose_face_was_detected_leaves_the_mask_where_the_square_sh
     assert (mask & SUBJECT).sum() / (mask | SUBJECT).sum() > 0.97
 
 
+def test_the_body_under_another_face_is_that_persons_whatever_the_parts_say() -> None:
+    both = SUBJECT | _disc(290, 170, 75)
+    label = np.where(both, parts.CLOTHES, parts.BACKGROUND)
+    whole = torch.from_numpy(both.astype(np.float32))
+    face = torch.tensor([[150.0, 110.0], [190.0, 110.0], [170.0, 160.0], [150.0, 150.0]])
+    other = face + torch.tensor([120.0, 10.0])
+    mask = without_others(whole, face, _seen(label), [other]).numpy() > 0.5
+    middle = np.broadcast_to((np.arange(WIDTH) + 0.5)[None], both.shape)
+    assert mask[both & (middle < 190)].all()
+    assert not mask[both & (middle > 275)].any()
+    # A face far behind is small: what is under it at some distance is the subject's.
+    small = 230 + (face - face.mean(0)) * 0.3
+    small[:, 1] -= 150
+    mask = without_others(whole, face, _seen(label), [small]).numpy() > 0.5
+    assert mask[both & (middle < 215)].mean() > 0.98
+
+
 def test_clothes_that_are_taken_for_another_persons_stay_and_so_does_the_face() -> None:
     body = SUBJECT | _disc(170, 240, 70)
     label = np.where(body, parts.CLOTHES, parts.BACKGROUND)

@@ -19,6 +19,7 @@ from protome.asset.rim import rim_trust
 from protome.asset.source import Source, vertex_weights
 from protome.asset.texels import AT_ONCE, Texels
 from protome.asset.tone import toned
+from protome.asset.unseen import continued
 from protome.geometry.mesh import Mesh
 
 _MIRROR_WEIGHT = 0.35
@@ -61,6 +62,8 @@ def bake(atlas: Atlas, sources: Sequence[Source], size: int) -> Baked:
     smooth = [_smooth_colours(source, mesh) for source in sources]
     used, weights = _weighed(mesh, sources, smooth)
     direct = len(sources)
+    mesh = replace(mesh, colours=continued(mesh, np.stack(smooth, 1), weights[:, :direct]))
+    assert mesh.colours is not None
     colours = np.stack([*smooth, *(_smooth_colours(source, mesh) for source in used[direct:]), mesh.colours], 1)
     choice = choose(mesh, weights, colours, direct)
     is_hair = hair(mesh, choice.low)

@@ -32,7 +32,8 @@ _FACE_MM = (50.0, (-95.0, 35.0), -45.0)
 """The middle of the face: half width, heights, and the least z; head frame."""
 _CHEEK_MM = (10.0, -95.0, 82.0)
 """Below this height, in front of this z and no further than this from the middle there is skin, beard aside."""
-_NECK_MM = -105.0
+NECK_MM = -105.0
+"""Height below which there are shoulders and clothes."""
 _HAIR_MM = 20.0
 """Length over which hair and skin are told apart by the majority."""
 _LATTICE = 64
@@ -68,20 +69,24 @@ def facial(points: Float[np.ndarray, "v 3"]) -> Bool[np.ndarray, "v"]:
     return (np.abs(points[:, 0]) < half) & (points[:, 1] > low) & (points[:, 1] < high) & (points[:, 2] > front)
 
 
-def hair(mesh: Mesh, colours: Float[np.ndarray, "v 3"]) -> Bool[np.ndarray, "v"]:
-    """Return which vertices of a head, head frame in millimetres, are hair by their place and smooth colour."""
-    points = mesh.vertices
-    face = facial(points)
+def like_skin(mesh: Mesh, colours: Float[np.ndarray, "v 3"]) -> Bool[np.ndarray, "v"]:
+    """Return which vertices have about the colour of the face's middle; all where that is missing."""
+    face = facial(mesh.vertices)
     if not face.any():
-        return np.zeros(len(points), bool)
+        return np.ones(len(mesh.vertices), bool)
     skin = np.median(colours[face], axis=0)
     light = colours.sum(1) / max(float(skin.sum()), 1e-6)
     shares = colours / np.maximum(colours.sum(1, keepdims=True), 1e-6) - skin / max(float(skin.sum()), 1e-6)
-    like_skin = (np.abs(shares[:, :2]).max(1) < _SKIN_CHROMA) & (np.abs(light - 1) < _SKIN_LIGHT)
+    return (np.abs(shares[:, :2]).max(1) < _SKIN_CHROMA) & (np.abs(light - 1) < _SKIN_LIGHT)
+
+
+def hair(mesh: Mesh, colours: Float[np.ndarray, "v 3"]) -> Bool[np.ndarray, "v"]:
+    """Return which vertices of a head, head frame in millimetres, are hair by their place and smooth colour."""
+    points = mesh.vertices
     low, front, aside = _CHEEK_MM
     cheek = (points[:, 1] < low) & (points[:, 2] > front) & (np.abs(points[:, 0]) < aside)
-    other = Smoother.of(mesh, _HAIR_MM)(1.0 - like_skin[:, None])[:, 0] > 0.5
-    return other & ~face & ~cheek & (points[:, 1] > _NECK_MM)
+    other = Smoother.of(mesh, _HAIR_MM)(1.0 - like_skin(mesh, colours)[:, None])[:, 0] > 0.5
+    return other & ~facial(points) & ~cheek & (points[:, 1] > NECK_MM)
 
 
 def like_seen(

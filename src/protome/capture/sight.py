@@ -25,6 +25,13 @@ UNSURE = (0.35, 0.65)
 """Share of other people among all people from which a pixel leaves the mask partly, and wholly."""
 LEAST_ABOVE = 0.01
 """Share of the square that another person covers above a level of the subject's face at least."""
+SUREST = 0.95
+"""Limit of what the network's shares are believed beside other faces."""
+FAR = 0.5
+"""How much of the odds of the nearest known pixel counts beyond the square."""
+UNDER, MOST_UNDER = 3.0, 4.0
+"""Logarithm of the odds for another person per width of a face by which a pixel is nearer to being under theirs than
+under the subject's, and its limit."""
 THIN = 0.03
 """Radius below which things in front are ignored, in units of the face's size: frames of spectacles hide little."""
 MOST_HIDDEN = 0.5
@@ -73,38 +80,41 @@ def without_others(
 ) -> Float[Tensor, "h w"]:
     """Return a mask without other people; `face` are landmarks of the subject's, pixels.
 
-    The parts decide only between the people in the mask; what is background is left to the mask. Somebody else is
-    believed only where they reach above the middle of the subject's face, or above its chin if other faces were
-    detected: clothes are easily taken for another person's. All detected faces are certain. Beyond the square that was
-    looked at, a pixel belongs to whom the nearest known pixel of the mask belongs to.
+    The parts decide only between the people in the mask; what is background is left to the mask. Where no other face
+    was detected, somebody else is believed only where they reach above the middle of the subject's face: clothes are
+    easily taken for another person's. Detected faces are certain, and below and beside them a body is the more likely
+    theirs the nearer it is to being under them. Beyond the square that was looked at, a pixel belongs to whom the
+    nearest known pixel of the mask belongs to, unless a face says otherwise.
     """
     values = mask.detach().cpu().numpy().astype(np.float32)
     points = face.detach().cpu().double().numpy()
-    hulls = np.zeros(values.shape, bool)
-    for other in other_faces:
-        hulls |= hull_mask(other.detach().cpu().double().numpy(), values.shape) > 0
-    others = _other_share(values > 0.5, points, seen, hulls)
+    faces = [other.detach().cpu().double().numpy() for other in other_faces]
+    others = _other_share(values > 0.5, points, seen, faces)
     kept = np.clip((UNSURE[1] - others) / (UNSURE[1] - UNSURE[0]), 0, 1)
     kept = np.where(hull_mask(points, values.shape) > 0, 1.0, kept)
     return torch.from_numpy((values * kept).astype(np.float32)).to(mask)
 
 
 def _other_share(
-    person: Bool[np.ndarray, "h w"], face: Float[np.ndarray, "n 2"], seen: Perception, others: Bool[np.ndarray, "h w"]
+    person: Bool[np.ndarray, "h w"],
+    face: Float[np.ndarray, "n 2"],
+    seen: Perception,
+    other_faces: Sequence[Float[np.ndarray, "_ 2"]],
 ) -> Float[np.ndarray, "h w"]:
-    """Return the share of other people among all people; beyond what is known that of the nearest known person.
-
-    `others` are the pixels of other faces.
-    """
+    """Return the share of other people among all people; beyond what is known that of the nearest known person."""
+    hulls = np.zeros(person.shape, bool)
+    for other in other_faces:
+        hulls |= hull_mask(other, person.shape) > 0
     other = seen.parts[..., OTHERS]
     subject = 1 - seen.parts[..., BACKGROUND] - other
     share = other / (other + subject + 1e-6)
     planes = seen.square.on_photo(np.stack([share, np.ones_like(share)], -1), *person.shape)
     inside = planes[..., 1] > 0.99
-    level = 1.0 if others.any() else 0.5
-    believed = _believed((planes[..., 0] > 0.5) & person, face, seen.square, level)
-    share = np.where(others, 1, planes[..., 0] * believed).astype(np.float32)
-    inside |= others
+    share = planes[..., 0]
+    if not other_faces:
+        share = share * _believed((share > 0.5) & person, face, seen.square)
+    share = np.where(hulls, 1, share).astype(np.float32)
+    inside |= hulls
     known = inside & person
     if known.any():
         nearest = cv2.distanceTransformWithLabels(
@@ -113,20 +123,44 @@ def _other_share(
         by_label = np.zeros(int(nearest.max()) + 1, np.float32)
         by_label[nearest[known]] = share[known]
         share = np.where(inside, share, by_label[nearest])
+    if other_faces:
+        sure = np.clip(share, 1 - SUREST, SUREST)
+        odds = np.log(sure / (1 - sure)) * np.where(inside, 1, FAR)
+        odds += _under(person.shape, face, other_faces, seen.square)
+        share = np.where(hulls, 1, 1 / (1 + np.exp(-odds)))
     return np.where(person, share, 0).astype(np.float32)
 
 
-def _believed(
-    other: Bool[np.ndarray, "h w"], face: Float[np.ndarray, "n 2"], square: Square, level: float
+def _under(
+    shape: tuple[int, ...],
+    face: Float[np.ndarray, "n 2"],
+    other_faces: Sequence[Float[np.ndarray, "_ 2"]],
+    square: Square,
 ) -> Float[np.ndarray, "h w"]:
-    """Return 1 in and closely around connected parts of other people that reach far enough above a level of the face.
+    """Return the logarithm of the odds that a pixel is another person's, by whose face it is under.
 
-    The level runs from 0 at the forehead to 1 at the chin.
+    Distances to the middles of faces are taken across the subject's upright, in widths of each face.
     """
+    across = square.square_from_photo[0, :2] / square.zoom
+    row, column = np.mgrid[: shape[0], : shape[1]] + 0.5
+    place = across[0] * column + across[1] * row
+
+    def away(points: Float[np.ndarray, "_ 2"]) -> Float[np.ndarray, "h w"]:
+        along = points[:468] @ across
+        return np.abs(place - (along.max() + along.min()) / 2) / max(float(np.ptp(along)), 1.0)
+
+    nearest = np.min([away(other) for other in other_faces], axis=0)
+    return np.clip(UNDER * (away(face) - nearest), -MOST_UNDER, MOST_UNDER)
+
+
+def _believed(
+    other: Bool[np.ndarray, "h w"], face: Float[np.ndarray, "n 2"], square: Square
+) -> Float[np.ndarray, "h w"]:
+    """Return 1 in and closely around connected parts of other people that reach above the middle of the face."""
     down = square.square_from_photo[1]
     heights = square.from_photo(face)[:, 1]
     row, column = np.mgrid[: other.shape[0], : other.shape[1]] + 0.5
-    above = down[0] * column + down[1] * row + down[2] < heights.min() + level * np.ptp(heights)
+    above = down[0] * column + down[1] * row + down[2] < heights.min() + 0.5 * np.ptp(heights)
     count, labels = cv2.connectedComponents(other.astype(np.uint8))
     area = np.bincount(labels[above], minlength=count) * square.zoom**2
     keep = area > LEAST_ABOVE * square.size**2

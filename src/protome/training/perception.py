@@ -214,7 +214,7 @@ def chosen_shards(found: int, counters: Counters, config: PerceptionTraining) ->
 def round_batches(paths: list[Path], number: int, config: PerceptionTraining, size: int = SIZE) -> Iterator[Batch]:
     """Yield the batches of round `number`, made one ahead by another thread."""
     shards = [read_shard(path) for path in paths]
-    places = np.array([(k, n) for k, shard in enumerate(shards) for n in range(len(shard.images))])
+    places = np.array([(k, n) for k, shard in enumerate(shards) for n in shard.of_subjects()])
     order = np.random.default_rng([config.seed, 2, number]).permutation(len(places))
     starts = range(0, len(order) - config.batch + 1, config.batch)
 

@@ -60,7 +60,7 @@ def score(network: PerceptionNet, folder: Path, most: int = 512, batch: int = 16
         shard = read_shard(path)
         examples += [
             example(shard.images[k], shard.parts[k], shard.landmarks[k], shard.visible[k], size, rng)
-            for k in range(min(len(shard.images), most - len(examples)))
+            for k in shard.of_subjects()[: most - len(examples)]
         ]
     for start in range(0, len(examples), batch):
         group = examples[start : start + batch]

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
+from protome.perception.parts import OTHERS
 from protome.population.portraits.person import AGES
+from protome.population.portraits.points import FACE_POINTS
 from protome.population.portraits.portraits import TAKES, Photographer
 from protome.population.portraits.wardrobe import Wardrobe
 from protome.util.files import write_atomically
@@ -21,6 +23,8 @@ from protome.util.progress import progress
 SCENES = 64
 """Of a shard."""
 PICTURES = SCENES * TAKES
+MOST_HIDDEN = 0.25
+"""Share of the face that other people may cover."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,22 @@ class Shard:
     visible: Bool[np.ndarray, "n l"]
     people: Float[np.ndarray, "n 3"]
     """1 for men; the number of the age group; lightness of the skin."""
+
+    def of_subjects(self) -> Int[np.ndarray, "k"]:
+        """Return the numbers of the portraits in which others hide no more than `MOST_HIDDEN` of the subject's face.
+
+        People are placed without regard to their bodies, so that somebody's shoulder may lie across the subject's face.
+        Nobody would say of such a picture whom it shows.
+        """
+        hidden = [_hidden(*one) for one in zip(self.parts, self.landmarks[:, :FACE_POINTS], strict=True)]
+        return np.flatnonzero(np.array(hidden) <= MOST_HIDDEN)
+
+
+def _hidden(parts: UInt8[np.ndarray, "s s"], face: Float[np.ndarray, "n 2"]) -> float:
+    """Return the share of a face, the hull of its landmarks, that other people cover."""
+    hull = np.zeros(parts.shape, np.uint8)
+    cv2.fillConvexPoly(hull, cv2.convexHull(np.rint(face - 0.5).astype(np.int32)), 1)
+    return float((parts[hull > 0] == OTHERS).mean()) if hull.any() else 1.0
 
 
 def shard_file(folder: Path, number: int) -> Path:

@@ -1,0 +1,43 @@
+"""Hair and clothes that no photo shows: their colour follows the seen ones', skin and seen places keep theirs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import trimesh
+
+from protome.asset.unseen import continued
+from protome.geometry.mesh import Mesh
+
+SKIN, HAIR, BACK = (0.8, 0.6, 0.5), (0.1, 0.1, 0.12), (0.4, 0.25, 0.12)
+
+
+def ball() -> tuple[Mesh, np.ndarray, np.ndarray, np.ndarray]:
+    """Return a head-sized ball whose front a photo shows, its photo's colours and weights, and which vertices are hair.
+
+    Its face is skin, the rest hair; the mesh's own hair is brown behind where the photo's is black.
+    """
+    sphere = trimesh.creation.icosphere(5, 100.0)
+    points = sphere.vertices * [0.8, 1.0, 1.0] + [0, 0, -90.0]
+    face = (np.abs(points[:, 0]) < 55) & (points[:, 1] < 40) & (points[:, 2] > -60)
+    true = np.where(face[:, None], SKIN, HAIR)
+    shown = points[:, 2] > -100
+    own = np.where(face[:, None], SKIN, np.where(shown[:, None], HAIR, BACK))
+    mesh = Mesh(points, np.asarray(sphere.faces), own.astype(float), sphere.vertices / 100.0)
+    return mesh, true[:, None].astype(float), shown[:, None].astype(float), ~face
+
+
+def test_the_back_of_black_hair_is_black() -> None:
+    mesh, photo, weights, hair = ball()
+    colours = continued(mesh, photo, weights)
+    behind = hair & (mesh.vertices[:, 2] < -150) & (mesh.vertices[:, 1] > -80)
+    assert np.abs(mesh.colours[behind] - HAIR).mean() > 0.1
+    np.testing.assert_allclose(np.median(colours[behind], axis=0), HAIR, atol=0.02)
+    np.testing.assert_allclose(colours[~hair], np.broadcast_to(SKIN, colours[~hair].shape), atol=0.03)
+
+
+@pytest.mark.parametrize("missing", ["nothing unseen", "no hair seen"])
+def test_without_two_colours_nothing_is_changed(missing: str) -> None:
+    mesh, photo, weights, hair = ball()
+    weights = np.ones_like(weights) if missing == "nothing unseen" else np.where(hair[:, None], 0.0, weights)
+    assert (continued(mesh, photo, weights) == mesh.colours).all()
