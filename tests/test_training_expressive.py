@@ -20,7 +20,7 @@ from protome.prior.inversion import InversionConfig, ShapeSamples, invert_sample
 from protome.prior.prior import HeadLatents, Prior
 from protome.training.distributed import ProcessGroup
 from protome.training.people import PersonLatents, PrincipalScores
-from protome.training.train import Run, started_from, train
+from protome.training.train import Run, fine_weights, started_from, train, training_loss
 from protome.units import UNIT_MM
 
 CPU = torch.device("cpu")
@@ -180,6 +180,31 @@ def test_latents_are_a_map_of_descriptors_and_a_rest() -> None:
     torch.testing.assert_close(people.all(), scores + people.table.latents[:30])
     rest = people.table.rows(torch.tensor([3, 21]))
     torch.testing.assert_close(people.of(torch.tensor([3, 21]), rest), people.all()[[3, 21]])
+
+
+def test_mouth_and_eyes_weigh_more(tmp_path: Path) -> None:
+    places = torch.tensor(
+        [[0.0, -67, 0], [25, -67, 0], [35, -67, 0], [-32, 1, 5], [32, 1, -40], [0, 30, 0], [0, -67, 0]]
+    )
+    registered = torch.tensor([[True] * 6 + [False]])
+    assert fine_weights(places[None] / UNIT_MM, registered, 3.0).tolist() == [[3, 3, 1, 3, 1, 1, 1]]
+    write_expressive_population(tmp_path, people=3)
+    batch = Population(tmp_path).samples(1)
+    head, z = HeadField(SMALL.field), torch.zeros(1, SMALL.field.latent)
+
+    def loss(**changed: float) -> float:
+        with torch.no_grad():
+            head.renderer.last.weight.zero_()
+        config = replace(SMALL, sloped=0.1, **changed)  # type: ignore[arg-type]
+        return float(training_loss(head, z, z, batch, config).total.detach())
+
+    with torch.no_grad():
+        own = head.sdf(batch.points, z).abs()
+        grey = (batch.colours - 0.5).abs().sum(-1)
+        more = 2 * (fine_weights(batch.template, batch.registered, 3.0) > 1)
+    assert bool(more.any())
+    wanted = float((more * own).mean() + SMALL.colour * (more * grey).mean())
+    assert loss(fine=3.0) - loss() == pytest.approx(wanted, rel=1e-3)
 
 
 def test_new_components_leave_everybody_s_latent_as_it_was() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -79,6 +79,8 @@ class TrainingConfig:
     """Products between hidden layers in bfloat16 until `settle`, where the processor multiplies it faster."""
     settle: float = 0.9
     """Fraction of the run after which everything is in full precision."""
+    fine: float = 1.0
+    """Weight of distances and colours on skin and eyeballs around mouth and eyes; elsewhere it is 1."""
     expressive: bool = False
     """One identity and one appearance for each person, and the population's coefficients of expression for each head;
     the names of the coefficients come from the population."""
@@ -109,7 +111,7 @@ CONFIGS = {
     "h3d-net-pm": replace(_UNDEFORMED, unmask=0.5),
     "deform": TrainingConfig(colour=0.0),
     # People in several expressions, for a population that has them.
-    "expressive": TrainingConfig(expressive=True, steps=80_000, unmask=0.2, last_rate=0.005),
+    "expressive": TrainingConfig(expressive=True, steps=80_000, unmask=0.2, last_rate=0.005, fine=3.0),
     # Runs of seconds, for trials and tests.
     "tiny-expressive": TrainingConfig(
         field=replace(_SMALL_FIELD, expression_width=8),
@@ -163,8 +165,13 @@ def training_loss(
         return torch.cat([first[:, on:], second[:, surface - on :]], 1)
 
     sdf = at_surface(sloped.sdf, plain.sdf)
+    weights = None if config.fine == 1 else fine_weights(batch.template, batch.registered, config.fine)
     total = (
-        config.distance * (losses.distance(sdf) + losses.distance(in_space(sloped.sdf, plain.sdf), batch.distances))
+        config.distance
+        * (
+            losses.distance(sdf if weights is None else weights * sdf)
+            + losses.distance(in_space(sloped.sdf, plain.sdf), batch.distances)
+        )
         + config.normal * losses.normal(sloped.gradient[:, :on], batch.normals[:, :on])
         + config.eikonal * losses.eikonal(sloped.gradient[:, on:])
         + config.embedding * (losses.embedding(shape) + losses.embedding(appearance))
@@ -184,8 +191,25 @@ def training_loss(
         normals = torch.cat([own, batch.normals[:, on:]], 1)
         feature = at_surface(sloped.feature, plain.feature)
         colours = head.colour(reference, normals, batch.views, feature, appearance)
-        total = total + config.colour * losses.colour(colours, batch.colours)
+        weight = 1.0 if weights is None else weights[..., None]
+        total = total + config.colour * losses.colour(weight * colours, weight * batch.colours)
     return StepLoss(total, sdf.detach().abs().mean() * UNIT_MM)
+
+
+MOUTH_MM, EYE_MM = ((0.0, -67.0), (30.0, 14.0)), ((32.0, 1.0), (19.0, 12.0))
+"""Centre and half axes, on the common template seen from the front, of the mouth and of the left eye."""
+_FRONT_MM = -25.0
+
+
+def fine_weights(
+    template: Float[Tensor, "s n 3"], registered: Bool[Tensor, "s n"], weight: float
+) -> Float[Tensor, "s n"]:
+    """Return `weight` for points whose place on the template is around the mouth or an eye, and 1 for the others."""
+    x, y, z = (template * UNIT_MM).unbind(-1)
+    around = torch.zeros_like(registered)
+    for (across, up), (wide, high) in (MOUTH_MM, EYE_MM):
+        around |= ((x.abs() - across) / wide).square() + ((y - up) / high).square() < 1
+    return torch.where(around & registered & (z > _FRONT_MM), weight, 1.0)
 
 
 class Run:
