@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,8 @@ class Truth:
     head: Float[np.ndarray, "m 3"]
     floor: float
     """Height at which predictions are cut: below, the truth has no surface."""
+    parts: dict[str, Float[np.ndarray, "_ 3"]] = field(default_factory=dict)
+    """Parts of the face that are measured in its pose: the lips, and the lids with the eyes."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,26 @@ class Distances:
 
     face_mm: float
     head_mm: float
+    parts_mm: dict[str, float]
+    """Of the truth's parts."""
+
+
+LIPS_MM = ((0.0, -67.0), (30.0, 14.0))
+LIDS_MM = ((32.0, 1.0), (19.0, 12.0))
+"""Centre and half axes, on the common template seen from the front, of the mouth and of the left eye."""
+
+
+def parts_of(
+    points: Float[np.ndarray, "n 3"], template: Float[np.ndarray, "n 3"], skin: Bool[np.ndarray, "n"]
+) -> dict[str, Float[np.ndarray, "_ 3"]]:
+    """Return the points of the lips and of the lids, found by their places on the template, millimetres."""
+    front = skin & (template[:, 2] > -25)
+    found = {}
+    for name, (centre, axes) in (("lips", LIPS_MM), ("lids", LIDS_MM)):
+        side = np.abs(template[:, :2]) * [1, 0] + template[:, :2] * [0, 1]
+        within = (((side - centre) / axes) ** 2).sum(1) < 1
+        found[name] = points[front & within]
+    return {name: chosen for name, chosen in found.items() if len(chosen)}
 
 
 def truth_of(
@@ -80,11 +102,13 @@ def _some(points: Float[np.ndarray, "n 3"], count: int) -> Float[np.ndarray, "k 
 def distances(mesh: Mesh, truth: Truth, start: Similarity) -> Distances:
     """Return the distances of a head in millimetres, initially moved by `start`, from the truth."""
     surface = Surface(above(mesh.transformed(start), truth.floor))
-    found = []
-    for points in (truth.face, truth.head):
-        pose = icp(points, surface).target_from_source
-        found.append(float(surface.closest(pose.apply(torch.from_numpy(points)).numpy()).distances.mean()))
-    return Distances(*found)
+
+    def away(points: Float[np.ndarray, "n 3"], pose: Similarity) -> float:
+        return float(surface.closest(pose.apply(torch.from_numpy(points)).numpy()).distances.mean())
+
+    face, head = (icp(points, surface).target_from_source for points in (truth.face, truth.head))
+    parts = {name: away(points, face) for name, points in truth.parts.items()}
+    return Distances(away(truth.face, face), away(truth.head, head), parts)
 
 
 class Limits:
@@ -109,6 +133,9 @@ class Limits:
         nose = given.landmarks[0, LANDMARK_NAMES.index("nose_tip")].double().numpy() * UNIT_MM
         points, skin = given.points[0].double().numpy() * UNIT_MM, given.registered[0].numpy()
         truth = truth_of(points, skin, nose, float(self.prior.bounds[0, 1]) * UNIT_MM)
+        if len(heads.expressions[number]):
+            parts = parts_of(points, given.template[0].double().numpy() * UNIT_MM, skin)
+            truth = replace(truth, parts=parts)
         began = time.perf_counter()
         fit = invert_samples(self.prior, samples)
         took = time.perf_counter() - began
@@ -142,8 +169,9 @@ class Limits:
         mean = distances(self.mean, truth, mean_from_truth.inverse())
         return {
             "name": name,
-            **asdict(head),
-            **{f"mean_{key}": value for key, value in asdict(mean).items()},
+            **{key: value for key, value in asdict(head).items() if key != "parts_mm"},
+            **{f"mean_{key}": value for key, value in asdict(mean).items() if key != "parts_mm"},
+            **{f"{part}_mm": value for part, value in head.parts_mm.items()},
             "face_ratio": head.face_mm / mean.face_mm,
             "head_ratio": head.head_mm / mean.head_mm,
             "deviations": float(fit.coefficients.square().mean().sqrt()),

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from protome.population.store import HeadRecord, Manifest, shard_path, write_manifest, write_shard
+from protome.population.store import HeadLabel, HeadRecord, Manifest, shard_path, write_manifest, write_shard
 from protome.population.surface import BOUNDS_M, HeadSamples
 from protome.training.train import CONFIGS
 
@@ -76,12 +76,45 @@ def write_population(folder: Path, heads: int = 6, seed: int = 0, count: int = 1
     return samples
 
 
+UNITS = ("taller", "wider_L", "wider_R")
+"""Expressions of ellipsoids: only the first and the second change them, by up to a third of two of their radii."""
+
+
+def write_expressive_population(
+    folder: Path, people: int = 4, each: int = 3, count: int = 512, shards: int | None = None
+) -> np.ndarray:
+    """Write people of ellipsoids in several expressions, one person in each shard, and return the weights.
+
+    `shards` leaves the later shards out, as a build does that is still running.
+    """
+    rng = np.random.default_rng(0)
+    write_manifest(folder, Manifest(0, {"train": people * each}, each, count, {}, each, UNITS))
+    everything = []
+    for person in range(people):
+        radii = MEAN_RADII_M * rng.uniform(0.9, 1.1, 3)
+        records = []
+        for index in range(each):
+            weights = np.array([rng.uniform(), rng.uniform(), 0.0], np.float32) * (index > 0)
+            own = radii * (1 + weights[[1, 0, 2]] / 3)
+            label = HeadLabel(person, weights, {"sex": "female"})
+            records.append(HeadRecord(f"person {person}", ellipsoid_head(own, count, rng), radii, np.zeros(2), label))
+            everything.append(weights)
+        if shards is None or person < shards:
+            write_shard(shard_path(folder, "train", person), records)
+    return np.stack(everything)
+
+
 SMALL = replace(
     CONFIGS["tiny"],
     field=replace(
         CONFIGS["tiny"].field, latent=8, deformation_width=32, reference_width=32, renderer_width=24, feature=4
     ),
     heads=6, surface=64, space=64, steps=30, bfloat16=False,
+)  # fmt: skip
+
+SMALL_EXPRESSIVE = replace(
+    SMALL, expressive=True, heads=3, hold=5,
+    field=replace(SMALL.field, expression=UNITS, expression_width=4),
 )  # fmt: skip
 
 

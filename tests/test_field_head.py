@@ -246,3 +246,59 @@ def test_finer_colour_leaves_a_normalised_renderer_as_it_was() -> None:
         finer.colour(points, normals, views, feature, nothing), head.colour(points, normals, views, feature, nothing)
     )
     assert finer.config.renderer_frequencies == 2
+
+
+# Expressions
+
+
+NAMES = ("jawOpen", "mouthSmile_L", "mouthSmile_R")
+
+
+def _expressive(deformed: bool) -> HeadField:
+    torch.manual_seed(4)
+    head = HeadField(replace(_config(deformed), expression=NAMES, expression_width=6)).double()
+    with torch.no_grad():
+        head.shape_network.last.weight.normal_(std=0.1)
+        if head.deformation is None:
+            assert head.reference.condition is not None
+            head.reference.condition.weight.normal_(std=0.3)
+    return head
+
+
+@pytest.mark.parametrize("deformed", [True, False])
+def test_a_neutral_head_is_exactly_unaffected_by_the_map_of_the_coefficients(deformed: bool) -> None:
+    head, zero = _expressive(deformed), torch.zeros(2, 3, dtype=torch.float64)
+    neutral = head.query(POINTS, SHAPE)
+    assert torch.equal(head.query(POINTS, head.shape_condition(SHAPE, zero)).sdf, neutral.sdf)
+    weights = _random(2, 3, seed=9)
+    moved = head.query(POINTS, head.shape_condition(SHAPE, weights))
+    assert float((moved.sdf - neutral.sdf).abs().max().detach()) > 1e-3
+    with torch.no_grad():
+        assert head.expression is not None
+        head.expression.weight.normal_(std=7.0)
+    assert torch.equal(head.query(POINTS, SHAPE).sdf, neutral.sdf)
+    assert not torch.equal(head.query(POINTS, head.shape_condition(SHAPE, weights)).sdf, moved.sdf)
+
+
+def test_a_bound_head_has_its_expression() -> None:
+    head, weights = _expressive(True), _random(3, seed=9)
+    condition = head.shape_condition(SHAPE[:1], weights[None])
+    field = head.bind(SHAPE[0], APPEARANCE[0], None, weights)
+    torch.testing.assert_close(field.sdf(POINTS[0]), head.sdf(POINTS[:1], condition)[0], **CLOSE)
+    torch.testing.assert_close(
+        field.surface(POINTS[0]).gradient, head.query(POINTS[:1], condition).gradient[0], **CLOSE
+    )
+    plain_field = head.bind(SHAPE[0], APPEARANCE[0])
+    torch.testing.assert_close(plain_field.sdf(POINTS[0]), head.sdf(POINTS[:1], SHAPE[:1])[0], **CLOSE)
+
+
+def test_fields_without_expressions_draw_the_weights_that_they_drew_before() -> None:
+    torch.manual_seed(4)
+    first = HeadField(_config())
+    torch.manual_seed(4)
+    again = HeadField(replace(_config(), expression_width=99))
+    assert first.expression is None
+    assert list(first.state_dict()) == list(again.state_dict())
+    assert all(torch.equal(value, again.state_dict()[key]) for key, value in first.state_dict().items())
+    condition = first.shape_condition(SHAPE.float())
+    assert torch.equal(condition, SHAPE.float())

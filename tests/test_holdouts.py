@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,15 @@ from limits import pieces_of
 from protome.geometry.align import Surface
 from protome.geometry.mesh import Mesh
 from protome.meshing.extract import zero_level
-from protome.population.store import HeadRecord, Manifest, shard_path, write_manifest, write_shard
+from protome.population.store import (
+    EXPRESSIVE,
+    HeadLabel,
+    HeadRecord,
+    Manifest,
+    shard_path,
+    write_manifest,
+    write_shard,
+)  # fmt: skip
 from protome.population.surface import HeadSamples
 from protome.prior.prior import Prior
 from protome.units import UNIT_MM
@@ -94,6 +103,26 @@ def test_heads_of_the_prior_are_matched_and_a_stopped_run_continues(
     assert benchmark([*arguments, "--midpoints", "1"]) == 0
     assert heads[0].is_file()
     assert {path: path.stat().st_mtime_ns for path in heads[1:]} == kept
+
+
+def test_lips_and_lids_of_expressive_heads_are_measured(
+    benchmark: Callable[[list[str]], int], arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    label = HeadLabel(0, np.array([0.5], np.float32), {"sex": "female"})
+    record = _record(Prior.load(tmp_path / "prior.safetensors"), 1)
+    # The small head has no mouth where people have theirs: the template says that it is around the nose.
+    near = np.linalg.norm(record.samples.points - record.samples.landmarks[2], axis=1) < 0.05
+    mouth = np.array([0.0, -0.067, 0.0]) + 0.004 * np.random.default_rng(0).normal(size=(SAMPLES, 3))
+    samples = replace(record.samples, template=np.where(near[:, None], mouth, -0.2))
+    heads = {"holdout_valid": 2, "holdout_ict": 1, EXPRESSIVE: 1}
+    write_manifest(tmp_path / "people", Manifest(0, heads, 32, SAMPLES, {}, 1, ("jawOpen",)))
+    write_shard(shard_path(tmp_path / "people", EXPRESSIVE, 0), [replace(record, samples=samples, label=label)])
+    assert benchmark(arguments) == 0
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith(EXPRESSIVE))
+    assert "lips_mm" in row
+    found = json.loads((tmp_path / "out" / f"{EXPRESSIVE}_0000.json").read_text())
+    assert found["lips_mm"] < 0.3
+    assert "lids_mm" not in found
 
 
 def test_results_of_another_prior_and_missing_data_are_refused(

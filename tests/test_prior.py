@@ -323,3 +323,66 @@ def test_interpolation_meets_its_ends_and_its_middle() -> None:
     mixed = interpolate(first, second, 0.25, 0.5)
     torch.testing.assert_close(mixed.z_shape, 0.75 * first.z_shape + 0.25 * second.z_shape)
     torch.testing.assert_close(mixed.z_appearance, (first.z_appearance + second.z_appearance) / 2)
+
+
+# Expressions
+
+
+def _expressive() -> Prior:
+    plain = _prior()
+    torch.manual_seed(2)
+    field = HeadField(replace(CONFIG, expression=("jawOpen", "mouthSmile_L"), expression_width=3))
+    with torch.no_grad():
+        assert field.deformation is not None
+        field.deformation.last.weight.normal_(std=0.1)
+    statistics = LatentStatistics.around_zero(torch.tensor([[0.0, 0.0], [1.0, 0.5], [0.0, 0.8], [0.4, 0.0]]))
+    return replace(plain, field=field.requires_grad_(False), expression=statistics)
+
+
+def test_a_prior_with_expressions_comes_back_with_their_names(tmp_path: Path) -> None:
+    prior = _expressive()
+    prior.save(tmp_path / "own.safetensors")
+    read = Prior.load(tmp_path / "own.safetensors")
+    assert read.expression_names == ("jawOpen", "mouthSmile_L")
+    assert read.expression is not None
+    assert prior.expression is not None
+    assert torch.equal(read.expression.axes, prior.expression.axes)
+    assert not read.expression.mean.any()
+    smiling = replace(prior.mean(), z_expression=torch.tensor([0.0, 1.0]))
+    _same(read.bind(smiling), prior.bind(smiling))
+    assert not torch.equal(read.bind(smiling).sdf(BOUNDS), read.bind(prior.mean()).sdf(BOUNDS))
+    _same(read.bind(smiling.neutral()), prior.bind(prior.mean()))
+    head = FittedHead(prior.field, smiling, BOUNDS)
+    save_head(tmp_path / "field.safetensors", head, [torch.eye(4)])
+    fitted = load_fitted(tmp_path / "field.safetensors")
+    assert fitted.latents.z_expression is not None
+    assert torch.equal(fitted.latents.z_expression, torch.tensor([0.0, 1.0]))
+    _same(fitted.bind(), head.bind())
+
+
+def test_the_statistics_of_expressions_are_about_neutral() -> None:
+    weights = torch.rand(50, 3, generator=torch.Generator().manual_seed(0))
+    found = LatentStatistics.around_zero(weights)
+    assert not found.mean.any()
+    torch.testing.assert_close(found.axes.T @ found.axes, weights.T @ weights / 50)
+
+
+def test_corresponding_points_of_an_expressive_head_meet_in_the_reference() -> None:
+    prior = _expressive()
+    smiling = replace(prior.mean(), z_expression=torch.tensor([0.5, 1.0]))
+    mean = 0.3 * torch.randn(6, 3)
+    found = prior.points_of(prior.field, smiling, mean, rounds=200)
+    condition = prior.field.shape_condition(smiling.z_shape[None], smiling.expression_row)
+    here = found + prior.field.displacement(found[None], condition)[0]
+    torch.testing.assert_close(
+        here, mean + prior.field.displacement(mean[None], prior.shape.mean[None])[0], atol=1e-4, rtol=0
+    )
+    assert float((found - mean).abs().max()) > 1e-3
+
+
+def test_an_expression_is_interpolated_with_the_shape_and_nothing_means_neutral() -> None:
+    smiling = HeadLatents(torch.zeros(4), torch.zeros(4), torch.tensor([1.0, 0.4]))
+    middle = interpolate(smiling.neutral(), smiling, 0.5, 0.0)
+    assert middle.z_expression is not None
+    torch.testing.assert_close(middle.z_expression, torch.tensor([0.5, 0.2]))
+    assert interpolate(smiling.neutral(), smiling.neutral(), 0.5, 0.5).z_expression is None

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ellipsoids import SMALL, ellipsoid_distance, one_thread, write_population
+from ellipsoids import SMALL, UNITS, ellipsoid_distance, one_thread, write_expressive_population, write_population
 from protome.errors import InputError
 from protome.field.head import HeadField
 from protome.population.store import Population, SampleBatch
@@ -210,11 +210,15 @@ def test_training_learns_each_head(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_configuration_can_be_trained(tmp_path: Path, name: str) -> None:
-    write_population(tmp_path, 3, count=64)
     config = CONFIGS[name]
     small = replace(
         SMALL.field, deformed=config.field.deformed, reference_depth=4, deformation_depth=2, renderer_depth=2
     )
+    if config.expressive:
+        write_expressive_population(tmp_path, 3, count=64)
+        small = replace(small, expression=UNITS)
+    else:
+        write_population(tmp_path, 3, count=64)
     config = replace(config, field=small, heads=3, surface=8, space=8, steps=4)
     run = Run(Population(tmp_path), config, 0, torch.device("cpu"), ProcessGroup())
     before = {key: value.clone() for key, value in run.field.state_dict().items()}
@@ -222,10 +226,12 @@ def test_every_configuration_can_be_trained(tmp_path: Path, name: str) -> None:
     # Without a mask every frequency is open from the start.
     assert run.field.alpha == (config.field.reference_frequencies if config.unmask == 0 else 0)
     assert bool(first.total.isfinite())
+    for _ in range(3):  # the heads of one step may all be neutral
+        run.step()
     moved = {key.split(".")[0] for key, value in run.field.state_dict().items() if not torch.equal(value, before[key])}
     assert moved == ({"deformation", "reference"} if small.deformed else {"reference"}) | (
         {"renderer"} if config.colour else set()
-    )
+    ) | ({"expression"} if config.expressive else set())
     run.prior().save(tmp_path / "own.safetensors")
     assert Prior.load(tmp_path / "own.safetensors").field.config == small
 
@@ -235,7 +241,8 @@ def test_an_unknown_configuration_is_named(tmp_path: Path) -> None:
         train(tmp_path / "people", tmp_path / "own.safetensors", config="huge", device="cpu", quiet=True)
     assert (
         str(caught.value)
-        == "no training configuration is called huge: use one of sira++, h3d-net, h3d-net-pm, deform, tiny"
+        == "no training configuration is called huge: use one of sira++, h3d-net, h3d-net-pm, deform, "
+        "expressive, tiny-expressive, tiny"
     )
 
 

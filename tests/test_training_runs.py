@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ellipsoids import SMALL, one_thread, write_population
+from ellipsoids import SMALL, SMALL_EXPRESSIVE, one_thread, write_expressive_population, write_population
 from protome.errors import InputError
 from protome.prior.prior import Prior
 from protome.training import train as training
@@ -156,7 +156,7 @@ run = Run(Population(Path(sys.argv[1])), eval(sys.argv[3]), 0, device, processes
 reported = []
 for _ in range(3):
     loss = run.step()
-    gradients = [weight.grad.clone() for weight in run.weights]
+    gradients = [weight.grad.clone() for weight in (*run.weights, *run.mapping)]
     reported.append((float(loss.total), float(loss.surface_mm), gradients, run.latents["shape"].first.clone()))
 torch.save(reported, Path(sys.argv[2]) / f"{processes.count}_{processes.number}.pt")
 processes.leave()
@@ -177,10 +177,14 @@ def _processes(count: int, arguments: list[str]) -> None:
             process.kill()
 
 
-def test_two_processes_with_half_a_batch_each_take_the_step_of_one(tmp_path: Path) -> None:
-    write_population(tmp_path / "people", count=128)
+@pytest.mark.parametrize("expressive", [False, True])
+def test_two_processes_with_half_a_batch_each_take_the_step_of_one(tmp_path: Path, expressive: bool) -> None:
+    if expressive:
+        write_expressive_population(tmp_path / "people", people=5, count=128)
+    else:
+        write_population(tmp_path / "people", count=128)
     # A large weight for the landmarks: that term pairs heads of different processes.
-    config = replace(SMALL, landmark=1.0, heads=4)
+    config = replace(SMALL_EXPRESSIVE if expressive else SMALL, landmark=1.0, heads=4)
     for count in (1, 2):
         _processes(count, [SHARED_STEP, str(tmp_path / "people"), str(tmp_path), repr(config)])
     alone, first, second = (torch.load(tmp_path / f"{name}.pt") for name in ("1_0", "2_0", "2_1"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import trimesh
 
-from protome.population.portraits.person import UNITS
+from protome.population.expressions import UNITS
 from protome.population.portraits.points import HeadPoints
 from protome.population.portraits.wardrobe import Wardrobe, Worn
 

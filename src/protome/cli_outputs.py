@@ -93,14 +93,16 @@ def check_detail(photo: Path, model: str, out: Path) -> None:
     check_inputs_stay(given, (out / name for name in DETAIL_FILES))
 
 
-def check_train(population: Path, out: Path) -> None:
-    """Refuse a file that is one of the population's, or whose companion files are.
+def check_train(population: Path, out: Path, start: Path | None = None) -> None:
+    """Refuse a file that is one of the population's or the prior to start from, or whose companion files are.
 
     Raises:
         InputError: as `check_inputs_stay`.
     """
-    written = (out, out.with_name(out.name + ".checkpoint"), out.with_suffix(".latents.safetensors"))
-    check_inputs_stay([population / "manifest.json", *population.glob("*.h5")], written)
+    beside = (out.with_suffix(".latents.safetensors"), out.with_suffix(".log"))
+    written = (out, out.with_name(out.name + ".checkpoint"), *beside)
+    inputs = [population / "manifest.json", *population.glob("*.h5"), *([] if start is None else [start])]
+    check_inputs_stay(inputs, written)
 
 
 def check_busts(avatars: Path, out: Path) -> None:

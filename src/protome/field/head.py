@@ -26,6 +26,10 @@ class HeadFieldConfig:
 
     latent: int = 192
     """Length of the shape latent and of the appearance latent."""
+    expression: tuple[str, ...] = ()
+    """Names of the coefficients of expression, which are zero on a neutral head; the published model has none."""
+    expression_width: int = 32
+    """How many numbers a learned linear map without offset makes of the coefficients."""
     feature: int = 32
     """Length of the geometry feature that the renderer gets."""
     deformed: bool = True
@@ -53,7 +57,8 @@ class HeadFieldConfig:
 
 
 Latents = Float[Tensor, "s c"] | Folded
-"""One latent for each scene, or the network's weights with the latents already in them."""
+"""One latent for each scene (of the shape: of a neutral head, or with its expression, as `shape_condition` joins them),
+or the network's weights with the latents already in them."""
 
 
 @dataclass(frozen=True)
@@ -86,20 +91,21 @@ class HeadField(nn.Module):
         """Progress of the reference's encoding mask; None once training is over."""
         self._baked: tuple[object, SdfGrid] | None = None
         c = config
+        condition = c.latent + (c.expression_width if c.expression else 0)
         colour = Encoding(c.renderer_frequencies).width + 3 + Encoding(c.view_frequencies).width + c.feature
         inner, width, depth = Encoding(c.reference_frequencies).width, c.reference_width, c.reference_depth
         self.deformation: Mlp | None = None
         if c.deformed:
             self.deformation = Mlp(
                 Encoding(c.deformation_frequencies).width, 3 + c.feature, c.deformation_width, c.deformation_depth,
-                c.latent, steered=3 if c.steered else 0, activation=c.activation,
+                condition, steered=3 if c.steered else 0, activation=c.activation,
                 weight_norm=c.weight_norm,
             )  # fmt: skip
             initialise_small(self.deformation)
             self.reference = Mlp(inner, 1, width, depth, activation=c.activation, weight_norm=c.weight_norm)
         else:
             self.reference = Mlp(
-                inner, 1 + c.feature, width, depth, c.latent, activation=c.activation,
+                inner, 1 + c.feature, width, depth, condition, activation=c.activation,
                 weight_norm=c.weight_norm,
             )  # fmt: skip
         self.renderer = Mlp(
@@ -109,11 +115,36 @@ class HeadField(nn.Module):
         self.register_buffer("centre", torch.tensor(c.centre))
         initialise_small(self.renderer)
         initialise_sphere(self.reference, c.radius)
+        self.expression: nn.Linear | None = None
+        if c.expression:
+            self.expression = nn.Linear(len(c.expression), c.expression_width, bias=False)
+            nn.init.normal_(self.expression.weight, std=c.expression_width**-0.5)
 
     @property
     def shape_network(self) -> Mlp:
         """The network that the shape latent enters: the deformation, or the signed distance where there is none."""
         return self.reference if self.deformation is None else self.deformation
+
+    def shape_condition(
+        self, z_shape: Float[Tensor, "s c"], z_expression: Float[Tensor, "s e"] | None = None
+    ) -> Float[Tensor, "s d"]:
+        """Return what the shape network is conditioned on: the shape latent, then W e where the model has expressions.
+
+        Without coefficients the heads are neutral, for which W e is exactly zero.
+        """
+        if self.expression is None:
+            return z_shape
+        moved = z_shape.new_zeros(len(z_shape), self.config.expression_width)
+        if z_expression is not None:
+            with torch.autocast(z_shape.device.type, enabled=False):
+                moved = self.expression(z_expression)
+        return torch.cat([z_shape, moved], -1)
+
+    def _condition(self, shape: Float[Tensor, "_ _"] | Folded) -> Float[Tensor, "_ _"] | Folded:
+        """Return the shape network's condition for what a caller gives: latents alone are those of neutral heads."""
+        if isinstance(shape, Tensor) and shape.shape[-1] == self.config.latent:
+            return self.shape_condition(shape)
+        return shape
 
     def _around(self) -> Encoding:
         return Encoding(self.config.deformation_frequencies)
@@ -125,7 +156,7 @@ class HeadField(nn.Module):
         """Return the displacements of points to their places in the reference head; zero without a deformation."""
         if self.deformation is None:
             return torch.zeros_like(points)
-        return self.deformation(self._around()(points).value, z_shape)[..., :3]
+        return self.deformation(self._around()(points).value, self._condition(z_shape))[..., :3]
 
     def sdf(self, points: Float[Tensor, "s n 3"], z_shape: Latents) -> Float[Tensor, "s n"]:
         """Return signed distances only: the cheap query that tracing and meshing use."""
@@ -134,9 +165,9 @@ class HeadField(nn.Module):
     def values(self, points: Float[Tensor, "s n 3"], z_shape: Latents) -> HeadValues:
         """Return distances, displacements and features."""
         if self.deformation is None:
-            out = self.reference(self._inner()(points - self.centre).value, z_shape)
+            out = self.reference(self._inner()(points - self.centre).value, self._condition(z_shape))
             return HeadValues(out[..., 0], torch.zeros_like(points), points, out[..., 1:])
-        deformed = self.deformation(self._around()(points).value, z_shape)
+        deformed = self.deformation(self._around()(points).value, self._condition(z_shape))
         displacement, feature = deformed[..., :3], deformed[..., 3:]
         reference = points + displacement
         sdf = self.reference(self._inner()(reference - self.centre).value)[..., 0]
@@ -150,14 +181,14 @@ class HeadField(nn.Module):
         inner = self._inner()
         if self.deformation is None:
             encoded = inner(points - self.centre)
-            tape = self.reference.forward_with_tape(encoded.value, z_shape)
+            tape = self.reference.forward_with_tape(encoded.value, self._condition(z_shape))
             first = torch.zeros_like(tape.value)
             first[..., 0] = 1
             gradient = inner.vjp(encoded, self.reference.vjp(tape, first))
             return HeadPoints(tape.value[..., 0], torch.zeros_like(points), points, tape.value[..., 1:], gradient)
         around = self._around()
         encoded = around(points)
-        deformation = self.deformation.forward_with_tape(encoded.value, z_shape)
+        deformation = self.deformation.forward_with_tape(encoded.value, self._condition(z_shape))
         displacement, feature = deformation.value[..., :3], deformation.value[..., 3:]
         reference = points + displacement
         inner_encoded = inner(reference - self.centre)
@@ -234,13 +265,21 @@ class HeadField(nn.Module):
         return grid
 
     def bind(
-        self, z_shape: Float[Tensor, "c"], z_appearance: Float[Tensor, "c"], baked: SdfGrid | None = None
+        self,
+        z_shape: Float[Tensor, "c"],
+        z_appearance: Float[Tensor, "c"],
+        baked: SdfGrid | None = None,
+        z_expression: Float[Tensor, "e"] | None = None,
     ) -> Field:
         """Return the field of one head; gradients flow to the latents and to the weights.
 
+        Without coefficients of expression the head is neutral.
+
         With a baked reference the field has rough distances too: those of the grid where points are displaced to.
         """
-        shape, appearance = self.shape_network.fold(z_shape[None]), self.renderer.fold(z_appearance[None])
+        expression = None if z_expression is None else z_expression[None]
+        shape = self.shape_network.fold(self.shape_condition(z_shape[None], expression))
+        appearance = self.renderer.fold(z_appearance[None])
 
         def surface(points: Float[Tensor, "n 3"]) -> SurfacePoints:
             at = self.query(points[None], shape)

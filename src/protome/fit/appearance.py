@@ -119,7 +119,7 @@ def _hit_points(
     head: HeadField, latents: HeadLatents, tracer: HeadTracer, rays: Rays, selected: Bool[Tensor, "n"]
 ) -> tuple[_RendererInputs, Int[Tensor, "k"]]:
     """Return the points at which the selected rays hit the head, black, and which rays these are."""
-    shape = head.shape_network.fold(latents.z_shape[None])
+    shape = head.shape_network.fold(head.shape_condition(latents.z_shape[None], latents.expression_row))
 
     def sdf(points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
         return head.sdf(points[None], shape)[0]

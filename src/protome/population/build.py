@@ -12,12 +12,18 @@ from pathlib import Path
 import numpy as np
 
 from protome.errors import InputError
+from protome.morphable.ict_files import IctModel
+from protome.population.character import Characters
 from protome.population.compose import Composer
+from protome.population.expressions import MEASURED, draw_expressive, expression_units, named_weights
 from protome.population.faces import FaceModes
 from protome.population.latent_init import LatentInit
 from protome.population.makehuman.makehuman import MakeHuman
 from protome.population.sources.valid import ValidHeads
 from protome.population.store import (
+    EXPRESSIVE,
+    SPLITS,
+    HeadLabel,
     HeadRecord,
     Manifest,
     complete,
@@ -34,6 +40,12 @@ from protome.util.workers import workers
 SAMPLES_PER_HEAD = 16_384
 HEADS_PER_SHARD = 20
 ICT_HOLDOUTS = 100
+EXPRESSIVE_HOLDOUTS = 20
+"""People, each with all the expressions that are measured."""
+PEOPLE_PER_SHARD = 10
+EXPRESSIVE_SAMPLES, EXPRESSIVE_ROUNDS = 8192, 12
+"""Samples of each head of a population with expressions, and rays from each point: half of what heads of people of one
+expression get, because there are several heads of everybody."""
 TABLES = Path(str(resources.files("protome") / "assets"))
 """The folder of the landmark tables that ship with the package."""
 
@@ -88,12 +100,14 @@ def packaged_targets() -> Path | None:
 
 _composer: Composer
 _latent_init: LatentInit
+_characters: Characters | None = None
 
 
 def _prepare(sources: Sources, cache: Path) -> None:
-    global _composer, _latent_init  # one composer per worker process: reading the sources takes seconds
+    global _composer, _latent_init, _characters  # one each per worker process: reading the sources takes seconds
     _composer = sources.composer(cache)
     _latent_init = LatentInit.of(_composer)
+    _characters = None  # made when a job needs them
 
 
 def outer_surface(composer: Composer, split: str, index: int, seed: int) -> tuple[OuterSurface, np.random.Generator]:
@@ -102,7 +116,7 @@ def outer_surface(composer: Composer, split: str, index: int, seed: int) -> tupl
     Both depend on these arguments alone.
     """
     names = composer.valid.training_names if split == "train" else composer.valid.holdout_names
-    rng = np.random.default_rng([seed, ("train", "holdout_valid", "holdout_ict").index(split), index])
+    rng = np.random.default_rng([seed, SPLITS.index(split), index])
     if split == "holdout_ict":
         head = composer.person(rng, pure=True)
     elif index < len(names):
@@ -121,9 +135,49 @@ def head_record(
     return HeadRecord(surface.head.name, found, latent_init.shape(surface), latent_init.appearance(found))
 
 
-def _fill(job: tuple[Path, str, range, int, int]) -> int:
-    path, split, heads, seed, samples = job
-    write_shard(path, [head_record(_composer, _latent_init, split, index, seed, samples) for index in heads])
+def expressive_records(
+    characters: Characters, latent_init: LatentInit, split: str, heads: range, each: int, seed: int, samples: int
+) -> Iterator[HeadRecord]:
+    """Yield heads of a split whose people have `each` expressions, the first neutral.
+
+    A head depends on its number, `each` and the seed alone. Only the neutral head's surface is searched for what is
+    visible all over; the others differ from it where the expression moves something.
+    """
+    number = (*SPLITS, EXPRESSIVE).index(split)
+    names = characters.composer.valid.training_names if split == "train" else ()
+    for person in range(heads.start // each, (heads.stop - 1) // each + 1):
+        rng = np.random.default_rng([seed, number, 1, person])
+        who = (
+            characters.original(names[person], rng)
+            if person < len(names)
+            else characters.draw(rng, pure=split == EXPRESSIVE)
+        )
+        nothing = np.zeros(len(characters.units), np.float32)
+        neutral = OuterSurface(characters.head(who, nothing), rng, EXPRESSIVE_ROUNDS)
+        found = sample_outer_surface(neutral, rng, samples, EXPRESSIVE_ROUNDS)
+        descriptors = latent_init.shape(neutral), latent_init.appearance(found)
+        for index in range(max(heads.start, person * each), min(heads.stop, (person + 1) * each)):
+            which, weights, here = index % each, nothing, found
+            if which:
+                own = np.random.default_rng([seed, number, 1, person, which])
+                weights = draw_expressive(characters.units, own)
+                if split == EXPRESSIVE:
+                    weights = named_weights(characters.units, list(MEASURED.values())[which])
+                surface = OuterSurface(characters.head(who, weights), own, EXPRESSIVE_ROUNDS, neutral)
+                here = sample_outer_surface(surface, own, samples, EXPRESSIVE_ROUNDS)
+            name = f"{who.name}, {list(MEASURED)[which]}" if split == EXPRESSIVE else who.name
+            yield HeadRecord(name, here, *descriptors, HeadLabel(person, weights, vars(who.facts)))
+
+
+def _fill(job: tuple[Path, str, range, int, int, int]) -> int:
+    global _characters
+    path, split, heads, seed, samples, each = job
+    if each:
+        _characters = _characters or Characters(_composer)
+        records = list(expressive_records(_characters, _latent_init, split, heads, each, seed, samples))
+    else:
+        records = [head_record(_composer, _latent_init, split, index, seed, samples) for index in heads]
+    write_shard(path, records)
     return len(heads)
 
 
@@ -138,9 +192,11 @@ def build_population(
     count: int = 1200,
     seed: int = 0,
     jobs: int | None = None,
+    expressions: int = 0,
     quiet: bool = False,
-    samples: int = SAMPLES_PER_HEAD,
+    samples: int | None = None,
     ict_holdouts: int = ICT_HOLDOUTS,
+    expressive_holdouts: int = EXPRESSIVE_HOLDOUTS,
 ) -> Path:
     """Write `count` training heads and the hold-outs into the folder `out`.
 
@@ -149,9 +205,17 @@ def build_population(
     a larger population starts with the same heads. A folder with an unfinished build of the same settings is
     completed.
 
+    With `expressions` there are `count` training people with so many heads each, the first neutral, and one more
+    hold-out: twenty people of the ICT model with the expressions that are measured.
+
     Raises:
-        InputError: a source folder lacks a file, or the folder holds a population of other settings.
+        InputError: a source folder lacks a file, expressions are asked for without the face model, or the folder holds
+            a population of other settings.
     """
+    if expressions < 0:
+        raise InputError(f"{expressions} heads of each person are not possible: give 1 or more, or 0 for people of one")
+    if expressions and ict is None:
+        raise InputError("--expressions needs the face model, which they come from: give --ict too")
     sources = Sources(valid, ict, makehuman, targets, tables)
     sources.check()
     people = ValidHeads(valid)
@@ -159,7 +223,13 @@ def build_population(
         "train": count, "holdout_valid": len(people.holdout_names),
         "holdout_ict": 0 if ict is None else ict_holdouts,
     }  # fmt: skip
-    manifest = Manifest(seed, heads, HEADS_PER_SHARD, samples, sources.described())
+    per_shard, units = HEADS_PER_SHARD, tuple[str, ...]()
+    samples = samples or (EXPRESSIVE_SAMPLES if expressions else SAMPLES_PER_HEAD)
+    if ict is not None and expressions:
+        heads = heads | {"train": count * expressions, EXPRESSIVE: expressive_holdouts * len(MEASURED)}
+        per_shard = PEOPLE_PER_SHARD * expressions
+        units = expression_units(IctModel.load(ict).expression_names)
+    manifest = Manifest(seed, heads, per_shard, samples, sources.described(), expressions, units)
     check_output_folder(out)
     if (out / "manifest.json").is_file() and read_manifest(out) != manifest:
         raise InputError(f"{out} holds a population of other settings: give the same ones, or another folder")
@@ -177,9 +247,10 @@ def build_population(
     return out
 
 
-def _jobs(out: Path, manifest: Manifest) -> Iterator[tuple[Path, str, range, int, int]]:
-    for split in ("holdout_valid", "holdout_ict", "train"):
-        total = manifest.heads[split]
+def _jobs(out: Path, manifest: Manifest) -> Iterator[tuple[Path, str, range, int, int, int]]:
+    for split in ("holdout_valid", "holdout_ict", EXPRESSIVE, "train"):
+        total = manifest.heads.get(split, 0)
+        each = {EXPRESSIVE: len(MEASURED), "train": manifest.expressions}.get(split, 0)
         for number in range(manifest.shards(split)):
             heads = range(number * manifest.heads_per_shard, min(total, (number + 1) * manifest.heads_per_shard))
-            yield shard_path(out, split, number), split, heads, manifest.seed, manifest.samples
+            yield shard_path(out, split, number), split, heads, manifest.seed, manifest.samples, each

@@ -26,14 +26,16 @@ class ComposedHead:
 
     name: str
     parts: tuple[Part, ...]
-    """The body first, then eyes and glands, then hair and cloth."""
+    """The body first, then eyes and glands, then hair and cloth, then teeth."""
     solid: tuple[bool, ...]
     """Which parts are closed skin and not sheets of hair or cloth."""
     landmarks: Float[np.ndarray, "6 3"]
     light: Light
 
 
-def _carried(points: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+def carried(
+    points: Float[np.ndarray, "n 3"], before: Float[np.ndarray, "v 3"], after: Float[np.ndarray, "v 3"]
+) -> Float[np.ndarray, "n 3"]:
     """Move points as the nearest body vertices moved."""
     distance, index = cKDTree(before).query(points, k=12)
     weight = 1.0 / (distance + 0.004) ** 2
@@ -52,7 +54,7 @@ def draw_sliders(names: tuple[str, ...], rng: np.random.Generator) -> Float[np.n
     return weights
 
 
-def _ruffled(points: Float[np.ndarray, "n 3"], rng: np.random.Generator) -> Float[np.ndarray, "n 3"]:
+def ruffled(points: Float[np.ndarray, "n 3"], rng: np.random.Generator) -> Float[np.ndarray, "n 3"]:
     """Make a head of hair fuller or flatter, differently in different places, by some per cent of its reach."""
     outwards = points - CENTRE_M
     waves = rng.normal(0, 18.0, (4, 3)) @ points.T + rng.uniform(0, 2 * np.pi, (4, 1))
@@ -60,7 +62,7 @@ def _ruffled(points: Float[np.ndarray, "n 3"], rng: np.random.Generator) -> Floa
     return CENTRE_M + outwards * (1 + np.clip(stretch, -0.05, 0.08))[:, None]
 
 
-def _toned(texture: UInt8[np.ndarray, "h w 3"], gain: np.ndarray, exponent: float) -> UInt8[np.ndarray, "h w 3"]:
+def toned(texture: UInt8[np.ndarray, "h w 3"], gain: np.ndarray, exponent: float) -> UInt8[np.ndarray, "h w 3"]:
     """Change a texture's colour and brightness."""
     table = np.clip((np.arange(256) / 255.0) ** exponent, 0, 1)
     tables = np.clip(np.rint(255 * table[:, None] * gain), 0, 255).astype(np.uint8)
@@ -80,22 +82,22 @@ class Composer:
         self.template = self.template - self.template[[valid.landmarks[key] for key in EYE_CORNERS]].mean(0)
         self.regions = region_masks(self.template)
         eyes = self.avatars[valid.training_names[0]]
-        self._small = [_carried(part.vertices, eyes.body.vertices, self.template) for part in eyes.small]
-        self._bald = [name for name in valid.training_names if valid.is_bald(name)]
-        self._haired = [name for name in valid.training_names if not valid.is_bald(name)]
-        self._wigs = [name for name in valid.training_names if valid.wears_wig(name)]
+        self._small = [carried(part.vertices, eyes.body.vertices, self.template) for part in eyes.small]
+        self.bald = [name for name in valid.training_names if valid.is_bald(name)]
+        self.haired = [name for name in valid.training_names if not valid.is_bald(name)]
+        self.wigs = [name for name in valid.training_names if valid.wears_wig(name)]
 
     def original(self, name: str, rng: np.random.Generator) -> ComposedHead:
         """Return an avatar unchanged, in a random light."""
         avatar = self.avatars[name]
-        parts = [self._registered(avatar.body), *self._registered_small(avatar)]
+        parts = [self.registered(avatar.body), *self.registered_small(avatar)]
         return self._finished(name, parts, [] if avatar.wig is None else [avatar.wig], rng)
 
     def person(self, rng: np.random.Generator, pure: bool = False) -> ComposedHead:
         """Return a new person; with `pure`, one with the face model's own face and nothing of an avatar's in it."""
         masks = self.masks
         has_own_hair = rng.random() < 0.4
-        names = self._haired if has_own_hair else self._bald
+        names = self.haired if has_own_hair else self.bald
         name = names[rng.integers(len(names))]
         donor = self.avatars[name]
         before = donor.body.vertices
@@ -103,12 +105,12 @@ class Composer:
 
         hair_colour = draw_hair_colour(rng)
         gain = np.clip(1 + rng.normal(0, 0.025, 3), 0.92, 1.08)
-        texture, cloth = self._skin(donor, shape, rng)
-        texture = _toned(texture, gain, float(np.exp(np.clip(rng.normal(0, 0.22), -0.4, 0.5))))
-        body = self._registered(replace(donor.body, vertices=shape, texture=texture))
+        texture, cloth = self.skin(donor, shape, rng)
+        texture = toned(texture, gain, float(np.exp(np.clip(rng.normal(0, 0.22), -0.4, 0.5))))
+        body = self.registered(replace(donor.body, vertices=shape, texture=texture))
         small = [
-            replace(part, vertices=_carried(part.vertices, before, shape), texture=texture)
-            for part in self._registered_small(donor)
+            replace(part, vertices=carried(part.vertices, before, shape), texture=texture)
+            for part in self.registered_small(donor)
         ]
         if not pure and "_M_" in name and rng.random() < 0.35:
             length = float(rng.choice([0.0006, 0.004, 0.012], p=[0.4, 0.4, 0.2]) * rng.uniform(0.6, 1.5))
@@ -144,21 +146,22 @@ class Composer:
         face = faces.face[:, None]
         return face * (target - before) + moves
 
-    def _skin(
-        self, donor: Avatar, shape: np.ndarray, rng: np.random.Generator
+    def skin(
+        self, donor: Avatar, shape: Float[np.ndarray, "v 3"], rng: np.random.Generator, share: float = 0.3
     ) -> tuple[UInt8[np.ndarray, "h w 3"], list[Part]]:
         """Return the body's texture, and cloth over it: the donor's own, or another skin where the scalp is bare.
 
-        With another skin the person may also wear another outfit, over shoulders that are then skin throughout.
+        `share` is that of other skins among bare scalps. With another skin the person may also wear another outfit,
+        over shoulders that are then skin throughout.
         """
-        if self.makehuman is None or not self.makehuman.skins or not donor.bald or rng.random() > 0.3:
+        if self.makehuman is None or not self.makehuman.skins or not donor.bald or rng.random() > share:
             return donor.body.texture, []
         skins, clothes = self.makehuman.skins, self.makehuman.clothes
         skin = skins[rng.integers(len(skins))]
         if not clothes or rng.random() < 0.5:
             return skin.worn_over(donor.body.texture), []
         outfit = clothes[rng.integers(len(clothes))]
-        vertices = _carried(outfit.vertices, self.valid.mean, shape)
+        vertices = carried(outfit.vertices, self.valid.mean, shape)
         painted = np.where(skin.mask[..., None], skin.texture, donor.body.texture)
         return painted, [Part(vertices, outfit.faces, outfit.uv, outfit.texture)]
 
@@ -171,16 +174,16 @@ class Composer:
         kinds = np.array([0.28, 0.42 if shells else 0.0, 0.25, 0.1])
         kind = rng.choice(["wig", "shell", "cropped", "bald"], p=kinds / kinds.sum())
         if kind == "wig":
-            wearer = donor if donor.wig is not None else self.avatars[self._wigs[rng.integers(len(self._wigs))]]
+            wearer = donor if donor.wig is not None else self.avatars[self.wigs[rng.integers(len(self.wigs))]]
             assert wearer.wig is not None
-            vertices = _carried(_ruffled(wearer.wig.vertices, rng), wearer.body.vertices, shape)
+            vertices = carried(ruffled(wearer.wig.vertices, rng), wearer.body.vertices, shape)
             return body, [replace(wearer.wig, vertices=vertices, texture=recoloured(wearer.wig.texture, colour))]
         if kind == "shell":
             # Few people's hair hangs over an eye as some styles do, which therefore come with their fringe cut, too.
             names = {shell.name for shell in shells}
             shares = np.array([0.2 if f"{shell.name}-cut" in names else 1.0 for shell in shells])
             shell = shells[rng.choice(len(shells), p=shares / shares.sum())]
-            vertices = _carried(_ruffled(shell.vertices, rng), self.valid.mean, shape)
+            vertices = carried(ruffled(shell.vertices, rng), self.valid.mean, shape)
             relative = recoloured(shell.colours[None], colour)[0] / 255.0
             tint = np.concatenate([relative, np.ones((len(relative), 1))], 1)
             blank = np.zeros((1, 1, 3), np.uint8)
@@ -190,10 +193,12 @@ class Composer:
             return self.masks.cropped(body, length, colour, rng), []
         return body, []
 
-    def _registered(self, body: Part) -> Part:
+    def registered(self, body: Part) -> Part:
+        """Return a body that knows its places on the template."""
         return replace(body, template=self.template)
 
-    def _registered_small(self, avatar: Avatar) -> list[Part]:
+    def registered_small(self, avatar: Avatar) -> list[Part]:
+        """Return an avatar's eyes and glands, which know their places on the template."""
         return [replace(part, template=place) for part, place in zip(avatar.small, self._small, strict=True)]
 
     def _finished(self, name: str, parts: list[Part], over: list[Part], rng: np.random.Generator) -> ComposedHead:

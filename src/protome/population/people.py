@@ -58,7 +58,8 @@ def draw_identity(
     regional = np.sqrt(1 - borrowed**2) * main + borrowed * rng.normal(size=(len(masks), count))
     side = np.tanh(template[:, 0] / 0.03)
     uneven = rng.uniform(0, 0.12) * rng.normal(size=count)
-    fields = np.tensordot(spread * np.vstack([regional, uneven[None]]), modes.identity, 1)
+    weights = (spread * np.vstack([regional, uneven[None]])).astype(modes.identity.dtype)
+    fields = np.tensordot(weights, modes.identity, 1)
     return (masks[..., None] * fields[:-1]).sum(0) + side[:, None] * fields[-1]
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -22,9 +25,13 @@ from protome.util.reading import reading
 
 SPLITS = ("train", "holdout_valid", "holdout_ict")
 """The prior is trained on the first; the others are held-out people: scanned ones, and modelled ones."""
+EXPRESSIVE = "holdout_expressive"
+"""Held-out modelled people with the expressions that are measured; only in populations with expressions."""
 _FORMAT = "protome population 2"
 _SHARD_FORMAT = "protome population shard 2"
 _AGAIN = "run `protome population build` again, which adds what is missing"
+_WITH_EXPRESSIONS = ("expressions", "units")
+"""Entries of the manifest that populations without expressions lack."""
 _UNIT_M = UNIT_MM / 1000.0
 _SIZE_M = BOUNDS_M[1] - BOUNDS_M[0]
 _DISTANCE_STEP_M = 2e-5
@@ -46,6 +53,19 @@ class HeadRecord:
     """Descriptor of the shape, of the same length for all heads; it initialises the shape latent."""
     appearance_init: Float[np.ndarray, "l"]
     """Descriptor of the colours; it initialises the appearance latent."""
+    label: HeadLabel | None = None
+    """Who the head is and what is known about it; only in populations with expressions."""
+
+
+@dataclass(frozen=True)
+class HeadLabel:
+    """What is known about a head: who it is, the expression, and facts for classifiers."""
+
+    person: int
+    """Number of the person in the split; the descriptors are those of the person's neutral head."""
+    weights: Float[np.ndarray, "e"]
+    """Of the manifest's units of expression; all zero on the first head of a person."""
+    facts: dict[str, str | float]
 
 
 @dataclass(frozen=True)
@@ -60,6 +80,10 @@ class Manifest:
     """Surface samples of each head; as many in space."""
     sources: dict[str, object]
     """The sources of the heads, as the builder describes them."""
+    expressions: int = 0
+    """Heads of each training person, the first of them neutral; 0: every head is a person of its own."""
+    units: tuple[str, ...] = ()
+    """Names of the expressions' weights."""
 
     def shards(self, split: str) -> int:
         """Return the number of shards of a split."""
@@ -74,7 +98,10 @@ def shard_path(folder: Path, split: str, number: int) -> Path:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write `manifest.json` into the folder, which is made if it is missing."""
     facts = {"format": _FORMAT, "count": sum(manifest.heads.values()), "bounds_m": BOUNDS_M.tolist()}
-    text = json.dumps(facts | asdict(manifest), indent=1) + "\n"
+    own = asdict(manifest)
+    if not manifest.expressions:
+        own = {key: value for key, value in own.items() if key not in _WITH_EXPRESSIONS}
+    text = json.dumps(facts | own, indent=1) + "\n"
     write_atomically(folder / "manifest.json", lambda part: part.write_text(text, encoding="utf-8"))
 
 
@@ -94,7 +121,9 @@ def read_manifest(folder: Path) -> Manifest:
         if facts["format"] != _FORMAT or not np.allclose(facts["bounds_m"], BOUNDS_M):
             raise foreign
         keys = ("seed", "heads", "heads_per_shard", "samples", "sources")
-        return Manifest(**{key: facts[key] for key in keys})
+        units = tuple(str(name) for name in facts.get("units", ()))
+        own: dict[str, Any] = {key: facts[key] for key in keys}
+        return Manifest(**own, expressions=int(facts.get("expressions", 0)), units=units)
     except (ValueError, KeyError, TypeError) as error:
         raise foreign from error
 
@@ -131,6 +160,12 @@ def write_shard(path: Path, records: Sequence[HeadRecord]) -> None:
             file["appearance_hint"] = np.stack([record.appearance_init for record in records]).astype(np.float32)
             file["surface"] = np.stack([surface for surface, _ in packed])
             file["space"] = np.stack([space for _, space in packed])
+            labels = [record.label for record in records if record.label is not None]
+            if labels:
+                file["person"] = np.array([label.person for label in labels], np.int32)
+                file["expression"] = np.stack([label.weights for label in labels]).astype(np.float32)
+                facts = [json.dumps(label.facts) for label in labels]
+                file.create_dataset("facts", data=facts, dtype=h5py.string_dtype())
 
     write_atomically(path, fill)
 
@@ -175,8 +210,12 @@ class SampleBatch:
 class Population:
     """One split of a population; samples stay on disk, mapped into memory, and are read as they are drawn."""
 
-    def __init__(self, folder: Path, split: str = "train", limit: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, split: str = "train", limit: int | None = None, *, unfinished: bool = False
+    ) -> None:
         """Open a population folder; `limit` keeps the first heads only.
+
+        `unfinished` takes the shards before the first that is missing: a build may still be adding others.
 
         Raises:
             InputError: no such folder, not a population, no such split, or a shard is missing or damaged.
@@ -188,19 +227,29 @@ class Population:
         self.names: list[str] = []
         self._rows: list[tuple[np.ndarray, np.ndarray]] = []
         arrays: list[list[np.ndarray]] = [[], [], []]
+        persons: list[np.ndarray] = []
+        weights: list[np.ndarray] = []
+        self.facts: list[dict[str, str | float]] = []
         for number in range(manifest.shards(split)):
             path = shard_path(folder, split, number)
             if not complete(path):
+                if unfinished and self.names:
+                    break
                 raise InputError(f"{path} is missing or damaged: {_AGAIN}")
             with reading(path, "heads", _AGAIN), h5py.File(path) as file:
                 self.names += [name.decode() for name in file["name"][:]]
                 for key, values in zip(("landmarks", "shape_hint", "appearance_hint"), arrays, strict=True):
                     values.append(file[key][:])
+                if "person" in file:
+                    persons.append(file["person"][:])
+                    weights.append(file["expression"][:])
+                    self.facts += [json.loads(facts) for facts in file["facts"][:]]
                 surface, space = _mapped(path, file["surface"]), _mapped(path, file["space"])
             self._rows += list(zip(surface, space, strict=True))
             if limit is not None and len(self.names) >= limit:
                 break
-        self.names, self._rows = self.names[:limit], self._rows[:limit]
+        self.names, self._rows, self.facts = self.names[:limit], self._rows[:limit], self.facts[:limit]
+        self.manifest = manifest
         if not self.names:
             raise InputError(f"{folder} holds no heads called {split}: {_AGAIN}")
         with reading(folder, "a population", _AGAIN):
@@ -208,10 +257,40 @@ class Population:
         self.landmarks: Float[Tensor, "heads 6 3"] = landmarks / _UNIT_M
         self.shape_init: Float[Tensor, "heads k"] = shape
         self.appearance_init: Float[Tensor, "heads l"] = appearance
+        everyone = np.arange(len(self.names)) if not persons else np.concatenate(persons)[:limit]
+        self.persons: Int[Tensor, "heads"] = torch.from_numpy(everyone.astype(np.int64))
+        """Number of each head's person; without expressions each head is a person of its own."""
+        expressions = np.concatenate(weights)[:limit] if weights else np.zeros((len(self.names), 0), np.float32)
+        self.expressions: Float[Tensor, "heads e"] = torch.from_numpy(expressions)
+        """Weights of the units of expression; without expressions there are none."""
         self.bounds: Float[Tensor, "2 3"] = torch.from_numpy(BOUNDS_M / _UNIT_M).float()
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def count(self) -> int:
+        """Number of people."""
+        return len(self.first_heads)
+
+    @property
+    def total_people(self) -> int:
+        """Number of training people once the population is complete."""
+        return self.manifest.heads["train"] // max(self.manifest.expressions, 1)
+
+    @cached_property
+    def first_heads(self) -> Int[Tensor, "people"]:
+        """The first head of each person, which is neutral where there are several."""
+        return torch.from_numpy(np.unique(self.persons.numpy(), return_index=True)[1])
+
+    def first(self, heads: int) -> Population:
+        """Return the population without the heads behind the first so many."""
+        fewer = copy.copy(self)
+        fewer.__dict__.pop("first_heads", None)
+        fewer.names, fewer._rows, fewer.facts = self.names[:heads], self._rows[:heads], self.facts[:heads]
+        for name in ("landmarks", "shape_init", "appearance_init", "persons", "expressions"):
+            setattr(fewer, name, getattr(self, name)[:heads])
+        return fewer
 
     def batch(self, heads: np.ndarray, surface: int, space: int, rng: np.random.Generator) -> SampleBatch:
         """Draw `surface` surface points and `space` points in space of each of the given heads.

@@ -27,6 +27,8 @@ FACE_M = 0.095
 LEAST_VISIBILITY = 0.1
 """Share of the directions before a face, or around a point, that must be unoccluded for it to count as outside: a few
 rays also leave the insides of mouths and nostrils and the gaps between locks of hair."""
+STILL_M = 2e-4
+"""An expression that moves skin by less leaves what is visible as it is."""
 _OFF_M = 2e-5
 """How far off the surface rays start, metres."""
 
@@ -131,13 +133,20 @@ class _Samples:
 class OuterSurface:
     """The sides of faces that are visible from outside, and the signed distance to them."""
 
-    def __init__(self, head: ComposedHead, rng: np.random.Generator, rounds: int = 24) -> None:
+    def __init__(
+        self, head: ComposedHead, rng: np.random.Generator, rounds: int = 24, neutral: OuterSurface | None = None
+    ) -> None:
+        """Find the visible sides by `rounds` rays from each face.
+
+        `neutral` is the surface of the same head without an expression. Then only what the expression moves, and what
+        it shows besides, is looked at again.
+        """
         self.head = head
         self.rng = rng
         self.soup = _soup(head)
         self.mesh = Trimesh(self.soup.vertices, self.soup.faces, process=False)
         self.rays = RayMeshIntersector(self.mesh)
-        front, back = self._visible(rounds)
+        front, back = self._visible(rounds, neutral)
         self.front, self.back = front, back
         visible = front | back
         self.outer = self.soup.faces[visible]
@@ -146,7 +155,20 @@ class OuterSurface:
     def _free(self, points: np.ndarray, normals: np.ndarray, directions: np.ndarray) -> Bool[np.ndarray, "n"]:
         return ~self.rays.intersects_any(points + _OFF_M * normals, directions)
 
-    def _visible(self, rounds: int) -> tuple[Bool[np.ndarray, "f"], Bool[np.ndarray, "f"]]:
+    def _moved(self, neutral: OuterSurface) -> Bool[np.ndarray, "f"]:
+        """Return which faces the expression moves or adds, and those beside them, which they may hide or free."""
+        count = len(neutral.soup.vertices)
+        still = np.linalg.norm(self.soup.vertices[:count] - neutral.soup.vertices, axis=1) < STILL_M
+        moved = np.ones(len(self.soup.faces), bool)
+        faces = len(neutral.soup.faces)
+        moved[:faces] = ~still[self.soup.faces[:faces]].all(1)
+        beside = np.zeros(len(self.soup.vertices), bool)
+        beside[self.soup.faces[moved]] = True
+        return moved | beside[self.soup.faces].any(1)
+
+    def _visible(
+        self, rounds: int, neutral: OuterSurface | None
+    ) -> tuple[Bool[np.ndarray, "f"], Bool[np.ndarray, "f"]]:
         """Return which faces are visible from outside on their front, and (sheets only) on their back.
 
         A face is visible if enough directions from random points on it are unoccluded; skin has no back.
@@ -156,7 +178,9 @@ class OuterSurface:
             self.mesh.triangles_center < BOUNDS_M[1] + 0.02
         ).all(1)
         front, back = np.zeros(len(soup.faces), bool), np.zeros(len(soup.faces), bool)
+        moved = None if neutral is None else self._moved(neutral)
         for visible, sign, allowed in ((front, 1.0, inside), (back, -1.0, inside & ~soup.solid)):
+            allowed = allowed if moved is None else allowed & moved
             free = np.zeros(len(visible), int)
             for _ in range(rounds):
                 ask = np.flatnonzero(allowed & (free < _least_free(rounds)))
@@ -167,6 +191,9 @@ class OuterSurface:
                 facing = sign * normals[ask]
                 free[ask] += self._free(points, facing, _above(_directions(self.rng, len(ask)), facing))
             visible[:] = free >= _least_free(rounds)
+            if neutral is not None and moved is not None:
+                before = neutral.front if sign > 0 else neutral.back
+                visible[: len(before)] = np.where(moved[: len(before)], visible[: len(before)], before)
         return front & (soup.part >= 0), back  # no caps
 
     def samples(self, count: int, rounds: int = 24) -> _Samples:
@@ -307,9 +334,9 @@ def sample_head(head: ComposedHead, rng: np.random.Generator, count: int = 16_38
     return sample_outer_surface(OuterSurface(head, rng), rng, count)
 
 
-def sample_outer_surface(surface: OuterSurface, rng: np.random.Generator, count: int) -> HeadSamples:
-    """Sample an outer surface as `sample_head` does."""
-    found = surface.samples(count)
+def sample_outer_surface(surface: OuterSurface, rng: np.random.Generator, count: int, rounds: int = 24) -> HeadSamples:
+    """Sample an outer surface as `sample_head` does, with `rounds` rays from each point and twice as many in space."""
+    found = surface.samples(count, rounds)
     near = rng.normal(0, 1, (count, 3)) * np.where(np.arange(count) % 2 == 0, 0.003, 0.015)[:, None]
     space = found.points + near
     spread = rng.random(count) < 0.2
@@ -317,5 +344,5 @@ def sample_outer_surface(surface: OuterSurface, rng: np.random.Generator, count:
     space = np.clip(space, BOUNDS_M[0], BOUNDS_M[1])
     return HeadSamples(
         found.points, found.normals, found.colours, found.views, found.template, found.registered, space,
-        surface.signed_distance(space), surface.head.landmarks,
+        surface.signed_distance(space, 2 * rounds), surface.head.landmarks,
     )  # fmt: skip

@@ -70,6 +70,8 @@ class InversionConfig:
     """Weight of the mean squared latent in standard deviations, against distances in inner units."""
     colour_pull: float = 3e-4
     """The same against colours."""
+    expression: bool = True
+    """Whether the coefficients of the expression are fitted with the shape, where the prior has them."""
     placement: Literal["none", "rigid", "similarity"] = "none"
     """Which pose parameters are optimised with the shape."""
 
@@ -114,20 +116,20 @@ def invert_samples(
         torch.cat([samples.points.new_zeros(len(on)), samples.distances[around]]),
         torch.cat([samples.points.new_full((len(on),), 1 / max(len(on), 1)),
                    samples.points.new_full((len(around),), config.space_weight / max(len(around), 1))]),
-        config.placement,
+        config.placement, config.expression,
     )  # fmt: skip
-    axes = len(shape.axes)
-    unknowns = samples.points.new_zeros(axes + shape.freedom)
+    axes, described = len(shape.axes), shape.described
+    unknowns = samples.points.new_zeros(described + shape.freedom)
     if coefficients is not None:
         unknowns[:axes] = coefficients
-    pull = torch.cat([torch.full((axes,), config.pull / axes), torch.zeros(shape.freedom)]).to(unknowns)
+    pull = torch.cat([torch.full((described,), config.pull / axes), torch.zeros(shape.freedom)]).to(unknowns)
     for width in config.widths_mm:
         unknowns = minimise(shape.residuals, unknowns, pull, width=width / UNIT_MM, max_steps=config.steps).unknowns
-    z_shape, place = shape.z_shape_at(unknowns), shape.place(unknowns)
-    appearance = prior.mean().z_appearance
+    place = shape.place(unknowns)
+    latents = HeadLatents(shape.z_shape_at(unknowns), prior.mean().z_appearance, shape.expression_at(unknowns))
     if colours is not None:
-        appearance = _fit_appearance(prior, z_shape, place, colours, config, rng)
-    return Inversion(HeadLatents(z_shape, appearance), unknowns[:axes], place)
+        latents = replace(latents, z_appearance=_fit_appearance(prior, latents, place, colours, config, rng))
+    return Inversion(latents, unknowns[:axes], place)
 
 
 def _some(face: Bool[Tensor, "n"], count: int, share: float, rng: np.random.Generator) -> Int[Tensor, "k"]:
@@ -139,40 +141,54 @@ def _some(face: Bool[Tensor, "n"], count: int, share: float, rng: np.random.Gene
 
 
 class _Shape:
-    """Residuals of the signed distance at fixed points, as a function of shape coefficients and pose."""
+    """Residuals of the signed distance at fixed points, as a function of shape, expression and pose."""
 
-    def __init__(self, prior: Prior, points: Tensor, distances: Tensor, weight: Tensor, placement: str) -> None:
+    def __init__(
+        self, prior: Prior, points: Tensor, distances: Tensor, weight: Tensor, placement: str, expression: bool
+    ) -> None:
         self.field, self.points, self.distances, self.weight = prior.field, points, distances, weight
         self.statistics = prior.shape
         self.axes = prior.shape.axes
+        self.expression = prior.expression if expression else None
+        self.described = len(self.axes) + (0 if self.expression is None else len(self.expression.axes))
+        """Number of unknowns that describe the head; those of the pose come behind them."""
         self.freedom = {"none": 0, "rigid": 6, "similarity": 7}[placement]
         self.pivot = prior.field.centre
 
     def z_shape_at(self, unknowns: Float[Tensor, "k"]) -> Float[Tensor, "c"]:
         return self.statistics.latent(unknowns[: len(self.axes)])
 
+    def expression_at(self, unknowns: Float[Tensor, "k"]) -> Float[Tensor, "e"] | None:
+        if self.expression is None:
+            return None
+        return self.expression.latent(unknowns[len(self.axes) : self.described])
+
     def place(self, unknowns: Float[Tensor, "k"]) -> Similarity:
         """Return the map from the samples' frame to the head frame: rotation and scale about its centre, and shift."""
         if not self.freedom:
             return Similarity.identity().to(unknowns.device)
-        pose = unknowns[len(self.axes) :]
+        pose = unknowns[self.described :]
         rotation = rotation_from_vector(pose[:3])
         scale = pose[6].exp() if self.freedom == 7 else torch.ones_like(pose[0])
         return Similarity(rotation, self.pivot - scale * (rotation @ self.pivot) + pose[3:6], scale)
 
     def residuals(self, unknowns: Float[Tensor, "k"]) -> Residuals:
-        place, z_shape = self.place(unknowns), self.z_shape_at(unknowns)
-        moved = place.apply(self.points)
+        place, moved = self.place(unknowns), self.place(unknowns).apply(self.points)
+        expression = self.expression_at(unknowns)
+        with torch.no_grad():
+            condition = self.field.shape_condition(
+                self.z_shape_at(unknowns)[None], None if expression is None else expression[None]
+            )
         values, by_latent, by_point = [], [], []
         for part in moved.split(CHUNK // 4):
-            latents = z_shape.expand(len(part), -1).clone().requires_grad_(True)
+            latents = condition.expand(len(part), -1).clone().requires_grad_(True)
             spots = part[:, None].clone().requires_grad_(self.freedom > 0)
             with torch.enable_grad():
                 sdf = self.field.sdf(spots, latents)
                 wanted = (latents, spots) if self.freedom else (latents,)
                 slopes = torch.autograd.grad(sdf.sum(), wanted)
             values.append(sdf.detach()[:, 0])
-            by_latent.append(slopes[0] @ self.axes.T)
+            by_latent.append(self._by_unknowns(slopes[0]))
             if self.freedom:
                 by_point.append(slopes[1][:, 0])
         value = torch.cat(values) - place.scale * self.distances
@@ -181,8 +197,15 @@ class _Shape:
             jacobian = torch.cat([jacobian, self._by_pose(torch.cat(by_point), moved, unknowns, place)], 1)
         return Residuals(value, jacobian, self.weight)
 
+    def _by_unknowns(self, slopes: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        latent = self.axes.shape[1]
+        columns = [slopes[:, :latent] @ self.axes.T]
+        if self.expression is not None and self.field.expression is not None:
+            columns.append(slopes[:, latent:] @ self.field.expression.weight @ self.expression.axes.T)
+        return torch.cat(columns, 1)
+
     def _by_pose(self, gradient: Tensor, moved: Tensor, unknowns: Tensor, place: Similarity) -> Float[Tensor, "n p"]:
-        pose = unknowns[len(self.axes) :]
+        pose = unknowns[self.described :]
         arm = moved - self.pivot - pose[3:6]  # scale * rotation @ (x - pivot)
         turning = torch.autograd.functional.jacobian(rotation_from_vector, pose[:3])
         before = arm @ rotation_from_vector(pose[:3])
@@ -193,13 +216,14 @@ class _Shape:
 
 
 def _fit_appearance(
-    prior: Prior, z_shape: Tensor, place: Similarity, given: ColourSamples, config: InversionConfig,
+    prior: Prior, latents: HeadLatents, place: Similarity, given: ColourSamples, config: InversionConfig,
     rng: np.random.Generator,
 ) -> Float[Tensor, "c"]:  # fmt: skip
     statistics, axes = prior.appearance, prior.appearance.axes
     chosen = torch.from_numpy(rng.permutation(len(given.points))[: config.colour])
     with torch.no_grad():
-        at = prior.field.query(place.apply(given.points[chosen])[None], z_shape[None])
+        condition = prior.field.shape_condition(latents.z_shape[None], latents.expression_row)
+        at = prior.field.query(place.apply(given.points[chosen])[None], condition)
     normals = torch.nn.functional.normalize(at.gradient[0], dim=-1)[:, None]
     views = (given.views[chosen] @ place.rotation.T)[:, None]
     reference, feature, truth = at.reference[0][:, None], at.feature[0][:, None], given.colours[chosen]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -35,14 +35,27 @@ _SHRINKAGE = 1.2
 
 @dataclass(frozen=True)
 class HeadLatents:
-    """The two latents of one head."""
+    """The latents of one head."""
 
     z_shape: Float[Tensor, "c"]
+    """Whose head it is, where the prior has expressions; else the shape with its expression."""
     z_appearance: Float[Tensor, "c"]
+    z_expression: Float[Tensor, "e"] | None = None
+    """Coefficients of the prior's named expressions; None on a neutral head, and where the prior has none."""
+
+    @property
+    def expression_row(self) -> Float[Tensor, "1 e"] | None:
+        """The coefficients as a batch of one."""
+        return None if self.z_expression is None else self.z_expression[None]
+
+    def neutral(self) -> HeadLatents:
+        """Return the same person without an expression."""
+        return replace(self, z_expression=None)
 
     def to(self, device: torch.device | str) -> HeadLatents:
         """Move to a device."""
-        return HeadLatents(self.z_shape.to(device), self.z_appearance.to(device))
+        expression = None if self.z_expression is None else self.z_expression.to(device)
+        return HeadLatents(self.z_shape.to(device), self.z_appearance.to(device), expression)
 
 
 @dataclass(frozen=True)
@@ -61,6 +74,13 @@ class LatentStatistics:
         count = max(1, min(len(latents) - 1, latents.shape[1]))
         axes = directions * (deviations / max(len(latents) - 1, 1) ** 0.5)[:, None]
         return LatentStatistics(mean, axes[:count])
+
+    @staticmethod
+    def around_zero(latents: Float[Tensor, "heads c"]) -> LatentStatistics:
+        """Fit axes to latents whose mean is fixed at zero: the second moment about it is axes^T axes."""
+        _, sizes, directions = torch.linalg.svd(latents, full_matrices=False)
+        axes = directions * (sizes / max(len(latents), 1) ** 0.5)[:, None]
+        return LatentStatistics(torch.zeros_like(latents[0]), axes)
 
     def latent(self, coefficients: Float[Tensor, "k"]) -> Float[Tensor, "c"]:
         """Return the latent that lies the given number of standard deviations along each axis."""
@@ -101,6 +121,13 @@ class Prior:
     """Lower and upper corner of the modelled volume, inner units."""
     cross_covariance: Float[Tensor, "k l"]
     """Covariance of shape and appearance, each in standard deviations along its axes."""
+    expression: LatentStatistics | None = None
+    """Of the coefficients of the expressions that it was trained on, about neutral; None where it has none."""
+
+    @property
+    def expression_names(self) -> tuple[str, ...]:
+        """What the coefficients of an expression are called, in their order."""
+        return self.field.config.expression
 
     @staticmethod
     def load(path: str | Path | None = None) -> Prior:
@@ -117,7 +144,10 @@ class Prior:
         )
         # Older priors hold none.
         cross_covariance = own.get("coupling", shape.mean.new_zeros(len(shape.axes), len(appearance.axes)))
-        return Prior(field, shape, appearance, own["landmarks"], own["bounds"], cross_covariance)
+        expression = None
+        if "expression_axes" in own:
+            expression = LatentStatistics(torch.zeros_like(own["expression_axes"][0]), own["expression_axes"])
+        return Prior(field, shape, appearance, own["landmarks"], own["bounds"], cross_covariance, expression)
 
     def save(self, path: str | Path) -> None:
         """Write the prior as safetensors; the file appears only when it is complete."""
@@ -130,13 +160,17 @@ class Prior:
             "bounds": self.bounds,
             "coupling": self.cross_covariance,
         }
+        if self.expression is not None:
+            own["expression_axes"] = self.expression.axes
         write_atomically(Path(path), lambda part: _save(part, self.field, own, _FORMAT))
 
     def to(self, device: torch.device | str) -> Prior:
         """Return it on a device; this one stays where it is."""
-        statistics = self.shape.to(device), self.appearance.to(device)
-        rest = (own.to(device) for own in (self.landmarks, self.bounds, self.cross_covariance))
-        return Prior(self.field.on(device), *statistics, *rest)
+        return Prior(
+            self.field.on(device), self.shape.to(device), self.appearance.to(device), self.landmarks.to(device),
+            self.bounds.to(device), self.cross_covariance.to(device),
+            None if self.expression is None else self.expression.to(device),
+        )  # fmt: skip
 
     def mean(self) -> HeadLatents:
         """Return the mean latents: the mean head."""
@@ -169,13 +203,14 @@ class Prior:
         """Return what corresponds to points of the mean head on a head whose field started as this prior's."""
         reference = mean[None] + self.field.displacement(mean[None], self.shape.mean[None])
         points = mean[None]
+        condition = field.shape_condition(latents.z_shape[None], latents.expression_row)
         for _ in range(rounds):  # a fixed-point iteration, because displacements vary slowly in space
-            points = reference - field.displacement(points, latents.z_shape[None])
+            points = reference - field.displacement(points, condition)
         return points[0]
 
     def bind(self, latents: HeadLatents) -> Field:
         """Return the field of one head."""
-        return self.field.bind(latents.z_shape, latents.z_appearance)
+        return self.field.bind(latents.z_shape, latents.z_appearance, z_expression=latents.z_expression)
 
 
 def _save(path: Path, field: HeadField, own: dict[str, Tensor], kind: str) -> None:
@@ -208,7 +243,8 @@ def _read(path: Path, kind: str, made_by: str) -> tuple[HeadField, dict[str, Ten
             raise InputError(
                 f"{path} has latents that scale layers, which are read no more: make it anew with {made_by}"
             )
-        sizes = [value for value in config.values() if isinstance(value, int)]
+        config["expression"] = tuple(str(name) for name in config.get("expression", ()))
+        sizes = [len(config["expression"]), *(value for value in config.values() if isinstance(value, int))]
         if max(sizes) > LARGEST_LAYER or min(sizes) < 0:
             raise InputError(f"{path} describes networks of impossible size: give a file written by {made_by}")
         with seeded(0):  # the weights that are drawn here give way to the file's
@@ -230,7 +266,8 @@ class FittedHead:
 
     def bind(self) -> Field:
         """Return the head as a field."""
-        return self.field.bind(self.latents.z_shape, self.latents.z_appearance)
+        latents = self.latents
+        return self.field.bind(latents.z_shape, latents.z_appearance, z_expression=latents.z_expression)
 
     def to(self, device: torch.device | str) -> FittedHead:
         """Return it on a device; this one stays where it is."""
@@ -240,6 +277,8 @@ class FittedHead:
 def save_head(path: Path, head: FittedHead, placements: Sequence[Float[Tensor, "4 4"]]) -> None:
     """Write one fitted head as safetensors: weights, latents, the space that holds it and 4x4 maps from its world."""
     own = {"code_shape": head.latents.z_shape, "code_appearance": head.latents.z_appearance, "bounds": head.bounds}
+    if head.latents.z_expression is not None:
+        own["code_expression"] = head.latents.z_expression
     own["head_from_world"] = torch.stack(list(placements))
     _save(path, head.field, own, _HEAD_FORMAT)
 
@@ -251,7 +290,8 @@ def load_fitted(path: str | Path) -> FittedHead:
         InputError: the file is missing or is no fitted head.
     """
     field, own = _read(Path(path), _HEAD_FORMAT, "`protome reconstruct`")
-    return FittedHead(field, HeadLatents(own["code_shape"], own["code_appearance"]), own["bounds"])
+    latents = HeadLatents(own["code_shape"], own["code_appearance"], own.get("code_expression"))
+    return FittedHead(field, latents, own["bounds"])
 
 
 def load_head(path: str | Path) -> tuple[Field, Float[Tensor, "2 3"]]:
@@ -265,8 +305,18 @@ def load_head(path: str | Path) -> tuple[Field, Float[Tensor, "2 3"]]:
 
 
 def interpolate(first: HeadLatents, second: HeadLatents, shape: float, appearance: float) -> HeadLatents:
-    """Return the latents that lie the given fractions of the way from one head to another."""
+    """Return the latents that lie the given fractions of the way from one head to another.
+
+    An expression belongs to the shape; a head without coefficients is neutral.
+    """
+    expressions = [latents.z_expression for latents in (first, second)]
+    known = next((own for own in expressions if own is not None), None)
+    expression = None
+    if known is not None:
+        one, other = (torch.zeros_like(known) if own is None else own for own in expressions)
+        expression = torch.lerp(one, other, shape)
     return HeadLatents(
         torch.lerp(first.z_shape, second.z_shape, shape),
         torch.lerp(first.z_appearance, second.z_appearance, appearance),
+        expression,
     )

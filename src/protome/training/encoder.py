@@ -203,6 +203,8 @@ def train_encoder(
     sources.check()
     config = PhotoConfig(population, sources, photos or out.with_suffix(".photos"), each, seed)
     manifest = read_manifest(population)
+    if manifest.expressions:
+        raise InputError(f"{population} has people in several expressions, which the encoder is not made for yet")
     if manifest.sources != sources.described():
         raise InputError(f"{population} was built from other sources: give those, {_given(manifest)}")
     learned = Prior.load(prior)

@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
+from protome.population.expressions import draw_familiar
 from protome.population.people import turned
 from protome.population.portraits import objects
-from protome.population.portraits.person import Person, draw_expression
+from protome.population.portraits.person import Person
 from protome.population.portraits.pieces import BEARD, LASH, LOCAL, MOUTH, SCALP, SKY, UV, Material, Piece, piece
 from protome.population.portraits.places import MOUTH_M, fitted_sphere
 from protome.population.portraits.wardrobe import Wardrobe
@@ -71,7 +72,7 @@ class Dressed:
 
 def dress(wardrobe: Wardrobe, person: Person, rng: np.random.Generator, simple: bool = False) -> Dressed:
     """Return a person with a drawn expression and appearance; with `simple`, without things before the face."""
-    expression = np.tensordot(draw_expression(wardrobe, rng), wardrobe.expression, 1)
+    expression = np.tensordot(draw_familiar(wardrobe.expression_names, rng), wardrobe.expression, 1)
     neutral = wardrobe.mean + person.moves
     body = neutral + expression
     body_piece = Piece(body, wardrobe.faces, Material.BODY, _body_attributes(wardrobe), wardrobe.weld)

@@ -82,15 +82,16 @@ def _shape(wardrobe: Wardrobe, male: bool, age: str, lightness: float, rng: np.r
         identity = np.tensordot(regional[0].astype(np.float32), wardrobe.identity, 1)
     uneven = (rng.uniform(0, 0.12) * rng.normal(size=count)).astype(np.float32)
     sides = np.tanh(wardrobe.template[:, :1] / 0.03) * np.tensordot(uneven, wardrobe.identity, 1)
-    sliders = np.tensordot(_sliders(wardrobe.slider_names, male, age, lightness, rng), wardrobe.sliders, 1)
+    sliders = np.tensordot(drawn_sliders(wardrobe.slider_names, male, age, lightness, rng), wardrobe.sliders, 1)
     size = 1 + np.clip(rng.normal(0, 0.03), -0.08, 0.08) - (rng.uniform(0.03, 0.14) if age == "child" else 0.0)
     body = wardrobe.mean + own + face * (target - own) + identity + sides + sliders
     return (size * body - wardrobe.mean).astype(np.float32)
 
 
-def _sliders(
+def drawn_sliders(
     names: tuple[str, ...], male: bool, age: str, lightness: float, rng: np.random.Generator
 ) -> Float[np.ndarray, "s"]:
+    """Return the weights of MakeHuman's sliders: details, and sex, age and ancestry of somebody with such skin."""
     details = np.array([not name.startswith("macro-") for name in names])
     weights = rng.normal(0, 0.4, len(names)) * (rng.random(len(names)) < 0.12) * details
     macro = {"macro-male": (0.6 if male else -0.6) * rng.uniform(0.3, 1.3)}
@@ -107,46 +108,4 @@ def _sliders(
         macro[f"macro-{name}"] = 0.8 * share
     for index, name in enumerate(names):
         weights[index] += macro.get(name, 0.0)
-    return weights.astype(np.float32)
-
-
-UNITS: dict[str, tuple[tuple[str, ...], float]] = {
-    "smile": (("mouthSmile_L", "mouthSmile_R", "cheekSquint_L", "cheekSquint_R"), 0.9),
-    "grin": (
-        (
-            *("mouthSmile_L", "mouthSmile_R", "mouthUpperUp_L", "mouthUpperUp_R", "mouthLowerDown_L"),
-            *("mouthLowerDown_R", "cheekSquint_L", "cheekSquint_R"),
-        ), 0.85,
-    ),
-    "open": (("jawOpen",), 0.75),
-    "frown": (("mouthFrown_L", "mouthFrown_R", "browDown_L", "browDown_R"), 0.8),
-    "surprise": (("browInnerUp_L", "browInnerUp_R", "browOuterUp_L", "browOuterUp_R", "eyeWide_L", "eyeWide_R"), 0.9),
-    "squint": (("eyeSquint_L", "eyeSquint_R", "cheekRaiser_L", "cheekRaiser_R"), 0.8),
-    "press": (("mouthPress_L", "mouthPress_R", "mouthRollLower", "mouthRollUpper"), 0.6),
-    "blink": (("eyeBlink_L", "eyeBlink_R"), 1.0),
-    "wink": (("eyeBlink_L",), 1.0),
-    "pucker": (("mouthPucker",), 0.8),
-    "funnel": (("mouthFunnel",), 0.7),
-    "stretch": (("mouthStretch_L", "mouthStretch_R"), 0.7),
-    "sideways": (("mouthLeft",), 0.6),
-    "other side": (("mouthRight",), 0.6),
-    "jaw": (("jawLeft",), 0.5),
-    "puff": (("cheekPuff_L", "cheekPuff_R"), 0.6),
-    "sneer": (("noseSneer_L", "noseSneer_R"), 0.7),
-}  # fmt: skip
-"""Units of expressions that go together, and their greatest weight."""
-SHARES = np.array([5, 6, 4, 2, 2, 2, 1, 1.5, 0.4, 0.7, 0.7, 0.7, 0.5, 0.5, 0.4, 0.3, 0.5])
-
-
-def draw_expression(wardrobe: Wardrobe, rng: np.random.Generator) -> Float[np.ndarray, "e"]:
-    """Return weights of the expressions: a third neutral or nearly so, the others of one to three kinds."""
-    place = {name: index for index, name in enumerate(wardrobe.expression_names)}
-    weights = np.zeros(len(place))
-    kinds = list(UNITS)
-    for _ in range(int(rng.choice([0, 1, 2, 3], p=[0.28, 0.36, 0.26, 0.1]))):
-        units, greatest = UNITS[kinds[int(rng.choice(len(kinds), p=SHARES / SHARES.sum()))]]
-        weight = greatest * rng.beta(1.6, 1.3)
-        for name in units:
-            weights[place[name]] = max(weights[place[name]], min(weight * rng.uniform(0.75, 1.2), 1.0))
-    weights += np.clip(rng.normal(0, 0.05, len(place)), 0, 0.15) * (rng.random(len(place)) < 0.3)
     return weights.astype(np.float32)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from scipy.spatial import cKDTree
 from trimesh import Trimesh
 
@@ -123,7 +123,7 @@ class Wardrobe:
             raise InputError("portraits need the face model and MakeHuman's assets: give --ict and --makehuman")
         mean = valid.mean
         sky = _sky(composer.template, valid.weld[valid.faces])[valid.weld]
-        inside = ((composer.template > MOUTH_M[0]) & (composer.template < MOUTH_M[1])).all(1) & (sky < MOUTH_SKY)
+        inside = _in_mouth(composer.template, sky)
         first = composer.avatars[valid.training_names[0]]
         bald = [composer.avatars[name] for name in valid.training_names if valid.is_bald(name)]
         skins = bare_skins(composer, bald)
@@ -193,6 +193,16 @@ class Wardrobe:
             for name in ("expression_names", "slider_names", "hair_names")
         }
         return Wardrobe(eyes=eyes, hair=hair, outfits=outfits, outfit_colours=colours, **texts, **arrays)  # type: ignore[arg-type]
+
+
+def inside_mouth(composer: Composer) -> Bool[np.ndarray, "v"]:
+    """Return which vertices of the body are the inside of the mouth while it is closed."""
+    valid = composer.valid
+    return _in_mouth(composer.template, _sky(composer.template, valid.weld[valid.faces])[valid.weld])
+
+
+def _in_mouth(template: Float[np.ndarray, "v 3"], sky: Float[np.ndarray, "v"]) -> Bool[np.ndarray, "v"]:
+    return ((template > MOUTH_M[0]) & (template < MOUTH_M[1])).all(1) & (sky < MOUTH_SKY)
 
 
 def _sky(template: Float[np.ndarray, "v 3"], faces: np.ndarray) -> Float[np.ndarray, "v"]:

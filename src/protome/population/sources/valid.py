@@ -87,11 +87,11 @@ class ValidHeads:
         return arrays
 
     @cached_property
-    def _hair(self) -> dict[str, str]:
+    def _hair(self) -> dict[str, dict[str, str]]:
         path = self.folder / "index.json"
         with reading(path, "the list of VALID's people", ADVICE):
             files = json.loads(path.read_text(encoding="utf-8"))["files"]
-            return {row["file"].removesuffix(".glb"): row["hair"]["geometry"] for row in files}
+            return {row["file"].removesuffix(".glb"): row["hair"] for row in files}
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -150,11 +150,15 @@ class ValidHeads:
 
     def is_bald(self, name: str) -> bool:
         """Return whether the body's scalp is bare: bald people, and those whose hair is a wig."""
-        return self._hair[name] in ("wig", "none")
+        return self._hair[name]["geometry"] in ("wig", "none")
 
     def wears_wig(self, name: str) -> bool:
         """Return whether the avatar's hair is a mesh of its own."""
-        return self._hair[name] == "wig"
+        return self._hair[name]["geometry"] == "wig"
+
+    def hair_style(self, name: str) -> str:
+        """Return what the avatar's hair is called; "plain" where the list does not say."""
+        return self._hair[name].get("style") or "plain"
 
     def avatar(self, name: str) -> Avatar:
         """Read one avatar; its body takes the arms-down shape."""
