@@ -30,6 +30,7 @@ def ball() -> tuple[Mesh, np.ndarray, np.ndarray, np.ndarray]:
 def test_the_back_of_black_hair_is_black() -> None:
     mesh, photo, weights, hair = ball()
     colours = continued(mesh, photo, weights)
+    assert mesh.colours is not None
     behind = hair & (mesh.vertices[:, 2] < -150) & (mesh.vertices[:, 1] > -80)
     assert np.abs(mesh.colours[behind] - HAIR).mean() > 0.1
     np.testing.assert_allclose(np.median(colours[behind], axis=0), HAIR, atol=0.02)

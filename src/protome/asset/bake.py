@@ -57,7 +57,8 @@ def bake(atlas: Atlas, sources: Sequence[Source], size: int) -> Baked:
     assert mesh.colours is not None
     mesh = replace(mesh, colours=toned(mesh.colours, sources))
     assert mesh.colours is not None
-    assert mesh.visibility is not None
+    visibility = mesh.visibility
+    assert visibility is not None
     texels = Texels.of(atlas, size)
     smooth = [_smooth_colours(source, mesh) for source in sources]
     used, weights = _weighed(mesh, sources, smooth)
@@ -70,7 +71,7 @@ def bake(atlas: Atlas, sources: Sequence[Source], size: int) -> Baked:
     strengths = band_strengths(sources, mesh.vertices, weights)
     noise = np.concatenate([like_seen(strengths, choice.low, mesh.vertices, is_hair), is_hair[:, None]], 1)
     colour = _composed(mesh, texels, used, choice, noise)
-    shown = np.clip(np.rint(255 * texels.interpolated(mesh.visibility)), 0, 255).astype(np.uint8)
+    shown = np.clip(np.rint(255 * texels.interpolated(visibility)), 0, 255).astype(np.uint8)
     eight = np.concatenate([np.clip(np.rint(255 * colour[at]), 0, 255).astype(np.uint8) for at in texels.blocks()])
     skin = (weights[:, :direct].max(1) > _SKIN_WEIGHT) & ~is_hair & facial(mesh.vertices)
     return Baked(texels.image(eight), texels.image(shown), texels, choice.low, skin)
