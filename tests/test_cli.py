@@ -105,6 +105,18 @@ def test_help_loads_nothing_slow() -> None:
     assert done.stdout.splitlines()[-1] == "loaded: []"
 
 
+@pytest.mark.parametrize("command", ["reconstruct", "detail", "inspect"])
+def test_a_missing_photo_is_refused_before_anything_slow_is_loaded(command: str, tmp_path: Path) -> None:
+    code = (
+        "import sys, protome.cli\n"
+        f"sys.argv = ['protome', '{command}', '{tmp_path / 'none.jpg'}', '--out', '{tmp_path / 'out'}']\n"
+        "print(protome.cli.main(), [name for name in ('torch', 'numpy', 'cv2') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "2 []\n"
+    assert done.stderr == f"error: {tmp_path / 'none.jpg'} does not exist: give the path of a photo\n"
+
+
 # What the commands hand on
 
 
@@ -121,7 +133,8 @@ def test_stopping_is_no_traceback(
         raise KeyboardInterrupt
 
     _module(monkeypatch, "protome.pipeline", "reconstruct", reconstruct)
-    assert run(["reconstruct", "a.png", "--out", str(tmp_path)]) == 130
+    (tmp_path / "a.png").touch()
+    assert run(["reconstruct", str(tmp_path / "a.png"), "--out", str(tmp_path / "out")]) == 130
     assert capsys.readouterr().err == "stopped before the end\n"
 
 
@@ -140,7 +153,8 @@ def test_warnings_are_sentences_and_those_of_libraries_are_hidden(
     _module(monkeypatch, "protome.pipeline", "reconstruct", reconstruct)
     monkeypatch.setattr(sys, "warnoptions", [])
     before = warnings.showwarning
-    assert run(["reconstruct", "a.png", "b.png", "--out", str(tmp_path)]) == 2
+    (tmp_path / "a.png").touch()
+    assert run(["reconstruct", str(tmp_path / "a.png"), "--out", str(tmp_path)]) == 2
     assert capsys.readouterr().err.splitlines() == [
         "warning: no face was found in a.png: it is left out",
         "warning: no face was found in b.png: it is left out",

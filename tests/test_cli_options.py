@@ -165,6 +165,9 @@ def test_options_reach_the_implementing_function(
         return types.SimpleNamespace(save=save)
 
     _module(monkeypatch, name, function, replacement)
+    monkeypatch.chdir(tmp_path)
+    for photo in ("a.png", "b.png"):
+        Path(photo).touch()
     arguments = words.format(out=out).split()
     assert run(arguments) == 0
     (call,) = calls

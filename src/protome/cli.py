@@ -29,7 +29,7 @@ from protome.cli_perception import portraits, train_perception, wardrobe
 from protome.cli_reconstruct import reconstruct
 from protome.cli_render import render
 from protome.errors import InputError, ProtomeWarning
-from protome.util.files import check_output_file, check_output_folder
+from protome.util.files import check_output_file, check_output_folder, check_photos_exist
 from protome.util.libraries import what_to_install
 from protome.util.waiting import wait_passively
 
@@ -62,6 +62,7 @@ def detail(
         quiet: Show no progress; warnings and errors are still shown.
     """
     check_output_folder(out)
+    check_photos_exist([photo])
     cli_outputs.check_detail(photo, model, out)
     from protome.sider.outputs import save_detail
     from protome.sider.pipeline import recover_detail

@@ -9,7 +9,7 @@ from tyro.conf import DisallowNone, Positional, arg
 
 from protome import cli_outputs
 from protome.cli_options import Flag, Folder, MaybeFile, MaybeInteger, MaybeNames, MaybeUnits
-from protome.util.files import check_output_file, check_output_folder
+from protome.util.files import check_output_file, check_output_folder, check_photos_exist
 
 
 def inspect(
@@ -35,6 +35,7 @@ def inspect(
         json: A file for the facts and measurements of each photo.
     """
     check_output_folder(out)
+    check_photos_exist(inputs)
     if json is not None:
         check_output_file(json)
     cli_outputs.check_inspect(inputs, out, export, json)

@@ -12,7 +12,7 @@ from protome import cli_outputs
 from protome.asset.options import DETAILED, AssetOptions
 from protome.cli_options import Device, Flag, Folder, Integer, MaybeInteger, MaybeNames, MaybeNumber, MaybeUnits
 from protome.errors import InputError
-from protome.util.files import check_output_folder
+from protome.util.files import check_output_folder, check_photos_exist
 
 
 def reconstruct(
@@ -74,6 +74,7 @@ def reconstruct(
     fine = not no_detail and (detail or preset in DETAILED)
     asset = AssetOptions.parse(texture, faces, formats, material, delight, fine)
     check_output_folder(out)
+    check_photos_exist(inputs)
     cli_outputs.check_reconstruct(inputs, out)
     from protome.encoder.scale import MetricScale
     from protome.fit.options import FitOptions

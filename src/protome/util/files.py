@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import tempfile
 from collections.abc import Callable, Iterable
@@ -39,6 +40,17 @@ def check_output_file(path: Path) -> None:
     if path.is_dir():
         raise InputError(f"cannot write the file {path}, because it is a folder: choose another name")
     check_output_folder(path.parent)
+
+
+def check_photos_exist(inputs: Iterable[Path]) -> None:
+    """Make sure that files and folders of photos are there; patterns such as `*.jpg` are not looked at.
+
+    Raises:
+        InputError: one is missing.
+    """
+    for path in inputs:
+        if not path.exists() and not glob.has_magic(str(path)):
+            raise InputError(f"{path} does not exist: give the path of a photo")
 
 
 def check_inputs_stay(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
