@@ -1,9 +1,9 @@
-"""The slow-down of a reconstruction beside other work, with threads that sleep while they wait and with ones that spin.
+"""The slow-down of a reconstruction beside other work, by how its threads wait for each other.
 
     python benchmarks/busy.py PHOTO [--busy 1 2]
 
-The same draft run, alone and beside processes that keep a core busy each. Times are ratios to the run alone whose
-threads sleep. Nothing else should run on the machine meanwhile.
+The same draft run, alone and beside processes that keep a core busy each. Times are ratios to the run alone as the
+package has it. Nothing else should run on the machine meanwhile.
 """
 
 from __future__ import annotations
@@ -35,26 +35,36 @@ class Options:
     """Numbers of busy processes beside the run."""
 
 
+WAYS = {
+    "spins shortly (default)": {},
+    "sleeps": {POLICY: "PASSIVE"},
+    "spins": {POLICY: "ACTIVE"},
+}
+"""How a thread waits, and the environment for it."""
+
+
 def run(options: Options) -> None:
     """Print a table of ratios."""
     if not options.photo.is_file():
         raise InputError(f"{options.photo} does not exist: give a photo of a face")
-    alone = _seconds(options.photo, "PASSIVE", 0)
-    print(f"| busy processes beside it, {os.cpu_count()} cores | threads sleep | threads spin |\n|---|---|---|")
+    alone = float("nan")
+    print(
+        f"| busy processes beside it, {os.cpu_count()} cores | " + " | ".join(WAYS) + " |\n|---|" + "---|" * len(WAYS)
+    )
     for count in (0, *options.busy):
-        sleeping = alone if count == 0 else _seconds(options.photo, "PASSIVE", count)
-        spinning = _seconds(options.photo, "ACTIVE", count)
-        print(f"| {count} | {sleeping / alone:.2f} | {spinning / alone:.2f} |", flush=True)
+        seconds = [_seconds(options.photo, own, count) for own in WAYS.values()]
+        alone = seconds[0] if count == 0 else alone
+        print(f"| {count} | " + " | ".join(f"{each / alone:.2f}" for each in seconds) + " |", flush=True)
 
 
-def _seconds(photo: Path, policy: str, count: int) -> float:
+def _seconds(photo: Path, own: dict[str, str], count: int) -> float:
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         for _ in range(count):
             stack.callback(subprocess.Popen([sys.executable, "-c", "while True: pass"]).kill)
         started = time.perf_counter()
         words = ["reconstruct", str(photo), "--out", folder, "--preset", "draft", "--quiet"]
-        subprocess.run([sys.executable, "-m", "protome.cli", *words], env=os.environ | {POLICY: policy}, check=True)
+        subprocess.run([sys.executable, "-m", "protome.cli", *words], env=os.environ | own, check=True)
         return time.perf_counter() - started
 
 

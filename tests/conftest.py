@@ -11,7 +11,7 @@ import hypothesis
 import pytest
 
 # Torch reads these when it is first imported. Where files are tested side by side, each process has one thread.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -1,4 +1,4 @@
-"""Waiting threads: asleep by default, as the user says otherwise, and really so in PyTorch's own library."""
+"""Waiting threads: spinning shortly by default, and as the user says otherwise."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import sys
 
 import pytest
 
+from protome.util.waiting import POLICY, SPINNING
 
-def environment_after(code: str, **own: str) -> str:
-    rest = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
-    command = [sys.executable, "-c", f"import os\n{code}\nprint(os.environ.get('OMP_WAIT_POLICY'))"]
-    return subprocess.run(command, env=rest | own, capture_output=True, text=True, check=True).stdout.strip()
+
+def environment_after(code: str, **own: str) -> list[str]:
+    rest = {key: value for key, value in os.environ.items() if key not in (POLICY, *SPINNING)}
+    shown = f"print(*(os.environ.get(name, '-') for name in {list(SPINNING)}))"
+    command = [sys.executable, "-c", f"import os\n{code}\n{shown}"]
+    return subprocess.run(command, env=rest | own, capture_output=True, text=True, check=True).stdout.split()
 
 
 @pytest.mark.parametrize(
@@ -24,10 +27,11 @@ def environment_after(code: str, **own: str) -> str:
     ],
     ids=["package", "command"],
 )
-def test_threads_sleep_unless_the_environment_says_otherwise(code: str) -> None:
-    assert environment_after(code) == "PASSIVE"
-    assert environment_after(code, OMP_WAIT_POLICY="ACTIVE") == "ACTIVE"
+def test_threads_spin_shortly_unless_the_environment_says_otherwise(code: str) -> None:
+    assert environment_after(code) == list(SPINNING.values())
+    assert environment_after(code, GOMP_SPINCOUNT="7") == ["7", SPINNING["KMP_BLOCKTIME"]]
+    assert environment_after(code, OMP_WAIT_POLICY="ACTIVE") == ["-", "-"]
 
 
 def test_importing_the_package_alone_changes_nothing() -> None:
-    assert environment_after("import protome") == "None"
+    assert environment_after("import protome") == ["-", "-"]

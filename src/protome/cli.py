@@ -31,7 +31,7 @@ from protome.cli_render import render
 from protome.errors import InputError, ProtomeWarning
 from protome.util.files import check_output_file, check_output_folder, check_photos_exist
 from protome.util.libraries import what_to_install
-from protome.util.waiting import wait_passively
+from protome.util.waiting import wait_briefly
 
 # The implementing modules import torch, which takes seconds: each command imports its own when it runs, so that help
 # and usage errors appear at once.
@@ -436,7 +436,7 @@ def main() -> int:
     A library that cannot be loaded counts as bad input. Usage errors leave through `SystemExit` with code 2, help
     with code 0.
     """
-    wait_passively()
+    wait_briefly()
     with warnings.catch_warnings():
         if not sys.warnoptions:  # warnings of libraries are for developers, who enable them with -W
             warnings.simplefilter("ignore")
