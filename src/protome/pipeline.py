@@ -6,6 +6,7 @@ import json
 import platform
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -145,23 +146,21 @@ class Head:
         write_together(folder, lambda part: self._write(part, command, asset or self.asset_options(), report))
 
     def _write(self, folder: Path, command: Sequence[str], options: AssetOptions, report: bool) -> None:
-        seconds, asset, picture = dict(self.seconds), None, None
-        made: dict[str, object] = {}
-        if "ply" in options.formats:
-            self.mesh_world.save(folder / "head.ply")
-        if report or set(options.formats) - {"ply"}:
-            with _timed(seconds, "asset", quiet=True):
-                asset = self.asset(options)
-                write_asset(folder, asset, options.formats)
-            picture = Textured.of(asset)
-            made["asset"] = asdict(options) | {
-                "vertices": len(asset.atlas.mesh.vertices), "faces": len(asset.atlas.faces),
-            }  # fmt: skip
-            made["detail"] = asset.detail.facts() if asset.detail is not None else _without_detail(options)
-        write_atomically(folder / "field.safetensors", self.fit.save)
+        with ThreadPoolExecutor(1) as beside:  # the asset keeps one core busy
+            plain = beside.submit(self._write_plain, folder, options)
+            seconds, asset, picture = dict(self.seconds), None, None
+            made: dict[str, object] = {}
+            if report or set(options.formats) - {"ply"}:
+                with _timed(seconds, "asset", quiet=True):
+                    asset = self.asset(options)
+                    write_asset(folder, asset, options.formats)
+                picture = Textured.of(asset)
+                made["asset"] = asdict(options) | {
+                    "vertices": len(asset.atlas.mesh.vertices), "faces": len(asset.atlas.faces),
+                }  # fmt: skip
+                made["detail"] = asset.detail.facts() if asset.detail is not None else _without_detail(options)
+            photos = plain.result()
         write_atomically(folder / "preview.png", lambda path: self._save_preview(path, picture))
-        photos = assess(self.scene)
-        save_capture_sheet(folder / "capture.png", self.scene, photos)
         facts = self._facts(command, photos, seconds)
         text = json.dumps(facts | made, indent=1, allow_nan=False)
         write_atomically(folder / "result.json", lambda path: path.write_text(text + "\n"))
@@ -171,6 +170,15 @@ class Head:
                 for number, view in enumerate(self.scene.views)
             ]
             write_report(folder / "report.html", asset, shown, photos, facts, self._nose())
+
+    def _write_plain(self, folder: Path, options: AssetOptions) -> tuple[PhotoFacts, ...]:
+        """Write what needs no asset, and return what is known of the photos."""
+        if "ply" in options.formats:
+            self.mesh_world.save(folder / "head.ply")
+        write_atomically(folder / "field.safetensors", self.fit.save)
+        photos = assess(self.scene)
+        save_capture_sheet(folder / "capture.png", self.scene, photos)
+        return photos
 
     def _nose(self) -> Float[np.ndarray, "3"]:
         """Return the tip of the nose in the head frame, millimetres."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from protome.asset.atlas import Atlas, make_atlas
-from protome.asset.bake import bake
+from protome.asset.bake import bake, prepare
 from protome.asset.charts import Part
 from protome.asset.decimate import decimated
 from protome.asset.delight import albedo
@@ -75,8 +76,11 @@ def make_asset(
     own = np.array(light.to_trimesh().face_normals)
     light = replace(light, normals=_usable(light.normals, _of_faces(light, own)))
     light = replace(light, visibility=vertex_visibility(light, [source.camera for source in sources]))
-    atlas = make_atlas(light)
-    baked = bake(atlas, sources, options.texture)
+    with ThreadPoolExecutor(1) as beside:  # both take seconds of one core
+        laid = beside.submit(make_atlas, light)
+        prepared = prepare(light, sources)
+        atlas = laid.result()
+    baked = bake(atlas, sources, options.texture, prepared)
     estimate = None
     if options.delight and baked.skin.sum() > _LEAST_SKIN:
         estimate = albedo(baked.colour, baked.texels, light, baked.low, baked.skin)

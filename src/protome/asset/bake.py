@@ -47,34 +47,55 @@ class Baked:
     """Which vertices are seen skin of the face."""
 
 
-def bake(atlas: Atlas, sources: Sequence[Source], size: int) -> Baked:
-    """Return the texture of an atlas whose mesh has the renderer's colours, normals and visibility.
+@dataclass(frozen=True)
+class Prepared:
+    """What is known at a mesh's vertices before there is an atlas."""
 
-    Every vertex is given to the photo that shows it best; details come from that photo alone, sharp, and low
-    frequencies join the parts. Head frame, millimetres.
+    mesh: Mesh
+    """With the colours of what no photo shows."""
+    sources: Sequence[Source]
+    """The photos, then useful mirror images."""
+    choice: Choice
+    noise: Float[np.ndarray, "v b"]
+    """Strengths of the grain and, last, whether a vertex is hair."""
+    skin: Bool[np.ndarray, "v"]
+
+
+def prepare(mesh: Mesh, sources: Sequence[Source]) -> Prepared:
+    """Choose among photos at the vertices of a mesh with the renderer's colours and normals.
+
+    Every vertex is given to the photo that shows it best. Head frame, millimetres.
     """
-    mesh = atlas.mesh
     assert mesh.colours is not None
     mesh = replace(mesh, colours=toned(mesh.colours, sources))
-    assert mesh.colours is not None
-    visibility = mesh.visibility
-    assert visibility is not None
-    texels = Texels.of(atlas, size)
     smooth = [_smooth_colours(source, mesh) for source in sources]
     used, weights = _weighed(mesh, sources, smooth)
     direct = len(sources)
-    mesh = replace(mesh, colours=continued(mesh, np.stack(smooth, 1), weights[:, :direct]))
-    assert mesh.colours is not None
-    colours = np.stack([*smooth, *(_smooth_colours(source, mesh) for source in used[direct:]), mesh.colours], 1)
+    painted = continued(mesh, np.stack(smooth, 1), weights[:, :direct])
+    mesh = replace(mesh, colours=painted)
+    colours = np.stack([*smooth, *(_smooth_colours(source, mesh) for source in used[direct:]), painted], 1)
     choice = choose(mesh, weights, colours, direct)
     is_hair = hair(mesh, choice.low)
     strengths = band_strengths(sources, mesh.vertices, weights)
     noise = np.concatenate([like_seen(strengths, choice.low, mesh.vertices, is_hair), is_hair[:, None]], 1)
-    colour = _composed(mesh, texels, used, choice, noise)
+    skin = (weights[:, :direct].max(1) > _SKIN_WEIGHT) & ~is_hair & facial(mesh.vertices)
+    return Prepared(mesh, used, choice, noise, skin)
+
+
+def bake(atlas: Atlas, sources: Sequence[Source], size: int, prepared: Prepared | None = None) -> Baked:
+    """Return the texture of an atlas whose mesh has the renderer's colours, normals and visibility.
+
+    Details come from one photo alone, sharp, and low frequencies join the parts. `prepared` is what `prepare` returned
+    for the atlas's mesh. Head frame, millimetres.
+    """
+    prepared = prepared or prepare(atlas.mesh, sources)
+    visibility = atlas.mesh.visibility
+    assert visibility is not None
+    texels = Texels.of(atlas, size)
+    colour = _composed(prepared.mesh, texels, prepared.sources, prepared.choice, prepared.noise)
     shown = np.clip(np.rint(255 * texels.interpolated(visibility)), 0, 255).astype(np.uint8)
     eight = np.concatenate([np.clip(np.rint(255 * colour[at]), 0, 255).astype(np.uint8) for at in texels.blocks()])
-    skin = (weights[:, :direct].max(1) > _SKIN_WEIGHT) & ~is_hair & facial(mesh.vertices)
-    return Baked(texels.image(eight), texels.image(shown), texels, choice.low, skin)
+    return Baked(texels.image(eight), texels.image(shown), texels, prepared.choice.low, prepared.skin)
 
 
 def _weighed(
