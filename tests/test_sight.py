@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from protome.capture import sight
 from protome.capture.sight import things_in_front, with_sight, without_others
 from protome.errors import InputError
 from protome.fit.rays import pixel_table
 from protome.geometry.camera import Camera
 from protome.geometry.transforms import Similarity
-from protome.landmarks import load_face_landmarks
 from protome.perception import parts
 from protome.perception.network import SIZE, PerceptionNet
 from protome.perception.perceive import Perception
@@ -186,24 +183,3 @@ def test_a_good_network_adds_landmarks_parts_and_nothing_to_a_given_mask() -> No
     assert torch.equal(with_sight(view, Sight(network, True, True, True), mask_given=True).mask, view.mask)
     assert with_sight(view, Sight(network, True, False, True)).dense is None
     assert torch.equal(with_sight(view, Sight(network, False, True, False)).mask, view.mask)
-
-
-@pytest.mark.parametrize(("degrees", "shift", "taken"), [(20.0, 2.0, False), (65.0, 2.0, True), (65.0, 90.0, False)])
-def test_landmarks_of_profiles_are_the_networks_where_both_show_one_face(
-    monkeypatch: pytest.MonkeyPatch, degrees: float, shift: float, taken: bool
-) -> None:
-    angle = np.radians(degrees)
-    centre = 800 * torch.tensor([np.sin(angle), 0.0, np.cos(angle)])
-    camera = Camera.look_at(centre, torch.zeros(3).double(), 800.0, 400, 400)
-    landmarks = torch.zeros(478, 2)
-    landmarks[:468] = camera.project(load_face_landmarks().positions.double()).float()
-    found = np.concatenate([landmarks[:468].numpy() + shift, np.zeros((332, 2))])
-    monkeypatch.setattr(sight, "perceive", lambda *_: SimpleNamespace(landmarks=found))
-    image = torch.zeros(400, 400, 3)
-    network = PerceptionNet().eval()
-    seen = sight.profile_landmarks(image, landmarks, None, Sight(network, False, False, False, True))
-    assert bool((seen[:468] != landmarks[:468]).any()) == taken
-    torch.testing.assert_close(seen[:468], landmarks[:468] + shift * taken)
-    assert torch.equal(seen[468:], landmarks[468:])
-    without = Sight(network, True, True, True)
-    assert torch.equal(sight.profile_landmarks(image, landmarks, None, without), landmarks)

@@ -12,11 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from protome.capture.cameras import camera_from_landmarks
 from protome.capture.skin import hull_mask
-from protome.errors import InputError
-from protome.geometry.pose import turned_degrees
-from protome.landmarks import load_face_landmarks
 from protome.perception.parts import BACKGROUND, FRONT, OTHERS
 from protome.perception.perceive import Perception, perceive
 from protome.perception.sight import Sight
@@ -38,12 +34,6 @@ UNDER, MOST_UNDER = 3.0, 4.0
 under the subject's, and its limit."""
 THIN = 0.03
 """Radius below which things in front are ignored, in units of the face's size: frames of spectacles hide little."""
-PROFILE_DEG, NEARLY_PROFILE_DEG = 50.0, 38.0
-"""Degrees from the front from which a face's landmarks are the network's, and from which MediaPipe's make that likely.
-On rendered photos MediaPipe finds faces too frontal, by 2 degrees at 55, 6 at 65 and 14 at 75, where the network is
-right to 1 degree on average; up to 50 both are as good."""
-MOST_APART = 0.15
-"""Mean distance of the two, in units of the face's size, up to which they show one face."""
 MOST_HIDDEN = 0.5
 """Share of the face hidden by things in front from which they are not believed."""
 
@@ -75,31 +65,6 @@ def with_sight(
         front = things_in_front(seen, face, view.mask.shape) if sight.uses_front else None
         view = replace(view, mask=mask, front=front)
     return view
-
-
-def profile_landmarks(
-    image: Float[Tensor, "h w 3"], landmarks: Float[Tensor, "478 2"], focal_px: float | None, sight: Sight | None
-) -> Float[Tensor, "478 2"]:
-    """Return MediaPipe's landmarks, for a face in profile with the network's in place of those on the skin."""
-    if sight is None or not sight.uses_profiles or _turned(landmarks, image, focal_px) < NEARLY_PROFILE_DEG:
-        return landmarks
-    skin = landmarks[:468]
-    found = torch.from_numpy(perceive(sight.network, image, skin).landmarks[:468]).to(landmarks)
-    both = torch.cat([found, landmarks[468:]])
-    apart = float((found - skin).norm(dim=1).mean()) / float((skin.amax(0) - skin.amin(0)).max())
-    if apart > MOST_APART or not _turned(both, image, focal_px) >= PROFILE_DEG:
-        return landmarks
-    return both
-
-
-def _turned(landmarks: Float[Tensor, "478 2"], image: Float[Tensor, "h w 3"], focal_px: float | None) -> float:
-    """Return the degrees from the front at which a face is seen; NaN if it fits no camera."""
-    height, width = image.shape[:2]
-    try:
-        camera = camera_from_landmarks(landmarks, width, height, focal_px, load_face_landmarks())
-    except InputError:
-        return float("nan")
-    return turned_degrees(camera.centre.double().numpy())
 
 
 def dense_landmarks(seen: Perception) -> DenseLandmarks:

@@ -47,12 +47,6 @@ class Together:
     tracks: Tracks
     """The matches."""
 
-    @property
-    def support(self) -> tuple[int, float]:
-        """How many photos agree, and how many matches with how small errors; to compare cameras of the same photos."""
-        error = epipolar_error(self.tracks, dict(enumerate(self.cameras)))
-        return int(self.agrees.sum()), float(self.links.sum()) / max(error, 1e-12) if np.isfinite(error) else 0.0
-
 
 def place_roughly(shots: Sequence[Shot]) -> Bundle:
     """Return the cameras of photos of one person, as their landmarks alone have them."""

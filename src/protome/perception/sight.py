@@ -17,8 +17,6 @@ training, so that photos as people take them are easier."""
 LEAST_MEAN_IOU = 0.7
 MOST_FACE_NME, MOST_SIGMAS = 2.0, 1.5
 """Scores up to which the landmarks are used: errors in per cent of the face's size, and over their deviations."""
-MOST_PROFILE_NME = 3.5
-"""Score up to which the landmarks of faces in profile are used, in place of others that are worse there."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,6 @@ class Sight:
     uses_people: bool
     uses_landmarks: bool
     uses_front: bool
-    uses_profiles: bool = False
 
     @staticmethod
     def load(path: Path) -> Sight:
@@ -41,9 +38,7 @@ class Sight:
             InputError: the file is missing or of another kind.
         """
         tensors, about = stored_weights(path)
-        return Sight(
-            network_of(tensors), sees_people(about), sees_landmarks(about), sees_front(about), sees_profiles(about)
-        )
+        return Sight(network_of(tensors), sees_people(about), sees_landmarks(about), sees_front(about))
 
 
 def sees_people(about: dict[str, str]) -> bool:
@@ -61,11 +56,6 @@ def sees_front(about: dict[str, str]) -> bool:
 def sees_landmarks(about: dict[str, str]) -> bool:
     """Return whether the scores in a file's head allow the use of the landmarks."""
     return _score(about, "face_nme", 100.0) <= MOST_FACE_NME and _score(about, "sigmas", 100.0) <= MOST_SIGMAS
-
-
-def sees_profiles(about: dict[str, str]) -> bool:
-    """Return whether the scores in a file's head allow the use of the landmarks of faces in profile."""
-    return _score(about, "face_nme", 100.0) <= MOST_PROFILE_NME and _score(about, "sigmas", 100.0) <= MOST_SIGMAS
 
 
 def _score(about: dict[str, str], name: str, otherwise: float) -> float:
