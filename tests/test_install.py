@@ -152,6 +152,7 @@ def test_a_library_that_cannot_be_loaded_is_one_sentence(
     library: str, module: str, sentence: str, tmp_path: Path
 ) -> None:
     (tmp_path / f"{library}.py").write_text(module)
+    (tmp_path / "photo.png").touch()
     paths = os.pathsep.join([str(tmp_path), str(SOURCE.parent)])
     done = subprocess.run(
         [sys.executable, "-m", "protome.cli", "reconstruct", "photo.png", "--out", "head"],

@@ -229,6 +229,12 @@ def test_displacements_survive_their_file() -> None:
 # A face with a known groove
 
 
+@pytest.fixture
+def all_bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no network judge the painted heads, which are grey balls without features."""
+    monkeypatch.setattr("protome.relief.photo.bare", lambda view, least: np.ones(view.image.shape[:2], bool))
+
+
 def grooved(depth: float) -> tuple[View, Mesh, np.ndarray]:
     """Return a photo of a smooth head with a groove across its cheeks, the head, and the true normals by pixel."""
     head = painted((0.0,), resolution=80)
@@ -256,6 +262,7 @@ def grooved(depth: float) -> tuple[View, Mesh, np.ndarray]:
     return view, mesh, truth.reshape(480, 480, 3)
 
 
+@pytest.mark.usefixtures("all_bare")
 def test_a_groove_in_a_photo_is_found_and_nothing_beside_it() -> None:
     view, mesh, _ = grooved(0.4)
     relief = recover_relief(view, mesh)
@@ -292,6 +299,7 @@ def test_light_is_fitted_to_the_normals() -> None:
     np.testing.assert_allclose(shade(found, normals), lit / lit.mean(), atol=0.03)
 
 
+@pytest.mark.usefixtures("all_bare")
 def test_the_atlas_of_a_grooved_head_has_normals_nearer_to_the_truth() -> None:
     view, _, truth = grooved(0.4)
     head = painted((0.0,), resolution=80)
@@ -316,3 +324,17 @@ def test_the_atlas_of_a_grooved_head_has_normals_nearer_to_the_truth() -> None:
 
     assert cheeks.sum() > 200
     assert off(mapped) < 0.8 * off(plain)
+
+
+def test_relief_is_left_out_where_the_network_sees_hair(monkeypatch: pytest.MonkeyPatch) -> None:
+    view, mesh, _ = grooved(0.8)
+
+    def half(window: View, least: float) -> np.ndarray:
+        return np.arange(window.image.shape[1])[None] + np.zeros((window.image.shape[0], 1)) < window.image.shape[1] / 2
+
+    monkeypatch.setattr("protome.relief.photo.bare", half)
+    relief = recover_relief(view, mesh)
+    assert relief is not None
+    middle = relief.height.shape[1] // 2
+    assert np.abs(relief.height[:, middle + 2 :]).max() < 1e-3
+    assert np.abs(relief.height[:, :middle]).max() > 0.02

@@ -9,8 +9,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from protome.util.waiting import wait_briefly
-
 if TYPE_CHECKING:
     from protome.evaluate.report import evaluate
     from protome.pipeline import Head, reconstruct
@@ -38,6 +36,8 @@ def __getattr__(name: str) -> Any:
     # These modules import torch, which takes seconds: each is loaded on first use.
     if name not in _HOMES:
         raise AttributeError(f"module protome has no attribute {name}")
+    from protome.util.waiting import wait_briefly
+
     wait_briefly()
     value = getattr(import_module(_HOMES[name]), name)
     globals()[name] = value

@@ -158,7 +158,7 @@ def recover_relief(
         np.where(skin, detail, 0).astype(single), -(along * seen.right).sum(2).astype(single),
         -(along * seen.down).sum(2).astype(single), (skin * np.minimum(1, 0.05 + share)).astype(single), pixel,
     )  # fmt: skip
-    height = evened(solve_height(shading, config) * share.astype(single), share > PLAIN)
+    height = evened(solve_height(shading, config), share > PLAIN) * share.astype(single)
     x, y = gradient(height, pixel)
     slope = x[..., None] * seen.right + y[..., None] * seen.down
     bent = normals - slope
