@@ -21,7 +21,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from command import command
-from protome.errors import InputError
+from protome.util.files import check_photos_exist
 from protome.util.waiting import POLICY
 
 
@@ -45,8 +45,7 @@ WAYS = {
 
 def run(options: Options) -> None:
     """Print a table of ratios."""
-    if not options.photo.is_file():
-        raise InputError(f"{options.photo} does not exist: give a photo of a face")
+    check_photos_exist([options.photo])
     alone = float("nan")
     print(
         f"| busy processes beside it, {os.cpu_count()} cores | " + " | ".join(WAYS) + " |\n|---|" + "---|" * len(WAYS)

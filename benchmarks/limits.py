@@ -21,6 +21,7 @@ from protome.meshing.extract import zero_level
 from protome.population.store import Population
 from protome.prior.inversion import Inversion, ShapeSamples, fit_scan, invert_samples
 from protome.prior.prior import HeadLatents, Prior, interpolate
+from protome.training.train import EYE_MM, MOUTH_MM, around
 from protome.units import UNIT_MM
 from protome.util.device import choose_device
 from real_scan import MARGIN_MM, Scan, above
@@ -54,21 +55,12 @@ class Distances:
     """Of the truth's parts."""
 
 
-LIPS_MM = ((0.0, -67.0), (30.0, 14.0))
-LIDS_MM = ((32.0, 1.0), (19.0, 12.0))
-"""Centre and half axes, on the common template seen from the front, of the mouth and of the left eye."""
-
-
 def parts_of(
     points: Float[np.ndarray, "n 3"], template: Float[np.ndarray, "n 3"], skin: Bool[np.ndarray, "n"]
 ) -> dict[str, Float[np.ndarray, "_ 3"]]:
     """Return the points of the lips and of the lids, found by their places on the template, millimetres."""
-    front = skin & (template[:, 2] > -25)
-    found = {}
-    for name, (centre, axes) in (("lips", LIPS_MM), ("lids", LIDS_MM)):
-        side = np.abs(template[:, :2]) * [1, 0] + template[:, :2] * [0, 1]
-        within = (((side - centre) / axes) ** 2).sum(1) < 1
-        found[name] = points[front & within]
+    place = torch.from_numpy(template)
+    found = {name: points[skin & around(place, of).numpy()] for name, of in (("lips", MOUTH_MM), ("lids", EYE_MM))}
     return {name: chosen for name, chosen in found.items() if len(chosen)}
 
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from protome.capture.skin import hull_mask
+from protome.capture.skin import disc, hull_mask
 
 WORK_SIDE = 768
 """Pixels of the longer side at which the outline is found; the full resolution only sharpens its edge."""
@@ -95,9 +95,9 @@ def _cut(
     image: Float[np.ndarray, "h w 3"], kept: Bool[np.ndarray, "h w"], face: Bool[np.ndarray, "h w"], band: int
 ) -> Bool[np.ndarray, "h w"]:
     """Return the person after the colours inside and outside have decided the band around the outline."""
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * band + 1, 2 * band + 1))
-    inside = cv2.erode(kept.astype(np.uint8), disc, borderType=cv2.BORDER_CONSTANT, borderValue=1) > 0
-    outside = cv2.dilate(kept.astype(np.uint8), disc) == 0
+    around = disc(band)
+    inside = cv2.erode(kept.astype(np.uint8), around, borderType=cv2.BORDER_CONSTANT, borderValue=1) > 0
+    outside = cv2.dilate(kept.astype(np.uint8), around) == 0
     state = np.where(kept, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     state[outside] = cv2.GC_BGD
     state[inside | face] = cv2.GC_FGD
@@ -112,10 +112,11 @@ def _cut(
 
 def _without_threads(cut: Bool[np.ndarray, "h w"], radius: int) -> Bool[np.ndarray, "h w"]:
     """Return the mask without what is thinner than a disc of this radius."""
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
     # What the picture's border cuts is not thin there.
     padded = np.pad(cut, 2 * radius, mode="edge").astype(np.uint8)
-    return cv2.morphologyEx(padded, cv2.MORPH_OPEN, disc)[2 * radius : -2 * radius, 2 * radius : -2 * radius] > 0
+    return (
+        cv2.morphologyEx(padded, cv2.MORPH_OPEN, disc(radius))[2 * radius : -2 * radius, 2 * radius : -2 * radius] > 0
+    )
 
 
 def _filled(

@@ -28,9 +28,8 @@ LARGEST_SIDE = 1200
 """Pixels of the pictures in which features are found."""
 FEATURES = 4096
 NEIGHBOURS = 10
-"""With how many photos each is compared where directions are roughly known. For 32 frames of a walk around a head, this
-takes an eighth of the time that all pairs take, and the cameras are as good (0.1 degrees, focal length 0.2 %): photos
-far apart have little in common, and the search for it is long."""
+"""With how many photos each is compared where directions are roughly known: photos far apart have little in common, and
+the search for it is long."""
 AGREE_DEGREES, AGREE_DISTANCE = 5.0, 0.15
 """Medians up to which two sets of cameras agree: of the rotations between them, and of the distances of their centres
 in units of the distance to the head. A head that turns before a wall that stays is off by tens of degrees."""

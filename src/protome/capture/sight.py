@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from protome.capture.skin import hull_mask
+from protome.capture.skin import disc, hull_mask
 from protome.perception.parts import BACKGROUND, FRONT, OTHERS
 from protome.perception.perceive import Perception, perceive
 from protome.perception.sight import Sight
@@ -177,8 +177,7 @@ def things_in_front(
     front = (seen.square.on_photo(seen.parts[..., FRONT : FRONT + 1], height, width)[..., 0] > 0.5).astype(np.uint8)
     points = face.detach().cpu().double().numpy()
     radius = max(1, round(THIN * float(np.ptp(points, axis=0).max())))
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    opened = cv2.morphologyEx(np.ascontiguousarray(front), cv2.MORPH_OPEN, disc) > 0
+    opened = cv2.morphologyEx(np.ascontiguousarray(front), cv2.MORPH_OPEN, disc(radius)) > 0
     if not opened.any() or opened[hull_mask(points, (height, width)) > 0].mean() > MOST_HIDDEN:
         return None
     return torch.from_numpy(opened.astype(np.float32))

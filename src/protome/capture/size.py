@@ -4,11 +4,10 @@ Photos without known cameras show a head in the size that the prior expects. Eac
 factor the distances from the cameras to the head, and so the head itself, have to grow. The logarithms of these factors
 are taken for independent and normally distributed, and are joined by their variances.
 
-What limits it are the people. On 28 rendered captures, irises were measured to 2.0 % in 21, while irises of people
-differ by 4.3 %, and heads differ by 4.1 % from the size that the prior expects; together that leaves 3.0 %, and 4.1 %
-where lids cover all irises. Shapes hardly determine sizes: a head model that knows how they go together, fitted to the
+What limits it are the people: irises are measured better than people's irises are alike, and heads differ from the size
+that the prior expects. Shapes hardly determine sizes: a head model that knows how they go together, fitted to the
 landmarks of several photos, was not nearer to the true sizes. Irises in faces turned further than
-`protome.capture.iris` allows were off by up to 10 %.
+`protome.capture.iris` allows are not reliable.
 """
 
 from __future__ import annotations

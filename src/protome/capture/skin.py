@@ -49,8 +49,7 @@ def skin_mask(landmarks: Float[Tensor, "478 2"], height: int, width: int) -> Boo
     for loop, factor in _GROW.items():
         _fill(other, _scaled(points[list(loop)], factor), 1)
     border = round(_BORDER * float(np.ptp(oval, axis=0).max()))
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * border + 1, 2 * border + 1))
-    return torch.from_numpy((face > 0) & (cv2.dilate(other, disc) == 0))
+    return torch.from_numpy((face > 0) & (cv2.dilate(other, disc(border)) == 0))
 
 
 def eyes_closed(landmarks: Float[Tensor, "478 2"]) -> bool:
@@ -69,6 +68,11 @@ def _scaled(points: Float[np.ndarray, "n 2"], factor: float) -> Float[np.ndarray
 def _fill(mask: np.ndarray, corners: Float[np.ndarray, "n 2"], value: int) -> None:
     # OpenCV puts pixel centres at whole numbers.
     cv2.fillPoly(mask, [np.rint(corners - 0.5).astype(np.int32)], value)
+
+
+def disc(radius: int) -> UInt8[np.ndarray, "d d"]:
+    """Return the disc of a radius in pixels, for erosion, dilation and what is made of them."""
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)), np.uint8)
 
 
 def hull_mask(points: Float[np.ndarray, "n 2"], shape: tuple[int, ...]) -> UInt8[np.ndarray, "h w"]:

@@ -10,10 +10,10 @@ from scipy.spatial.transform import Rotation
 
 from protome.errors import InputError
 from protome.face import LANDMARK_NAMES
-from protome.population.compose import ComposedHead, Composer, carried, ruffled, toned
+from protome.population.compose import ComposedHead, Composer, carried, draw_shell, toned
 from protome.population.expressions import expression_units
 from protome.population.faces import FaceModes
-from protome.population.hair import draw_hair_colour, recoloured
+from protome.population.hair import draw_hair_colour
 from protome.population.lids import BLINKS, Lids
 from protome.population.light import Light, draw_light
 from protome.population.people import draw_identity, draw_turn, turned
@@ -138,10 +138,7 @@ class Characters:
         gain = np.clip(1 + rng.normal(0, 0.025, 3), 0.92, 1.08)
         texture = toned(texture, gain, float(np.exp(np.clip(rng.normal(0, 0.22), -0.4, 0.5))))
         body = replace(donor.body, vertices=shape, texture=texture, template=self.template)
-        small = tuple(
-            replace(part, vertices=carried(part.vertices, before, shape), texture=texture)
-            for part in composer.registered_small(donor)
-        )
+        small = tuple(composer.carried_small(donor, shape, texture))
         if male and age != "child" and rng.random() < 0.4:
             length = float(rng.choice([0.0006, 0.004, 0.012], p=[0.4, 0.4, 0.2]) * rng.uniform(0.6, 1.5))
             body = composer.masks.bearded(body, length, 0.85 * colour, rng)
@@ -266,25 +263,16 @@ class Characters:
         kind = str(rng.choice(["wig", "shell", "cropped", "bald"], p=chances))
         if kind == "wig":
             wearer = composer.avatars[composer.wigs[int(rng.integers(len(composer.wigs)))]]
-            assert wearer.wig is not None
-            vertices = carried(ruffled(wearer.wig.vertices, rng), wearer.body.vertices, shape)
-            texture = recoloured(wearer.wig.texture, colour)
-            style = composer.valid.hair_style(wearer.name)
-            return body, [replace(wearer.wig, vertices=vertices, texture=texture)], f"wig:{style}", _reach(vertices)
+            part = composer.wig_on(wearer, shape, colour, rng)
+            return body, [part], f"wig:{composer.valid.hair_style(wearer.name)}", _reach(part.vertices)
         if kind == "shell":
             styles = MEN_S_STYLES if male and rng.random() < 0.88 else WOMEN_S_STYLES
             if not male and rng.random() < 0.25:
                 styles = MEN_S_STYLES
             fitting = [shell for shell in shells if shell.name.startswith(styles)] or list(shells)
-            names = {shell.name for shell in fitting}
-            shares = np.array([0.2 if f"{shell.name}-cut" in names else 1.0 for shell in fitting])
-            shell = fitting[int(rng.choice(len(fitting), p=shares / shares.sum()))]
-            vertices = carried(ruffled(shell.vertices, rng), composer.valid.mean, shape)
-            relative = recoloured(shell.colours[None], colour)[0] / 255.0
-            tint = np.concatenate([relative, np.ones((len(relative), 1))], 1)
-            blank = np.zeros((1, 1, 3), np.uint8)
-            part = Part(vertices, shell.faces, np.zeros((len(vertices), 2)), blank, tint)
-            return body, [part], f"shell:{shell.name.removesuffix('-cut')}", _reach(vertices)
+            shell = draw_shell(fitting, rng)
+            part = composer.shell_on(shell, shape, colour, rng)
+            return body, [part], f"shell:{shell.name.removesuffix('-cut')}", _reach(part.vertices)
         if kind == "cropped":
             length = float(np.exp(rng.uniform(np.log(0.0015), np.log(0.028))))
             return composer.masks.cropped(body, length, colour, rng), [], "cropped", 1000 * length

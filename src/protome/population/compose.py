@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from protome.population.faces import FaceModes
 from protome.population.hair import HairMasks, draw_hair_colour, recoloured
 from protome.population.light import Light, draw_light
 from protome.population.makehuman.makehuman import MakeHuman
+from protome.population.makehuman.shells import HairShell
 from protome.population.people import draw_expression, draw_identity, draw_turn, region_masks, turned
 from protome.population.sources.valid import EYE_CORNERS, Avatar, Part, ValidHeads
 
@@ -69,6 +71,16 @@ def toned(texture: UInt8[np.ndarray, "h w 3"], gain: np.ndarray, exponent: float
     return np.stack([tables[texture[..., channel], channel] for channel in range(3)], -1)
 
 
+def draw_shell(shells: Sequence[HairShell], rng: np.random.Generator) -> HairShell:
+    """Draw one of the volumes of hair.
+
+    Few people's hair hangs over an eye as some styles do, which therefore come with their fringe cut, too.
+    """
+    names = {shell.name for shell in shells}
+    shares = np.array([0.2 if f"{shell.name}-cut" in names else 1.0 for shell in shells])
+    return shells[int(rng.choice(len(shells), p=shares / shares.sum()))]
+
+
 class Composer:
     """Draws heads: VALID avatars as they are, and new people who wear their skin, cloth and hair."""
 
@@ -108,10 +120,7 @@ class Composer:
         texture, cloth = self.skin(donor, shape, rng)
         texture = toned(texture, gain, float(np.exp(np.clip(rng.normal(0, 0.22), -0.4, 0.5))))
         body = self.registered(replace(donor.body, vertices=shape, texture=texture))
-        small = [
-            replace(part, vertices=carried(part.vertices, before, shape), texture=texture)
-            for part in self.registered_small(donor)
-        ]
+        small = self.carried_small(donor, shape, texture)
         if not pure and "_M_" in name and rng.random() < 0.35:
             length = float(rng.choice([0.0006, 0.004, 0.012], p=[0.4, 0.4, 0.2]) * rng.uniform(0.6, 1.5))
             body = masks.bearded(body, length, 0.85 * hair_colour, rng)
@@ -175,23 +184,39 @@ class Composer:
         kind = rng.choice(["wig", "shell", "cropped", "bald"], p=kinds / kinds.sum())
         if kind == "wig":
             wearer = donor if donor.wig is not None else self.avatars[self.wigs[rng.integers(len(self.wigs))]]
-            assert wearer.wig is not None
-            vertices = carried(ruffled(wearer.wig.vertices, rng), wearer.body.vertices, shape)
-            return body, [replace(wearer.wig, vertices=vertices, texture=recoloured(wearer.wig.texture, colour))]
+            return body, [self.wig_on(wearer, shape, colour, rng)]
         if kind == "shell":
-            # Few people's hair hangs over an eye as some styles do, which therefore come with their fringe cut, too.
-            names = {shell.name for shell in shells}
-            shares = np.array([0.2 if f"{shell.name}-cut" in names else 1.0 for shell in shells])
-            shell = shells[rng.choice(len(shells), p=shares / shares.sum())]
-            vertices = carried(ruffled(shell.vertices, rng), self.valid.mean, shape)
-            relative = recoloured(shell.colours[None], colour)[0] / 255.0
-            tint = np.concatenate([relative, np.ones((len(relative), 1))], 1)
-            blank = np.zeros((1, 1, 3), np.uint8)
-            return body, [Part(vertices, shell.faces, np.zeros((len(vertices), 2)), blank, tint)]
+            return body, [self.shell_on(draw_shell(shells, rng), shape, colour, rng)]
         if kind == "cropped":
             length = float(np.exp(rng.uniform(np.log(0.0015), np.log(0.028))))
             return self.masks.cropped(body, length, colour, rng), []
         return body, []
+
+    def wig_on(
+        self, wearer: Avatar, shape: Float[np.ndarray, "v 3"], colour: np.ndarray, rng: np.random.Generator
+    ) -> Part:
+        """Return an avatar's wig in another colour on another body."""
+        assert wearer.wig is not None
+        vertices = carried(ruffled(wearer.wig.vertices, rng), wearer.body.vertices, shape)
+        return replace(wearer.wig, vertices=vertices, texture=recoloured(wearer.wig.texture, colour))
+
+    def shell_on(
+        self, shell: HairShell, shape: Float[np.ndarray, "v 3"], colour: np.ndarray, rng: np.random.Generator
+    ) -> Part:
+        """Return a volume of hair in a colour on a body."""
+        vertices = carried(ruffled(shell.vertices, rng), self.valid.mean, shape)
+        relative = recoloured(shell.colours[None], colour)[0] / 255.0
+        tint = np.concatenate([relative, np.ones((len(relative), 1))], 1)
+        return Part(vertices, shell.faces, np.zeros((len(vertices), 2)), np.zeros((1, 1, 3), np.uint8), tint)
+
+    def carried_small(
+        self, donor: Avatar, shape: Float[np.ndarray, "v 3"], texture: UInt8[np.ndarray, "h w 3"]
+    ) -> list[Part]:
+        """Return an avatar's eyes and glands in another body."""
+        return [
+            replace(part, vertices=carried(part.vertices, donor.body.vertices, shape), texture=texture)
+            for part in self.registered_small(donor)
+        ]
 
     def registered(self, body: Part) -> Part:
         """Return a body that knows its places on the template."""

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool
 
+from protome.capture.skin import disc
 from protome.perception.parts import BEARD, FRONT, HAIR
 from protome.perception.perceive import perceive
 from protome.perception.sight import packaged_sight
@@ -26,6 +27,4 @@ def bare(view: View, least: float) -> Bool[np.ndarray, "h w"]:
         return np.ones(shape, bool)
     parts = perceive(sight.network, view.image, view.landmarks[:468]).parts_on(*shape)
     covered = (parts[..., [HAIR, BEARD, FRONT]].sum(-1) > MOST_COVERED).astype(np.uint8)
-    reach = max(1, round(least))
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
-    return np.asarray(cv2.morphologyEx(covered, cv2.MORPH_OPEN, disc)) == 0
+    return np.asarray(cv2.morphologyEx(covered, cv2.MORPH_OPEN, disc(max(1, round(least))))) == 0

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from scipy.ndimage import distance_transform_edt, map_coordinates
 from torch import Tensor
 
-from protome.capture.skin import OVAL, skin_mask
+from protome.capture.skin import OVAL, disc, skin_mask
 from protome.geometry.camera import Camera
 from protome.geometry.mesh import Mesh, linear_from_srgb, srgb_from_linear
 from protome.relief.bare import bare
@@ -326,16 +326,15 @@ def _alike(
 
 
 def _disc(radius: float) -> UInt8[np.ndarray, "d d"]:
-    reach = max(1, round(radius))
-    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1)), np.uint8)
+    return disc(max(1, round(radius)))
 
 
 def _faded(skin: Bool[np.ndarray, "h w"], pixel: float) -> Float[np.ndarray, "h w"]:
     """Return 0 on what is no skin and beside it, 1 farther inside than `_FADE_MM`, and a smooth step between."""
     # A hole of a millimetre or two is a mole or a highlight: the solution does without it, and needs no fade.
-    disc = _disc(_STRAY_MM / pixel)
-    closed = np.asarray(cv2.morphologyEx(skin.astype(np.uint8), cv2.MORPH_CLOSE, disc))
-    closed = np.asarray(cv2.morphologyEx(closed, cv2.MORPH_OPEN, disc))
+    around = _disc(_STRAY_MM / pixel)
+    closed = np.asarray(cv2.morphologyEx(skin.astype(np.uint8), cv2.MORPH_CLOSE, around))
+    closed = np.asarray(cv2.morphologyEx(closed, cv2.MORPH_OPEN, around))
     padded = np.pad(closed > 0, 1)
     distance = np.asarray(distance_transform_edt(padded))[1:-1, 1:-1] * pixel
     rough = np.clip(distance / _FADE_MM, 0, 1)

@@ -205,11 +205,17 @@ def fine_weights(
     template: Float[Tensor, "s n 3"], registered: Bool[Tensor, "s n"], weight: float
 ) -> Float[Tensor, "s n"]:
     """Return `weight` for points whose place on the template is around the mouth or an eye, and 1 for the others."""
-    x, y, z = (template * UNIT_MM).unbind(-1)
-    around = torch.zeros_like(registered)
-    for (across, up), (wide, high) in (MOUTH_MM, EYE_MM):
-        around |= ((x.abs() - across) / wide).square() + ((y - up) / high).square() < 1
-    return torch.where(around & registered & (z > _FRONT_MM), weight, 1.0)
+    place = template * UNIT_MM
+    return torch.where((around(place, MOUTH_MM) | around(place, EYE_MM)) & registered, weight, 1.0)
+
+
+def around(
+    template_mm: Float[Tensor, "*b 3"], region: tuple[tuple[float, float], tuple[float, float]]
+) -> Bool[Tensor, "*b"]:
+    """Return which places on the common template lie at its front in a region, or in its mirror image."""
+    x, y, z = template_mm.unbind(-1)
+    (across, up), (wide, high) = region
+    return (((x.abs() - across) / wide).square() + ((y - up) / high).square() < 1) & (z > _FRONT_MM)
 
 
 class Run:

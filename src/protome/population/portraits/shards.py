@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from protome.capture.skin import hull_mask
 from protome.perception.parts import OTHERS
 from protome.population.portraits.person import AGES
 from protome.population.portraits.points import FACE_POINTS
@@ -51,9 +52,8 @@ class Shard:
 
 def _hidden(parts: UInt8[np.ndarray, "s s"], face: Float[np.ndarray, "n 2"]) -> float:
     """Return the share of a face, the hull of its landmarks, that other people cover."""
-    hull = np.zeros(parts.shape, np.uint8)
-    cv2.fillConvexPoly(hull, cv2.convexHull(np.rint(face - 0.5).astype(np.int32)), 1)
-    return float((parts[hull > 0] == OTHERS).mean()) if hull.any() else 1.0
+    hull = hull_mask(face, parts.shape) > 0
+    return float((parts[hull] == OTHERS).mean()) if hull.any() else 1.0
 
 
 def shard_file(folder: Path, number: int) -> Path:
