@@ -10,6 +10,7 @@ from tyro.conf import DisallowNone, Positional, arg
 
 from protome import cli_outputs
 from protome.asset.options import DETAILED, AssetOptions
+from protome.capture import detection_process
 from protome.cli_options import Device, Flag, Folder, Integer, MaybeInteger, MaybeNames, MaybeNumber, MaybeUnits
 from protome.errors import InputError
 from protome.util.files import check_output_folder, check_photos_exist
@@ -76,6 +77,7 @@ def reconstruct(
     check_output_folder(out)
     check_photos_exist(inputs)
     cli_outputs.check_reconstruct(inputs, out)
+    detection_process.start_ahead()  # it loads while PyTorch does
     from protome.encoder.scale import MetricScale
     from protome.fit.options import FitOptions
     from protome.pipeline import reconstruct as run

@@ -45,10 +45,11 @@ from protome.geometry.camera import Camera
 from protome.geometry.harmonics import harmonics
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity
+from protome.geometry.triangles import unit
 from protome.measures import measures, reference_points
 from protome.meshing.extract import coloured, extract_mesh
 from protome.meshing.visibility import vertex_visibility
-from protome.preview import preview_sheet
+from protome.preview import BACKGROUND, normal_colours, preview_sheet
 from protome.prior.prior import Prior
 from protome.render.render import Rendering, render
 from protome.report.head_report import Shown, write_report
@@ -146,7 +147,7 @@ class Head:
         write_together(folder, lambda part: self._write(part, command, asset or self.asset_options(), report))
 
     def _write(self, folder: Path, command: Sequence[str], options: AssetOptions, report: bool) -> None:
-        with ThreadPoolExecutor(1) as beside:  # the asset keeps one core busy
+        with ThreadPoolExecutor(1) as beside:  # asset and report keep one core busy
             plain = beside.submit(self._write_plain, folder, options)
             seconds, asset, picture = dict(self.seconds), None, None
             made: dict[str, object] = {}
@@ -154,22 +155,25 @@ class Head:
                 with _timed(seconds, "asset", quiet=True):
                     asset = self.asset(options)
                     write_asset(folder, asset, options.formats)
-                picture = Textured.of(asset)
+                picture = Textured.of(asset), asset.normals()
                 made["asset"] = asdict(options) | {
                     "vertices": len(asset.atlas.mesh.vertices), "faces": len(asset.atlas.faces),
                 }  # fmt: skip
                 made["detail"] = asset.detail.facts() if asset.detail is not None else _without_detail(options)
             photos = plain.result()
-        write_atomically(folder / "preview.png", lambda path: self._save_preview(path, picture))
-        facts = self._facts(command, photos, seconds)
-        text = json.dumps(facts | made, indent=1, allow_nan=False)
-        write_atomically(folder / "result.json", lambda path: path.write_text(text + "\n"))
-        if report and asset is not None:
-            shown = [
-                Shown(view.name, eight_bits(view.image), self.camera(number))
-                for number, view in enumerate(self.scene.views)
-            ]
-            write_report(folder / "report.html", asset, shown, photos, facts, self._nose())
+            preview = beside.submit(
+                write_atomically, folder / "preview.png", lambda path: self._save_preview(path, picture)
+            )
+            facts = self._facts(command, photos, seconds)
+            text = json.dumps(facts | made, indent=1, allow_nan=False)
+            write_atomically(folder / "result.json", lambda path: path.write_text(text + "\n"))
+            if report and asset is not None:
+                shown = [
+                    Shown(view.name, eight_bits(view.image), self.camera(number))
+                    for number, view in enumerate(self.scene.views)
+                ]
+                write_report(folder / "report.html", asset, shown, photos, facts, self._nose())
+            preview.result()
 
     def _write_plain(self, folder: Path, options: AssetOptions) -> tuple[PhotoFacts, ...]:
         """Write what needs no asset, and return what is known of the photos."""
@@ -187,15 +191,19 @@ class Head:
         point = self.fit.head_from_world[0].to("cpu").apply(torch.from_numpy(self.landmarks["nose_tip"])[None].float())
         return UNIT_MM * point[0].double().numpy()
 
-    def _save_preview(self, path: Path, picture: Textured | None) -> None:
+    def _save_preview(self, path: Path, picture: tuple[Textured, Float[np.ndarray, "u 3"]] | None) -> None:
         inner = self.mesh.scaled(1 / UNIT_MM)
         margin = _MARGIN * np.diff(inner.bounds, axis=0) * [[-1.0], [1.0]]
         extent = torch.from_numpy(inner.bounds + margin).float()
         view = head_window(self.scene.views[0].transformed(self.fit.head_from_world[0]), extent, 768)
 
-        def draw(camera: Camera) -> Float[np.ndarray, "h w 3"]:
+        def draw(camera: Camera) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w 3"]]:
             assert picture is not None
-            return picture.seen(camera.transformed(Similarity.scaling(UNIT_MM))).colour.astype(np.float64)
+            textured, normals = picture
+            camera = camera.transformed(Similarity.scaling(UNIT_MM))
+            seen = textured.seen(camera)
+            facing = normal_colours(unit(textured.interpolated(seen, normals)), camera)
+            return seen.colour, np.where(seen.face[..., None] < 0, BACKGROUND, facing)
 
         sheet = preview_sheet(
             inner, self.fit.head.bind(), extent, view.image, view.camera, draw=None if picture is None else draw
