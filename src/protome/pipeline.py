@@ -147,7 +147,7 @@ class Head:
         write_together(folder, lambda part: self._write(part, command, asset or self.asset_options(), report))
 
     def _write(self, folder: Path, command: Sequence[str], options: AssetOptions, report: bool) -> None:
-        with ThreadPoolExecutor(1) as beside:  # asset and report keep one core busy
+        with ThreadPoolExecutor(1) as beside:  # the asset keeps one core busy
             plain = beside.submit(self._write_plain, folder, options)
             seconds, asset, picture = dict(self.seconds), None, None
             made: dict[str, object] = {}
@@ -161,19 +161,16 @@ class Head:
                 }  # fmt: skip
                 made["detail"] = asset.detail.facts() if asset.detail is not None else _without_detail(options)
             photos = plain.result()
-            preview = beside.submit(
-                write_atomically, folder / "preview.png", lambda path: self._save_preview(path, picture)
-            )
-            facts = self._facts(command, photos, seconds)
-            text = json.dumps(facts | made, indent=1, allow_nan=False)
-            write_atomically(folder / "result.json", lambda path: path.write_text(text + "\n"))
-            if report and asset is not None:
-                shown = [
-                    Shown(view.name, eight_bits(view.image), self.camera(number))
-                    for number, view in enumerate(self.scene.views)
-                ]
-                write_report(folder / "report.html", asset, shown, photos, facts, self._nose())
-            preview.result()
+        write_atomically(folder / "preview.png", lambda path: self._save_preview(path, picture))
+        facts = self._facts(command, photos, seconds)
+        text = json.dumps(facts | made, indent=1, allow_nan=False)
+        write_atomically(folder / "result.json", lambda path: path.write_text(text + "\n"))
+        if report and asset is not None:
+            shown = [
+                Shown(view.name, eight_bits(view.image), self.camera(number))
+                for number, view in enumerate(self.scene.views)
+            ]
+            write_report(folder / "report.html", asset, shown, photos, facts, self._nose())
 
     def _write_plain(self, folder: Path, options: AssetOptions) -> tuple[PhotoFacts, ...]:
         """Write what needs no asset, and return what is known of the photos."""
