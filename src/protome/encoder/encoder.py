@@ -184,7 +184,7 @@ class Encoder:
             weights = _regression(inner[~held_out], truth[~held_out] - mean, inner[chosen])
             predicted[held_out] = _kernel(inner[held_out], inner[chosen]) @ weights
             centred[held_out] = truth[held_out] - mean
-        slopes = ((predicted * centred).sum(0) / predicted.square().sum(0)).clamp(0, 1)
+        slopes = ((predicted * centred).sum(0) / predicted.square().sum(0).clamp_min(1e-30)).clamp(0, 1)
         *off, _ = (slopes * predicted - centred).split([*(own.shape[1] for own in coefficients), POSE_SIZE], dim=1)
         shape, appearance, *expression = [_root(own) for own in off]
         centres = inner[order[:INDUCING]]
