@@ -26,6 +26,7 @@ from protome.prior.prior import (
     interpolate,
     load_fitted,
     load_head,
+    people_of,
     save_head,
 )  # fmt: skip
 
@@ -386,3 +387,58 @@ def test_an_expression_is_interpolated_with_the_shape_and_nothing_means_neutral(
     assert middle.z_expression is not None
     torch.testing.assert_close(middle.z_expression, torch.tensor([0.5, 0.2]))
     assert interpolate(smiling.neutral(), smiling.neutral(), 0.5, 0.5).z_expression is None
+
+
+# Drawing among people
+
+
+def _two_kinds(count: int = 60) -> Prior:
+    """Return a prior whose people are of two kinds: far apart, with nothing between them."""
+    prior, generator = _prior(), torch.Generator().manual_seed(5)
+    kind = (torch.arange(count) % 2 * 2 - 1.0)[:, None]
+    shape, appearance = (
+        kind * own.axes[:1] / own.axes[0].norm() + 0.05 * torch.randn(count, own.axes.shape[1], generator=generator)
+        for own in (prior.shape, prior.appearance)
+    )
+    known = [(LatentStatistics.of(own), own) for own in (shape, appearance)]
+    people = people_of(*known)
+    return replace(prior, shape=known[0][0], appearance=known[1][0], people=people)
+
+
+def test_new_people_are_of_the_kinds_that_there_are_in_their_proportions() -> None:
+    prior, generator = _two_kinds(), torch.Generator().manual_seed(0)
+    drawn = [prior.sample(generator) for _ in range(300)]
+    axis = torch.nn.functional.normalize(prior.shape.axes[0], dim=0)
+    along = torch.stack([own.z_shape - prior.shape.mean for own in drawn]) @ axis
+    look = torch.stack([own.z_appearance - prior.appearance.mean for own in drawn]) @ prior.appearance.axes[0]
+    # Nobody is between the kinds, where a Gaussian has most of its people, and shape and appearance belong together.
+    assert float(along.abs().min()) > 0.7
+    sides = (along > 0) == (look > 0)
+    assert sides.all() or not sides.any()
+    assert 0.4 < float((along > 0).float().mean()) < 0.6
+    gaussian = replace(prior, people=None)
+    between = [(gaussian.sample(generator).z_shape - prior.shape.mean) @ axis for _ in range(300)]
+    assert float((torch.stack(between).abs() < 0.5).float().mean()) > 0.2
+
+
+def test_new_people_are_new_and_nearer_to_the_mean_at_lower_temperatures() -> None:
+    prior = _two_kinds()
+    assert prior.people is not None
+    drawn = prior.sample(torch.Generator().manual_seed(3))
+    own = prior.shape.coefficients(drawn.z_shape[None])[:, : prior.people.shape.shape[1]]
+    assert float((prior.people.shape - own).norm(dim=1).min()) > 0.05
+    half = prior.sample(torch.Generator().manual_seed(3), 0.5)
+    torch.testing.assert_close(half.z_shape - prior.shape.mean, 0.5 * (drawn.z_shape - prior.shape.mean))
+
+
+def test_people_come_back_from_the_file(tmp_path: Path) -> None:
+    prior = _two_kinds()
+    prior.save(tmp_path / "own.safetensors")
+    read = Prior.load(tmp_path / "own.safetensors")
+    assert read.people is not None
+    assert prior.people is not None
+    torch.testing.assert_close(read.people.shape, prior.people.shape, atol=2e-3, rtol=1e-3)
+    torch.testing.assert_close(
+        read.sample(torch.Generator().manual_seed(1)).z_appearance,
+        prior.sample(torch.Generator().manual_seed(1)).z_appearance, atol=5e-3, rtol=1e-2,
+    )  # fmt: skip

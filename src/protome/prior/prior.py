@@ -18,6 +18,7 @@ from torch import Tensor
 from protome.errors import InputError
 from protome.field.field import Field
 from protome.field.head import HeadField, HeadFieldConfig
+from protome.prior.people import KEPT, People
 from protome.util.device import seeded
 from protome.util.files import write_atomically
 from protome.util.reading import reading
@@ -112,6 +113,15 @@ def cross_covariance_of(shape: Float[Tensor, "heads c"], appearance: Float[Tenso
     return cross_covariance
 
 
+Described = tuple[LatentStatistics, Float[Tensor, "people c"]]
+"""Latents of people, with their statistics."""
+
+
+def people_of(shape: Described, appearance: Described) -> People:
+    """Return people by their coefficients along the leading axes."""
+    return People(*(statistics.coefficients(own)[:, :KEPT] for statistics, own in (shape, appearance)))
+
+
 @dataclass(frozen=True)
 class Prior:
     """The result of training, from which every reconstruction starts."""
@@ -127,6 +137,8 @@ class Prior:
     """Covariance of shape and appearance, each in standard deviations along its axes."""
     expression: LatentStatistics | None = None
     """Of the coefficients of the expressions that it was trained on, about neutral; None where it has none."""
+    people: People | None = None
+    """Whom it was trained on, along the leading axes; None: new people are drawn from the Gaussians."""
 
     @property
     def expression_names(self) -> tuple[str, ...]:
@@ -151,7 +163,8 @@ class Prior:
         expression = None
         if "expression_axes" in own:
             expression = LatentStatistics(torch.zeros_like(own["expression_axes"][0]), own["expression_axes"])
-        return Prior(field, shape, appearance, own["landmarks"], own["bounds"], cross_covariance, expression)
+        people = People(own["people_shape"], own["people_appearance"]) if "people_shape" in own else None
+        return Prior(field, shape, appearance, own["landmarks"], own["bounds"], cross_covariance, expression, people)
 
     def save(self, path: str | Path) -> None:
         """Write the prior as safetensors; the file appears only when it is complete."""
@@ -166,6 +179,8 @@ class Prior:
         }
         if self.expression is not None:
             own["expression_axes"] = self.expression.axes
+        if self.people is not None:
+            own |= {"people_shape": self.people.shape.half(), "people_appearance": self.people.appearance.half()}
         write_atomically(Path(path), lambda part: _save(part, self.field, own, _FORMAT))
 
     def to(self, device: torch.device | str) -> Prior:
@@ -174,6 +189,7 @@ class Prior:
             self.field.on(device), self.shape.to(device), self.appearance.to(device), self.landmarks.to(device),
             self.bounds.to(device), self.cross_covariance.to(device),
             None if self.expression is None else self.expression.to(device),
+            None if self.people is None else self.people.to(device),
         )  # fmt: skip
 
     def mean(self) -> HeadLatents:
@@ -187,7 +203,19 @@ class Prior:
         return torch.linalg.cholesky(torch.eye(len(explained)).to(explained) - explained)
 
     def sample(self, generator: torch.Generator, temperature: float = 1.0) -> HeadLatents:
-        """Draw a person from the Gaussian fitted to the training latents; `temperature` multiplies its deviations."""
+        """Draw a neutral person; `temperature` multiplies the deviations from the mean head.
+
+        People are drawn among those of the training, or where the file has none from the Gaussian fitted to them.
+        """
+        if self.people is not None:
+            counts = (self.people.shape.shape[1], self.people.appearance.shape[1])
+            axes = (self.shape.axes[: counts[0]], self.appearance.axes[: counts[1]])
+            drawn = self.people.draw((axes[0].norm(dim=1), axes[1].norm(dim=1)), generator)
+            shape, appearance = (
+                own.mean + temperature * (coefficients.to(along) @ along)
+                for own, coefficients, along in zip((self.shape, self.appearance), drawn, axes, strict=True)
+            )
+            return HeadLatents(shape, appearance)
         shape, rest = (
             temperature * torch.randn(len(own.axes), generator=generator).to(own.axes)
             for own in (self.shape, self.appearance)

@@ -21,7 +21,7 @@ from protome import losses
 from protome.errors import InputError
 from protome.field.head import HeadField, HeadFieldConfig
 from protome.population.store import Population, SampleBatch, shard_path
-from protome.prior.prior import LatentStatistics, Prior, cross_covariance_of
+from protome.prior.prior import LatentStatistics, Prior, cross_covariance_of, people_of
 from protome.training.distributed import ProcessGroup
 from protome.training.latents import LatentTable, principal_start
 from protome.training.people import PersonLatents, PrincipalScores
@@ -369,6 +369,7 @@ class Run:
         return Prior(
             field.requires_grad_(False), shape, appearance, landmarks.mean(0).to(self.device),
             people.bounds.to(self.device), cross_covariance_of(*latents), expression,
+            people_of((shape, latents[0]), (appearance, latents[1])) if self.maps else None,
         )  # fmt: skip
 
 
