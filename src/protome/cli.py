@@ -30,7 +30,9 @@ from protome.cli_reconstruct import reconstruct
 from protome.cli_render import render
 from protome.errors import InputError, ProtomeWarning
 from protome.util.files import check_output_file, check_output_folder, check_photos_exist
+from protome.util.locks import only_run
 from protome.util.libraries import what_to_install
+from protome.util.streams import is_memory, with_streams
 from protome.util.waiting import wait_briefly
 
 # The implementing modules import torch, which takes seconds: each command imports its own when it runs, so that help
@@ -67,8 +69,9 @@ def detail(
     from protome.sider.outputs import save_detail
     from protome.sider.pipeline import recover_detail
 
-    face = recover_detail(photo, model=model, preset=preset, device=device, seed=seed, quiet=quiet)
-    save_detail(face, out, command=("protome", *sys.argv[1:]))
+    with only_run(out):
+        face = recover_detail(photo, model=model, preset=preset, device=device, seed=seed, quiet=quiet)
+        save_detail(face, out, command=("protome", *sys.argv[1:]))
 
 
 @app.command
@@ -101,17 +104,18 @@ def train(
     cli_outputs.check_train(population, out, start)
     from protome.training.train import train as run
 
-    run(
-        population,
-        out,
-        config=config,
-        steps=steps,
-        start=start,
-        unfinished=unfinished,
-        device=device,
-        seed=seed,
-        quiet=quiet,
-    )
+    with only_run(out):
+        run(
+            population,
+            out,
+            config=config,
+            steps=steps,
+            start=start,
+            unfinished=unfinished,
+            device=device,
+            seed=seed,
+            quiet=quiet,
+        )
 
 
 @app.command(name="train-encoder")
@@ -153,21 +157,22 @@ def train_encoder(
     cli_outputs.check_model((population, latents, valid, ict, makehuman, targets, prior), out)
     from protome.training.encoder import train_encoder as run
 
-    run(
-        population,
-        out,
-        latents=latents,
-        valid=valid,
-        ict=ict,
-        makehuman=makehuman,
-        targets=targets,
-        prior=prior,
-        photos=photos,
-        each=each,
-        seed=seed,
-        jobs=jobs,
-        quiet=quiet,
-    )
+    with only_run(out):
+        run(
+            population,
+            out,
+            latents=latents,
+            valid=valid,
+            ict=ict,
+            makehuman=makehuman,
+            targets=targets,
+            prior=prior,
+            photos=photos,
+            each=each,
+            seed=seed,
+            jobs=jobs,
+            quiet=quiet,
+        )
 
 
 app.command(name="train-perception")(train_perception)
@@ -193,7 +198,8 @@ def busts(
     cli_outputs.check_busts(avatars, out)
     from protome.population.sources.busts import cut_busts
 
-    cut_busts(avatars, out, quiet=quiet)
+    with only_run(out):
+        cut_busts(avatars, out, quiet=quiet)
 
 
 @population_app.command
@@ -227,18 +233,19 @@ def build(
     cli_outputs.check_build((valid, ict, makehuman, targets), out)
     from protome.population.build import build_population
 
-    build_population(
-        out,
-        valid=valid,
-        ict=ict,
-        makehuman=makehuman,
-        targets=targets,
-        count=count,
-        expressions=expressions,
-        seed=seed,
-        jobs=jobs,
-        quiet=quiet,
-    )
+    with only_run(out):
+        build_population(
+            out,
+            valid=valid,
+            ict=ict,
+            makehuman=makehuman,
+            targets=targets,
+            count=count,
+            expressions=expressions,
+            seed=seed,
+            jobs=jobs,
+            quiet=quiet,
+        )
 
 
 @population_app.command(name="head-model")
@@ -274,15 +281,16 @@ def head_model(
     cli_outputs.check_model((valid, ict, makehuman, targets), out)
     from protome.population.head_model.build import HeadModelConfig, write_head_model
 
-    write_head_model(
-        out,
-        valid=valid,
-        ict=ict,
-        makehuman=makehuman,
-        targets=targets,
-        config=HeadModelConfig(people, identities, pictures, seed),
-        quiet=quiet,
-    )
+    with only_run(out):
+        write_head_model(
+            out,
+            valid=valid,
+            ict=ict,
+            makehuman=makehuman,
+            targets=targets,
+            config=HeadModelConfig(people, identities, pictures, seed),
+            quiet=quiet,
+        )
 
 
 population_app.command(wardrobe)
@@ -317,7 +325,10 @@ def sample(
     cli_outputs.check_sample(prior, range(seed, seed + count), out)
     from protome.gallery import sample_heads
 
-    sample_heads(out, count=count, seed=seed, temperature=temperature, prior=prior, resolution=resolution, quiet=quiet)
+    with only_run(out):
+        sample_heads(
+            out, count=count, seed=seed, temperature=temperature, prior=prior, resolution=resolution, quiet=quiet
+        )
 
 
 @prior_app.command
@@ -431,11 +442,15 @@ def _show_warning(
 
 
 def main() -> int:
-    """Run the command line in `sys.argv` and return its exit code: 0 done, 2 bad input, 130 stopped by the user.
+    """Run the command line in `sys.argv` and return its exit code.
 
-    A library that cannot be loaded counts as bad input. Usage errors leave through `SystemExit` with code 2, help
-    with code 0.
+    0: done. 2: bad input, a library that cannot be loaded, or no memory or disk space left. 130: stopped by the user.
+    141: the reader of the output has ended. Usage errors leave through `SystemExit` with code 2, help with code 0.
     """
+    return with_streams(_run)
+
+
+def _run() -> int:
     wait_briefly()
     with warnings.catch_warnings():
         if not sys.warnoptions:  # warnings of libraries are for developers, who enable them with -W
@@ -456,6 +471,11 @@ def main() -> int:
             if sentence is None:
                 raise
             print(f"error: {sentence}", file=sys.stderr)
+            return 2
+        except (MemoryError, RuntimeError) as error:
+            if not is_memory(error):
+                raise
+            print("error: there is not enough memory: give fewer or smaller photos, or a coarser mesh", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
             print("stopped before the end", file=sys.stderr)

@@ -13,6 +13,7 @@ from protome.asset.options import DETAILED, AssetOptions
 from protome.cli_options import Device, Flag, Folder, Integer, MaybeInteger, MaybeNames, MaybeNumber, MaybeUnits
 from protome.errors import InputError
 from protome.util.files import check_output_folder, check_photos_exist
+from protome.util.locks import only_run
 
 
 def reconstruct(
@@ -81,17 +82,18 @@ def reconstruct(
     from protome.pipeline import reconstruct as run
 
     size = None if pupils is None and distance is None else MetricScale(pupils, distance)
-    head = run(
-        inputs,
-        preset=preset,
-        device=device,
-        seed=seed,
-        units=units,
-        resolution=resolution,
-        views=views,
-        time_step=time_step,
-        options=FitOptions(method, budget, None if refine_cameras else False, size),
-        strict=strict,
-        quiet=quiet,
-    )
-    head.save(out, command=("protome", *sys.argv[1:]), asset=asset, report=report)
+    with only_run(out):
+        head = run(
+            inputs,
+            preset=preset,
+            device=device,
+            seed=seed,
+            units=units,
+            resolution=resolution,
+            views=views,
+            time_step=time_step,
+            options=FitOptions(method, budget, None if refine_cameras else False, size),
+            strict=strict,
+            quiet=quiet,
+        )
+        head.save(out, command=("protome", *sys.argv[1:]), asset=asset, report=report)

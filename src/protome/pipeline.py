@@ -58,8 +58,9 @@ from protome.scenes.scene_folder import is_scene, read_scene
 from protome.units import UNIT_MM
 from protome.util.ahead import OPTIMISERS, imported_ahead
 from protome.util.device import choose_device
-from protome.util.files import check_output_folder, write_atomically, write_together
+from protome.util.files import check_output_folder, write_atomically
 from protome.util.progress import progress
+from protome.util.together import write_together
 
 RESOLUTIONS = {"draft": 184, "standard": 332, "fine": 443}
 """Cells along the longest side of a head's space (60 cm): about 3.3, 1.8 and 1.4 mm."""
@@ -162,6 +163,8 @@ class Head:
             photos = plain.result()
         write_atomically(folder / "preview.png", lambda path: self._save_preview(path, picture))
         facts = self._facts(command, photos, seconds)
+        written = {path.name for path in folder.iterdir()} | {"result.json"} | ({"report.html"} if report else set())
+        made["files"] = sorted(written)
         text = json.dumps(facts | made, indent=1, allow_nan=False)
         write_atomically(folder / "result.json", lambda path: path.write_text(text + "\n"))
         if report and asset is not None:

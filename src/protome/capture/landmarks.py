@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from torch import Tensor
 
 from protome.errors import InputError, ProtomeWarning
 from protome.scenes.pictures import eight_bits
+from protome.util.files import refusal
+from protome.util.scratch import scratch_folder
 
 MEDIAPIPE_MISSING = 3
 """Exit code with which `detector.py` says that MediaPipe cannot be imported or has no `solutions`."""
@@ -52,8 +53,8 @@ def detect(images: Sequence[Float[Tensor, "_ _ 3"]], with_masks: bool = True) ->
     script = Path(__file__).with_name("detector.py")
     # -P keeps this folder's file names from hiding other modules in the child.
     environment = os.environ | {"GLOG_minloglevel": "3", "TF_CPP_MIN_LOG_LEVEL": "3", "MPLBACKEND": "Agg"}
-    with tempfile.TemporaryDirectory(prefix="protome-") as folder:
-        source, target = Path(folder, "images.npz"), Path(folder, "found.npz")
+    with scratch_folder() as folder:
+        source, target = folder / "images.npz", folder / "found.npz"
         np.savez(source, with_masks=np.array(with_masks), **arrays)  # type: ignore[arg-type]
         child = subprocess.run(
             [sys.executable, "-P", str(script), str(source), str(target)],
@@ -69,6 +70,10 @@ def detect(images: Sequence[Float[Tensor, "_ _ 3"]], with_masks: bool = True) ->
             raise InputError(
                 f"faces are found with MediaPipe {MEDIAPIPE_VERSION}, which cannot be used here ({reason[0]}): "
                 f"run `{INSTALL_MEDIAPIPE}`"
+            )
+        if child.returncode and (reason := refusal(RuntimeError(child.stderr))) is not None:
+            raise InputError(
+                f"cannot write temporary files into {folder.parent} ({reason}): set TMPDIR to another folder"
             )
         if child.returncode or not target.is_file():
             raise RuntimeError(f"the face detector stopped with code {child.returncode}:\n{child.stderr[-2000:]}")
