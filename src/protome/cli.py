@@ -11,6 +11,7 @@ from tyro.conf import DisallowNone, FlagCreatePairsOff, Positional, arg
 from tyro.extras import SubcommandApp
 
 from protome import cli_outputs
+from protome.cli_batch import batch
 from protome.cli_benchmark import benchmark_app
 from protome.cli_inspect import inspect
 from protome.cli_options import (
@@ -28,7 +29,7 @@ from protome.cli_options import (
 from protome.cli_perception import portraits, train_perception, wardrobe
 from protome.cli_reconstruct import reconstruct
 from protome.cli_render import render
-from protome.errors import InputError, ProtomeWarning
+from protome.errors import IncompleteError, InputError, ProtomeWarning
 from protome.util.files import check_output_file, check_output_folder, check_photos_exist
 from protome.util.libraries import what_to_install
 from protome.util.locks import only_run
@@ -426,6 +427,7 @@ def evaluate(
 
 app.command(inspect)
 app.command(render)
+app.command(batch)
 app.command(benchmark_app, name="benchmark", help="Measure this package on this machine.")
 
 
@@ -446,8 +448,9 @@ def _show_warning(
 def main() -> int:
     """Run the command line in `sys.argv` and return its exit code.
 
-    0: done. 2: bad input, a library that cannot be loaded, or no memory or disk space left. 130: stopped by the user.
-    141: the reader of the output has ended. Usage errors leave through `SystemExit` with code 2, help with code 0.
+    0: done. 2: bad input, a library that cannot be loaded, or no memory or disk space left. 3: subjects of a batch
+    failed. 130: stopped by the user. 141: the reader of the output has ended. Usage errors leave through `SystemExit`
+    with code 2, help with code 0.
     """
     return with_streams(_run)
 
@@ -468,6 +471,9 @@ def _run() -> int:
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
+        except IncompleteError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 3
         except ImportError as error:
             sentence = what_to_install(error)
             if sentence is None:

@@ -126,10 +126,10 @@ def remove_partial(place: Path) -> None:
     What a running process writes stays. This process writes nothing yet: a file with its number is of an earlier one.
     """
     if place.is_dir():
-        found = [*_partial(place), *(path for path in _partial(place.parent) if _stem(path) == place.name)]
-        found += [path for folder in _folders(place) for path in _partial(folder)]
+        found = [*partial(place), *(path for path in partial(place.parent) if _stem(path) == place.name)]
+        found += [path for folder in _folders(place) for path in partial(folder)]
     else:
-        found = [path for path in _partial(place.parent) if place.name.startswith(_stem(path))]
+        found = [path for path in partial(place.parent) if place.name.startswith(_stem(path))]
     for path in found:
         remove(path)
 
@@ -143,7 +143,7 @@ def remove(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _partial(folder: Path) -> list[Path]:
+def partial(folder: Path) -> list[Path]:
     """Return the unfinished files and folders of ended processes in a folder."""
     try:
         names = os.listdir(folder)

@@ -16,8 +16,9 @@ from protome.util.locks import lock_file
 
 PREFIX = "protome-"
 _LOCK = ".lock"
+_NEW = PREFIX + "new-"
 _NEW_S = 60.0
-"""Seconds after which a folder without a lock is not one that is just being made."""
+"""Seconds after which a folder without a lock, or without its last name, is not one that is just being made."""
 
 
 @contextmanager
@@ -28,12 +29,10 @@ def scratch_folder() -> Iterator[Path]:
         InputError: there is no place for temporary files, or no space left in it.
     """
     try:
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        folder, held = _made()
     except OSError as error:
         raise _nowhere(error) from error
-    held = None
     try:
-        held = lock_file(folder / _LOCK)
         _remove_stale(folder.parent)
         yield folder
     except OSError as error:
@@ -44,6 +43,13 @@ def scratch_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
         if held is not None:
             os.close(held)
+
+
+def _made() -> tuple[Path, int | None]:
+    """Make a folder, which gets its name when it is locked: nobody takes it for one that was left behind."""
+    new = Path(tempfile.mkdtemp(prefix=_NEW))
+    held = lock_file(new / _LOCK)
+    return new.rename(new.with_name(PREFIX + new.name.removeprefix(_NEW))), held
 
 
 def _nowhere(error: OSError) -> InputError:
@@ -60,7 +66,7 @@ def _remove_stale(place: Path) -> None:
             facts = folder.lstat()
             if not folder.is_dir() or folder.is_symlink() or (hasattr(os, "getuid") and facts.st_uid != os.getuid()):
                 continue
-            if not (folder / _LOCK).is_file():
+            if not (folder / _LOCK).is_file() or folder.name.startswith(_NEW):
                 # Another program's, or of a version without locks, or made this moment.
                 if time.time() - facts.st_mtime > _NEW_S and {*os.listdir(folder)} & _KNOWN:
                     shutil.rmtree(folder, ignore_errors=True)
@@ -69,5 +75,5 @@ def _remove_stale(place: Path) -> None:
                 os.close(held)
 
 
-_KNOWN = frozenset(("images.npz", "features.db"))
+_KNOWN = frozenset(("images.npz", "features.db", _LOCK))
 """What a folder without a lock holds if it is one of this program's."""

@@ -191,7 +191,9 @@ def swap(one: Path, other: Path) -> None:
         OSError: the file system refuses.
         NotImplementedError: this operating system has no such call.
     """
-    library = ctypes.CDLL(None, use_errno=True) if sys.platform != "win32" else None
+    if sys.platform == "win32":
+        raise NotImplementedError("this operating system cannot exchange two names")
+    library = ctypes.CDLL(None, use_errno=True)
     here, names = -100, (os.fsencode(one), os.fsencode(other))
     if hasattr(library, "renameat2"):  # Linux; 2 is RENAME_EXCHANGE
         failed = library.renameat2(here, names[0], here, names[1], 2)
