@@ -95,7 +95,7 @@ def _reconstructed(task: Task, fingerprint: str, content: str) -> Record:
     subject, out = task.subject, Place(task.out) / task.subject.name
     with scratch_folder() as scratch:
         inputs = [_here(Place(each), scratch / f"input_{k}") for k, each in enumerate(subject.inputs)]
-        folder = scratch / "result" if out.remote else out.local
+        folder = scratch / "result" / subject.name if out.remote else out.local
         words, attempt = subject.words(list(map(str, inputs)), str(folder)), 1
         ended = run_limited(words, task.limits, task.program)
         while ended.kind == "crashed" and attempt <= task.limits.retries:
