@@ -104,11 +104,12 @@ def _row(name: Name, folder: Path, kills: int, chance: random.Random) -> str:
         else:
             raise InputError(f"{name}, killed the {number + 1}th time, has left a mixed result: {sorted(found)}")
         counts["left"] += len(list(folder.glob(".*")))
-    _start(variants[0], out).communicate()
-    if _hashes(out) != whole[0] or list(folder.glob(".*")) or list(out.glob(".*")):
-        raise InputError(
-            f"{name} has left something in {[path.name for path in (*folder.glob('.*'), *out.glob('.*'))]}"
-        )
+    last_run = _start(variants[0], out)
+    last_run.communicate()
+    found, left = _hashes(out), sorted(path.name for path in (*folder.glob(".*"), *out.glob(".*")))
+    if last_run.returncode or found != whole[0] or left:
+        differs = sorted(key for key in {*found, *whole[0]} if found.get(key) != whole[0].get(key))
+        raise InputError(f"{name} has ended with code {last_run.returncode}: {differs} differ, {left} are left behind")
     cells = (name, f"{took:.1f}", kills, counts["old"], counts["new"], counts["none"], f"{counts['left']}, then 0")
     return "| " + " | ".join(map(str, cells)) + " |"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import socket
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from protome.batch.records import Record
 from protome.batch.work import Task, recorded, work
 from protome.errors import InputError
 
+ANSWER_S = 10.0
+"""Seconds in which a cluster has to answer."""
 AHEAD = 4
 """Tasks that are handed to a cluster at once, as a multiple of those that it can work on: a long list waits here."""
 
@@ -108,6 +111,7 @@ class Ray:
             raise InputError("the engine ray needs Ray: run `pip install ray`, or use --engine local") from error
         if ray.is_initialized():
             return ray
+        _check_answers(self.address)
         try:
             ray.init(
                 address=self.address, include_dashboard=None if self.address else False, log_to_driver=False,
@@ -117,6 +121,21 @@ class Ray:
             reason = str(error).splitlines()[0]
             raise InputError(f"there is no Ray cluster at {self.address} ({reason}): give its address") from error
         return ray
+
+
+def _check_answers(address: str | None) -> None:
+    """Make sure that something answers at a cluster's address, for which Ray waits minutes.
+
+    Raises:
+        InputError: nothing does.
+    """
+    if address is None or ":" not in address:
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=ANSWER_S).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise InputError(f"there is no Ray cluster at {address} ({error}): give its address") from error
 
 
 def _lost(task: Task, reason: str) -> Record:
