@@ -74,6 +74,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "cli_batch", "cli_benchmark", "cli_inspect", "cli_options", "cli_outputs", "cli_perception", "cli_reconstruct",
         "cli_render", "evaluate", "gallery", "population", "sider", "training",
     ),
+    "cli_child": ("cli",),
 }  # fmt: skip
 
 

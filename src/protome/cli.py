@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Literal, TextIO
+from typing import Annotated, Literal
 
 from tyro.conf import DisallowNone, FlagCreatePairsOff, Positional, arg
 from tyro.extras import SubcommandApp
@@ -33,11 +33,17 @@ from protome.errors import IncompleteError, InputError, ProtomeWarning
 from protome.util.files import check_output_file, check_output_folder, check_photos_exist
 from protome.util.libraries import what_to_install
 from protome.util.locks import only_run
+from protome.util.messages import ended, show_warning, with_log_format
 from protome.util.streams import is_memory, with_streams
 from protome.util.waiting import wait_briefly
 
 # The implementing modules import torch, which takes seconds: each command imports its own when it runs, so that help
 # and usage errors appear at once.
+
+DESCRIPTION = (
+    "Full, coloured 3D heads in millimetres from one to thirty-two photos. With --log-format json, anywhere, progress, "
+    "warnings and errors are lines of JSON."
+)
 
 app = SubcommandApp()
 app.command(reconstruct)
@@ -431,20 +437,6 @@ app.command(batch)
 app.command(benchmark_app, name="benchmark", help="Measure this package on this machine.")
 
 
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    if issubclass(category, ProtomeWarning):
-        print(f"warning: {message}", file=sys.stderr)
-    else:
-        print(warnings.formatwarning(message, category, filename, lineno, line), file=sys.stderr, end="")
-
-
 def main() -> int:
     """Run the command line in `sys.argv` and return its exit code.
 
@@ -461,33 +453,25 @@ def _run() -> int:
         if not sys.warnoptions:  # warnings of libraries are for developers, who enable them with -W
             warnings.simplefilter("ignore")
         warnings.simplefilter("always", ProtomeWarning)
-        warnings.showwarning = _show_warning
+        warnings.showwarning = show_warning
         try:
-            app.cli(
-                prog="protome",
-                description="Full, coloured 3D heads in millimetres from one to thirty-two photos.",
-                config=(FlagCreatePairsOff,),
-            )
+            sys.argv[1:] = with_log_format(sys.argv[1:])
+            app.cli(prog="protome", description=DESCRIPTION, config=(FlagCreatePairsOff,))
         except InputError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
+            return ended("error", str(error), 2)
         except IncompleteError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 3
+            return ended("error", str(error), 3)
         except ImportError as error:
             sentence = what_to_install(error)
             if sentence is None:
                 raise
-            print(f"error: {sentence}", file=sys.stderr)
-            return 2
+            return ended("error", sentence, 2)
         except (MemoryError, RuntimeError) as error:
             if not is_memory(error):
                 raise
-            print("error: there is not enough memory: give fewer or smaller photos, or a coarser mesh", file=sys.stderr)
-            return 2
+            return ended("error", "there is not enough memory: give fewer or smaller photos, or a coarser mesh", 2)
         except KeyboardInterrupt:
-            print("stopped before the end", file=sys.stderr)
-            return 130
+            return ended("stopped", "stopped before the end", 130)
     return 0
 
 

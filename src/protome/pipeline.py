@@ -59,6 +59,7 @@ from protome.units import UNIT_MM
 from protome.util.ahead import OPTIMISERS, imported_ahead
 from protome.util.device import choose_device
 from protome.util.files import check_output_folder, write_atomically
+from protome.util.memory import peak_memory_mb
 from protome.util.progress import progress
 from protome.util.together import write_together
 
@@ -234,6 +235,7 @@ class Head:
             "device": self.device,
             "versions": _versions(),
             "seconds": {key: round(value, 3) for key, value in seconds.items()},
+            "peak_memory_mb": peak_memory_mb(),
             "units": {
                 "head.ply": "the scene's" if given else "mm",
                 "head.glb": "m",

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from protome.batch.records import Kind
+from protome.util.progress import SWITCH
 
 POLL_S = 0.25
 """Seconds between two looks at a process's memory."""
@@ -21,7 +22,7 @@ STOP = threading.Event()
 """Set where the run is given up: processes are ended, and nothing is recorded."""
 KEPT_LOG = 4000
 """Characters."""
-CHILD = (sys.executable, "-m", "protome.batch.child")
+CHILD = (sys.executable, "-m", "protome.cli_child")
 """What runs a command of this package."""
 
 
@@ -59,7 +60,7 @@ class Ended:
 def run_limited(words: list[str], limits: Limits, program: tuple[str, ...] = CHILD) -> Ended:
     """Run a command and return how it ended; it is killed where it uses more than it may."""
     started = time.monotonic()
-    environment = os.environ | {"OMP_NUM_THREADS": str(limits.cpus)}
+    environment = os.environ | {"OMP_NUM_THREADS": str(limits.cpus), SWITCH: ""}  # its sentences are read here
     over: Kind = ""
     peak = 0.0
     with tempfile.TemporaryFile() as said:

@@ -1,4 +1,4 @@
-"""A command of this package in a process that ends with the one that started it: `python -m protome.batch.child WORDS`.
+"""A command of this package in a process that ends with the one that started it: `python -m protome.cli_child WORDS`.
 
 The parent holds the other end of this process's standard input. When the parent ends, however it does, that is closed.
 """
