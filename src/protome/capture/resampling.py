@@ -12,8 +12,9 @@ from protome.geometry.camera import Camera
 
 FAR_OFF = 0.15
 """Share of the picture's size by which optical axes of lenses do not lie beside its middle."""
-ALIKE = 0.06
-"""Difference of the shares in width and height up to which both are of one resampling; crops move each by another."""
+ALIKE = 0.12
+"""Range of the shares in width and height, relative to their mean, up to which they are of one resampling; crops move
+each by another."""
 
 
 def resampling_factor(cameras: Sequence[Camera]) -> float | None:
@@ -25,9 +26,9 @@ def resampling_factor(cameras: Sequence[Camera]) -> float | None:
     shares = np.array([
         [float(camera.K[0, 2]) / camera.width, float(camera.K[1, 2]) / camera.height] for camera in cameras
     ])  # fmt: skip
-    together = np.abs(shares[:, 0] - shares[:, 1]).max() < ALIKE and np.ptp(shares, axis=0).max() < ALIKE
     middle = float(shares.mean())
-    return 0.5 / middle if together and abs(middle - 0.5) > FAR_OFF and middle > 0 else None
+    together = middle > 0 and float(np.ptp(shares)) / middle < ALIKE
+    return 0.5 / middle if together and abs(middle - 0.5) > FAR_OFF else None
 
 
 def warn_of_resampling(cameras: Sequence[Camera]) -> None:
