@@ -14,6 +14,7 @@ from PIL import Image
 from protome.errors import InputError
 from protome.geometry.mesh import MESH_SUFFIXES, Mesh
 from protome.meshing.extract import extract_mesh
+from protome.meshing.resolution import check_resolution
 from protome.preview import coloured_view, contact_sheet, side_camera
 from protome.prior.morph import morph
 from protome.prior.prior import FittedHead, Prior, load_fitted, save_head
@@ -109,7 +110,7 @@ def sample_heads(
         )
     if not 0 <= temperature <= 3:
         raise InputError(f"a temperature of {temperature:g} is out of range: give 0 (the mean head) to 3")
-    _check_resolution(resolution)
+    check_resolution(resolution)
     check_output_folder(out)
     choose_device("cpu")
     own = Prior.load(prior)
@@ -154,7 +155,7 @@ def morph_heads(
         raise InputError(f"{steps} steps do not fit into the one file {out}: give a folder")
     if steps is not None and steps < 2:
         raise InputError(f"{steps} steps do not lead from one head to another: give 2 or more")
-    _check_resolution(resolution)
+    check_resolution(resolution)
     (check_output_file if one_file else check_output_folder)(out)
     choose_device("cpu")
     own = Prior.load(prior)
@@ -192,11 +193,6 @@ def _write_morph(folder: Path, made: list[FittedHead], between: Between | None, 
         first, last = (Meshed.of(head, resolution).picture(TILE) for head in (between.one, between.other))
         tiles = [first, *tiles, last]
     save_sheet(tiles, folder / "sheet.png", columns=len(tiles))
-
-
-def _check_resolution(resolution: int) -> None:
-    if not 16 <= resolution <= 1024:
-        raise InputError(f"a resolution of {resolution} makes no usable mesh: give 16 to 1024")
 
 
 def save_sheet(tiles: list[Float[np.ndarray, "h w 3"]], path: Path, columns: int | None = None) -> None:

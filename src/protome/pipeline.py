@@ -47,6 +47,7 @@ from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity
 from protome.measures import measures, reference_points
 from protome.meshing.extract import coloured, extract_mesh
+from protome.meshing.resolution import check_resolution
 from protome.meshing.visibility import vertex_visibility
 from protome.preview import preview_sheet
 from protome.prior.prior import Prior
@@ -313,8 +314,8 @@ def reconstruct(
     """
     if preset not in FIT_PRESETS:
         raise InputError(f"no preset is called {preset}: use one of {', '.join(FIT_PRESETS)}")
-    if resolution is not None and not 16 <= resolution <= 1024:
-        raise InputError(f"a resolution of {resolution} makes no usable mesh: give 16 to 1024")
+    if resolution is not None:
+        check_resolution(resolution)
     options = options or FitOptions()
     chosen = method(options.method)
     budget = None if options.budget is None else Budget.parse(options.budget)
