@@ -11,8 +11,8 @@ import pytest
 
 from protome.errors import InputError
 from protome.util.memory import available_memory_mb, peak_memory_mb
-from protome.util.messages import with_log_format
-from protome.util.progress import SWITCH, progress
+from protome.util.messages import SWITCH, with_log_format
+from protome.util.progress import progress
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from protome.batch.records import Kind
-from protome.util.progress import SWITCH
+from protome.util.messages import SWITCH
 
 POLL_S = 0.25
 """Seconds between two looks at a process's memory."""

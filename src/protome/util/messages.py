@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from typing import Literal, TextIO
 
 from protome.errors import InputError, ProtomeWarning
-from protome.util.progress import SWITCH
 
+SWITCH = "PROTOME_PROGRESS"
+"""The environment variable of `protome.util.progress`, which is slow to import."""
 OPTION = "--log-format"
 FORMATS = ("text", "json")
 
