@@ -243,6 +243,11 @@ def companion_of_a_wardrobe(folder: Path) -> tuple[list[object], Path]:
     return ["population", "wardrobe", *given, "--out", folder / "valid" / "w.npz"], source
 
 
+def prior_of_a_result(folder: Path) -> tuple[list[object], Path]:
+    prior = put(folder / "field.safetensors")
+    return ["reconstruct", put(folder / "a.jpg"), "--prior", prior, "--out", folder], prior
+
+
 def turntable_over_the_head(folder: Path) -> tuple[list[object], Path]:
     head = put(result(folder / "me") / "head.glb")
     return ["render", folder / "me", "--turntable", head], head
@@ -289,6 +294,7 @@ CASES: dict[str, Case] = {
     "portraits over the wardrobe": portraits_over_the_wardrobe,
     "wardrobe into a source": wardrobe_into_a_source,
     "companion of a wardrobe": companion_of_a_wardrobe,
+    "prior of a result": prior_of_a_result,
     "turntable over the head": turntable_over_the_head,
     "sheet over a case": sheet_over_a_case,
     "prior of random people": people_over_the_prior,

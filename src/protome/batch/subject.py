@@ -56,7 +56,8 @@ class Subject:
 
     def places(self) -> list[Place]:
         """Return where everything lies that is read."""
-        return [Place(each) for each in (*self.inputs, self.scan, self.scan_landmarks) if each is not None]
+        models = [value for key, value in self.options if key in ("prior", "encoder")]
+        return [Place(each) for each in (*self.inputs, self.scan, self.scan_landmarks, *models) if each is not None]
 
     def fingerprint(self) -> str:
         """Return a word that changes with options and inputs, by sizes and times of files: nothing is read.
@@ -98,7 +99,7 @@ SWITCHES = frozenset(
 """Options of `protome reconstruct` without a value."""
 VALUES = frozenset((
     "preset", "device", "seed", "resolution", "units", "time-step", "method", "budget", "pupils", "distance", "texture",
-    "faces", "formats", "material", "views",
+    "faces", "formats", "material", "views", "expression", "prior", "encoder",
 ))  # fmt: skip
 """Those with one."""
 
