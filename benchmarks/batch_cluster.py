@@ -30,8 +30,15 @@ from protome.batch.records import KEPT, Records
 from protome.errors import InputError
 
 STAND_IN = """
-import json, sys, time
+import json, os, sys, threading, time
 from pathlib import Path
+
+def end_with_parent():
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+threading.Thread(target=end_with_parent, daemon=True).start()
 out = Path(sys.argv[sys.argv.index("--out") + 1])
 with (Path(__file__).parent / "begun.txt").open("a") as log:
     log.write(out.name + "\\n")

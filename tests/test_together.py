@@ -160,10 +160,10 @@ def test_a_folder_beside_which_nothing_can_be_written_is_filled_in_place(
     write_together(out, result("old"))
     real = Path.mkdir
 
-    def only_inside(self: Path, *given: int, parents: bool = False, exist_ok: bool = False) -> None:
+    def only_inside(self: Path, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
         if self.parent == tmp_path and self != out:
             raise PermissionError(13, "Permission denied")
-        real(self, *given, parents=parents, exist_ok=exist_ok)
+        real(self, mode, parents, exist_ok)
 
     monkeypatch.setattr(Path, "mkdir", only_inside)
     write_together(out, result("new"))

@@ -52,9 +52,9 @@ def detect(images: Sequence[Float[Tensor, "_ _ 3"]], with_masks: bool = True) ->
         np.savez(source, with_masks=np.array(with_masks), **arrays)  # type: ignore[arg-type]
         child = detection_process.run(source, target)
         if child.returncode == MEDIAPIPE_MISSING:
-            reason = child.stderr.strip().splitlines()[-1:] or ["no reason given"]
+            last = child.stderr.strip().splitlines()[-1:] or ["no reason given"]
             raise InputError(
-                f"faces are found with MediaPipe {MEDIAPIPE_VERSION}, which cannot be used here ({reason[0]}): "
+                f"faces are found with MediaPipe {MEDIAPIPE_VERSION}, which cannot be used here ({last[0]}): "
                 f"run `{INSTALL_MEDIAPIPE}`"
             )
         if child.returncode and (reason := refusal(RuntimeError(child.stderr))) is not None:
