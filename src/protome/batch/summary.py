@@ -22,13 +22,18 @@ def summary(records: Records, known: dict[str, Record]) -> str:
         [
             record.id, record.status, record.error or record.warnings, record.seconds, record.peak_memory_mb,
             record.attempts, record.face_mm, record.head_mm, record.finished,
-            quote(_below(records, record.id)), quote(record.id),
+            quote(_below(records, record.id)), quote(f"{record.id}/{_shown(record)}"),
         ]
         for _, record in sorted(known.items())
     ]  # fmt: skip
     text = (resources.files("protome") / "batch" / "index.html").read_text(encoding="utf-8")
     data = json.dumps(rows, separators=(",", ":"), allow_nan=False)
-    return text.replace("ROWS", data.replace("<", "\\u003c"))  # so that no sentence ends the script
+    return text.replace("@ROWS@", data.replace("<", "\\u003c"))  # so that no sentence ends the script
+
+
+def _shown(record: Record) -> str:
+    """Return the file of a result that shows it best."""
+    return "preview.png" if "no-report" in json.loads(record.options) else "report.html"
 
 
 def _below(records: Records, name: str) -> str:

@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -100,6 +101,9 @@ def _reconstructed(task: Task, fingerprint: str, content: str) -> Record:
         ended = run_limited(words, task.limits, task.program)
         while ended.kind == "crashed" and attempt <= task.limits.retries:
             ended, attempt = run_limited(words, task.limits, task.program), attempt + 1
+        if ended.kind and not out.remote:
+            with suppress(OSError):
+                folder.rmdir()  # it was made before the fault, and is empty; the result of an earlier run stays
         errors: tuple[float | None, float | None] = (None, None)
         if not ended.kind:
             if subject.scan is not None:
