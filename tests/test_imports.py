@@ -75,6 +75,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "cli_render", "evaluate", "gallery", "population", "sider", "training",
     ),
     "cli_child": ("cli",),
+    "__main__": ("cli",),
 }  # fmt: skip
 
 
