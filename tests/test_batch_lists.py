@@ -5,9 +5,12 @@ from __future__ import annotations
 import inspect
 import io
 import json
+import re
+import sys
 import uuid
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -206,3 +209,22 @@ def test_the_lists_options_win_over_those_of_all(tmp_path: Path) -> None:
     found = read_subjects(str(tmp_path / "list.jsonl"), OUT, {"seed": "1"})
     assert [dict(each.options)["seed"] for each in found] == ["4", "1"]
     assert replace(found[0], options=()).fingerprint != found[0].fingerprint
+
+
+@pytest.mark.parametrize(
+    ("missing", "engine", "sentence"),
+    [
+        ("pyarrow.parquet", "local", "written with pyarrow: run `pip install pyarrow`"),
+        ("ray", "ray", "the engine ray needs Ray: run `pip install ray`, or use --engine local"),
+    ],
+)
+def test_libraries_are_asked_for_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str, engine: Literal["local", "ray"], sentence: str
+) -> None:
+    if missing == "ray":
+        pytest.importorskip("pyarrow")
+    monkeypatch.setitem(sys.modules, missing, None)
+    given = photos(tmp_path / "in", a="fine")
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        run_batch(str(given), str(tmp_path / "out"), replace(options(tmp_path), engine=engine), quiet=True)
+    assert begun(tmp_path) == []
