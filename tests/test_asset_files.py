@@ -21,7 +21,7 @@ from protome.asset.options import AssetOptions
 from protome.asset.source import Source
 from protome.asset.tangents import tangents
 from protome.errors import InputError
-from protome.util.files import write_together
+from protome.util.together import write_together
 
 FORMATS = ("glb", "obj", "ply", "stl", "usdz")
 

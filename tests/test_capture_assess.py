@@ -50,6 +50,16 @@ def test_good_photos_count_fully_and_nothing_is_said() -> None:
         assert own.focal_from == "from the file"
 
 
+def test_negatives_and_exchanged_channels_are_noticed() -> None:
+    view = paint(portrait_camera())
+    grey = view.image.mean(2, keepdim=True).expand(-1, -1, 3)
+    for image, noticed in ((view.image, False), (grey, False), (1 - view.image, True), (view.image.flip(2), True)):
+        (facts,) = facts_of(replace(view, image=image))
+        assert ("blue" in kinds(facts)) == noticed
+    sentence = next(each for each in sentences(facts_of(replace(view, image=1 - view.image))) if "bluer" in each)
+    assert "times red" in sentence
+
+
 def test_blurred_photos_count_by_their_area_of_detail() -> None:
     view = paint(portrait_camera())
     (sharp,), (soft,) = facts_of(view), facts_of(blurred(view, 0.03))

@@ -69,6 +69,7 @@ def _module(monkeypatch: pytest.MonkeyPatch, name: str, function: str, replaceme
         ("help_prior.txt", ["prior"]),
         ("help_prior_sample.txt", ["prior", "sample"]),
         ("help_prior_morph.txt", ["prior", "morph"]),
+        ("help_batch.txt", ["batch"]),
         ("help_benchmark.txt", ["benchmark"]),
         ("help_benchmark_casual.txt", ["benchmark", "casual"]),
         ("help_benchmark_detail.txt", ["benchmark", "detail"]),

@@ -20,7 +20,8 @@ WORK = (
     "protome.population.build", "protome.gallery", "protome.evaluate.report", "protome.benchmark.page",
     "protome.training.encoder", "protome.population.head_model.build", "protome.benchmark.studies",
     "protome.inspection", "protome.training.perception", "protome.population.portraits.shards",
-    "protome.population.portraits.prepare", "protome.benchmark.perception",
+    "protome.population.portraits.prepare", "protome.benchmark.perception", "protome.turntable",
+    "protome.benchmark.casual", "protome.benchmark.texture", "protome.benchmark.detail",
 )  # fmt: skip
 """What does the commands' work; none of it may begin."""
 
@@ -236,6 +237,22 @@ def wardrobe_into_a_source(folder: Path) -> tuple[list[object], Path]:
     return ["population", "wardrobe", *given, "--out", source], source
 
 
+def companion_of_a_wardrobe(folder: Path) -> tuple[list[object], Path]:
+    source = put(folder / "valid" / "w.makehuman.npz")
+    given = ["--valid", folder / "valid", "--ict", folder / "ict", "--makehuman", folder / "makehuman"]
+    return ["population", "wardrobe", *given, "--out", folder / "valid" / "w.npz"], source
+
+
+def prior_of_a_result(folder: Path) -> tuple[list[object], Path]:
+    prior = put(folder / "field.safetensors")
+    return ["reconstruct", put(folder / "a.jpg"), "--prior", prior, "--out", folder], prior
+
+
+def turntable_over_the_head(folder: Path) -> tuple[list[object], Path]:
+    head = put(result(folder / "me") / "head.glb")
+    return ["render", folder / "me", "--turntable", head], head
+
+
 def sheet_over_a_case(folder: Path) -> tuple[list[object], Path]:
     photo = put(folder / "photos.jpg")
     return ["benchmark", "perception", "--photos", folder, "--out", folder], photo
@@ -276,6 +293,9 @@ CASES: dict[str, Case] = {
     "perception over its start": perception_over_its_start,
     "portraits over the wardrobe": portraits_over_the_wardrobe,
     "wardrobe into a source": wardrobe_into_a_source,
+    "companion of a wardrobe": companion_of_a_wardrobe,
+    "prior of a result": prior_of_a_result,
+    "turntable over the head": turntable_over_the_head,
     "sheet over a case": sheet_over_a_case,
     "prior of random people": people_over_the_prior,
     "morph into its own folder": morph("head.glb"),
@@ -350,6 +370,16 @@ FOLDERS: dict[str, Callable[[Path], list[object]]] = {
     "build targets": lambda folder: [
         "population", "build", "--valid", folder / "v", "--targets", folder, "--out", folder,
     ],
+    "casual": lambda folder: ["benchmark", "casual", "--captures", folder, "--out", folder],
+    "texture": lambda folder: ["benchmark", "texture", "--scenes", folder, "--out", folder],
+    "photos of textures": lambda folder: [
+        "benchmark", "texture", "--scenes", folder / "s", "--photos", folder, "--out", folder,
+    ],
+    "detail": lambda folder: ["benchmark", "detail", "--scenes", folder, "--out", folder],
+    "photos of the encoder": lambda folder: [
+        "train-encoder", "--population", folder, "--latents", folder / "l", "--valid", folder / "v",
+        "--photos", folder, "--out", folder / "e.safetensors",
+    ],
     "accuracy scenes": lambda folder: ["benchmark", "accuracy", "--scenes", folder, "--out", folder],
     "study": lambda folder: ["benchmark", "study", "steps", "--scenes", folder, "--out", folder],
     "accuracy meshes": lambda folder: [
@@ -382,6 +412,7 @@ def test_every_command_that_reads_and_writes_is_in_the_tables(tmp_path: Path) ->
         "reconstruct", "detail", "train", "population busts", "population build", "prior sample", "prior morph",
         "evaluate", "benchmark accuracy", "benchmark study", "train-encoder", "population head-model",
         "inspect", "train-perception", "population portraits", "population wardrobe", "benchmark perception",
+        "render", "benchmark casual", "benchmark texture", "benchmark detail",
     }  # fmt: skip
 
 

@@ -63,15 +63,19 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "cli_options": (),
     "cli_outputs": (),
+    "batch": ("cli_outputs",),
+    "cli_batch": ("batch", "cli_options"),
     "cli_benchmark": ("benchmark", "cli_options", "cli_outputs"),
     "cli_inspect": ("cli_options", "cli_outputs", "inspection"),
     "cli_render": ("cli_options", "cli_outputs", "turntable"),
     "cli_perception": ("cli_options", "cli_outputs", "population", "training"),
     "cli_reconstruct": ("asset", "capture", "cli_options", "cli_outputs", "encoder", "fit", "pipeline"),
     "cli": (
-        "cli_benchmark", "cli_inspect", "cli_options", "cli_outputs", "cli_perception", "cli_reconstruct",
+        "cli_batch", "cli_benchmark", "cli_inspect", "cli_options", "cli_outputs", "cli_perception", "cli_reconstruct",
         "cli_render", "evaluate", "gallery", "population", "sider", "training",
     ),
+    "cli_child": ("cli",),
+    "__main__": ("cli",),
 }  # fmt: skip
 
 

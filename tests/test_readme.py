@@ -184,6 +184,7 @@ def test_the_command_line_takes_it(command: str, monkeypatch: pytest.MonkeyPatch
         ("protome.turntable", "turntable"),
         ("protome.benchmark.page", "benchmark_accuracy"),
         ("protome.benchmark.casual", "benchmark_casual"),
+        ("protome.batch.batch", "run_batch", "BatchOptions"),
     ):
         stand_in = types.ModuleType(module)
         vars(stand_in).update(dict.fromkeys(functions, work))

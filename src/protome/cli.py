@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Literal, TextIO
+from typing import Annotated, Literal
 
 from tyro.conf import DisallowNone, FlagCreatePairsOff, Positional, arg
 from tyro.extras import SubcommandApp
 
 from protome import cli_outputs
+from protome.cli_batch import batch
 from protome.cli_benchmark import benchmark_app
 from protome.cli_inspect import inspect
 from protome.cli_options import (
@@ -28,13 +29,21 @@ from protome.cli_options import (
 from protome.cli_perception import portraits, train_perception, wardrobe
 from protome.cli_reconstruct import reconstruct
 from protome.cli_render import render
-from protome.errors import InputError, ProtomeWarning
+from protome.errors import IncompleteError, InputError, ProtomeWarning
 from protome.util.files import check_output_file, check_output_folder, check_photos_exist
 from protome.util.libraries import what_to_install
+from protome.util.locks import only_run
+from protome.util.messages import ended, show_warning, with_log_format
+from protome.util.streams import is_memory, with_streams
 from protome.util.waiting import wait_briefly
 
 # The implementing modules import torch, which takes seconds: each command imports its own when it runs, so that help
 # and usage errors appear at once.
+
+DESCRIPTION = (
+    "Full, coloured 3D heads in millimetres from one to thirty-two photos. With --log-format json, anywhere, progress, "
+    "warnings and errors are lines of JSON."
+)
 
 app = SubcommandApp()
 app.command(reconstruct)
@@ -67,8 +76,9 @@ def detail(
     from protome.sider.outputs import save_detail
     from protome.sider.pipeline import recover_detail
 
-    face = recover_detail(photo, model=model, preset=preset, device=device, seed=seed, quiet=quiet)
-    save_detail(face, out, command=("protome", *sys.argv[1:]))
+    with only_run(out):
+        face = recover_detail(photo, model=model, preset=preset, device=device, seed=seed, quiet=quiet)
+        save_detail(face, out, command=("protome", *sys.argv[1:]))
 
 
 @app.command
@@ -101,17 +111,18 @@ def train(
     cli_outputs.check_train(population, out, start)
     from protome.training.train import train as run
 
-    run(
-        population,
-        out,
-        config=config,
-        steps=steps,
-        start=start,
-        unfinished=unfinished,
-        device=device,
-        seed=seed,
-        quiet=quiet,
-    )
+    with only_run(out):
+        run(
+            population,
+            out,
+            config=config,
+            steps=steps,
+            start=start,
+            unfinished=unfinished,
+            device=device,
+            seed=seed,
+            quiet=quiet,
+        )
 
 
 @app.command(name="train-encoder")
@@ -153,24 +164,27 @@ def train_encoder(
     """
     check_output_file(out)
     cli_outputs.check_model((population, latents, valid, ict, makehuman, targets, prior), out)
+    if photos is not None:
+        cli_outputs.check_build((population, valid, ict, makehuman, targets), photos)
     from protome.training.encoder import train_encoder as run
 
-    run(
-        population,
-        out,
-        latents=latents,
-        valid=valid,
-        ict=ict,
-        makehuman=makehuman,
-        targets=targets,
-        prior=prior,
-        photos=photos,
-        each=each,
-        most=people,
-        seed=seed,
-        jobs=jobs,
-        quiet=quiet,
-    )
+    with only_run(out):
+        run(
+            population,
+            out,
+            latents=latents,
+            valid=valid,
+            ict=ict,
+            makehuman=makehuman,
+            targets=targets,
+            prior=prior,
+            photos=photos,
+            each=each,
+            most=people,
+            seed=seed,
+            jobs=jobs,
+            quiet=quiet,
+        )
 
 
 app.command(name="train-perception")(train_perception)
@@ -196,7 +210,8 @@ def busts(
     cli_outputs.check_busts(avatars, out)
     from protome.population.sources.busts import cut_busts
 
-    cut_busts(avatars, out, quiet=quiet)
+    with only_run(out):
+        cut_busts(avatars, out, quiet=quiet)
 
 
 @population_app.command
@@ -230,18 +245,19 @@ def build(
     cli_outputs.check_build((valid, ict, makehuman, targets), out)
     from protome.population.build import build_population
 
-    build_population(
-        out,
-        valid=valid,
-        ict=ict,
-        makehuman=makehuman,
-        targets=targets,
-        count=count,
-        expressions=expressions,
-        seed=seed,
-        jobs=jobs,
-        quiet=quiet,
-    )
+    with only_run(out):
+        build_population(
+            out,
+            valid=valid,
+            ict=ict,
+            makehuman=makehuman,
+            targets=targets,
+            count=count,
+            expressions=expressions,
+            seed=seed,
+            jobs=jobs,
+            quiet=quiet,
+        )
 
 
 @population_app.command(name="head-model")
@@ -277,15 +293,16 @@ def head_model(
     cli_outputs.check_model((valid, ict, makehuman, targets), out)
     from protome.population.head_model.build import HeadModelConfig, write_head_model
 
-    write_head_model(
-        out,
-        valid=valid,
-        ict=ict,
-        makehuman=makehuman,
-        targets=targets,
-        config=HeadModelConfig(people, identities, pictures, seed),
-        quiet=quiet,
-    )
+    with only_run(out):
+        write_head_model(
+            out,
+            valid=valid,
+            ict=ict,
+            makehuman=makehuman,
+            targets=targets,
+            config=HeadModelConfig(people, identities, pictures, seed),
+            quiet=quiet,
+        )
 
 
 population_app.command(wardrobe)
@@ -320,7 +337,10 @@ def sample(
     cli_outputs.check_sample(prior, range(seed, seed + count), out)
     from protome.gallery import sample_heads
 
-    sample_heads(out, count=count, seed=seed, temperature=temperature, prior=prior, resolution=resolution, quiet=quiet)
+    with only_run(out):
+        sample_heads(
+            out, count=count, seed=seed, temperature=temperature, prior=prior, resolution=resolution, quiet=quiet
+        )
 
 
 @prior_app.command
@@ -416,53 +436,45 @@ def evaluate(
 
 app.command(inspect)
 app.command(render)
+app.command(batch)
 app.command(benchmark_app, name="benchmark", help="Measure this package on this machine.")
 
 
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    if issubclass(category, ProtomeWarning):
-        print(f"warning: {message}", file=sys.stderr)
-    else:
-        print(warnings.formatwarning(message, category, filename, lineno, line), file=sys.stderr, end="")
-
-
 def main() -> int:
-    """Run the command line in `sys.argv` and return its exit code: 0 done, 2 bad input, 130 stopped by the user.
+    """Run the command line in `sys.argv` and return its exit code.
 
-    A library that cannot be loaded counts as bad input. Usage errors leave through `SystemExit` with code 2, help
-    with code 0.
+    0: done. 2: bad input, a library that cannot be loaded, or no memory or disk space left. 3: subjects of a batch
+    failed. 130: stopped by the user. 141: the reader of the output has ended. Usage errors leave through `SystemExit`
+    with code 2, help with code 0.
     """
+    return with_streams(_run)
+
+
+def _run() -> int:
     wait_briefly()
     with warnings.catch_warnings():
         if not sys.warnoptions:  # warnings of libraries are for developers, who enable them with -W
             warnings.simplefilter("ignore")
         warnings.simplefilter("always", ProtomeWarning)
-        warnings.showwarning = _show_warning
+        warnings.showwarning = show_warning
         try:
-            app.cli(
-                prog="protome",
-                description="Full, coloured 3D heads in millimetres from one to thirty-two photos.",
-                config=(FlagCreatePairsOff,),
-            )
+            sys.argv[1:] = with_log_format(sys.argv[1:])
+            app.cli(prog="protome", description=DESCRIPTION, config=(FlagCreatePairsOff,))
         except InputError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
+            return ended("error", str(error), 2)
+        except IncompleteError as error:
+            return ended("error", str(error), 3)
         except ImportError as error:
             sentence = what_to_install(error)
             if sentence is None:
                 raise
-            print(f"error: {sentence}", file=sys.stderr)
-            return 2
+            return ended("error", sentence, 2)
+        except (MemoryError, RuntimeError) as error:
+            if not is_memory(error):
+                raise
+            return ended("error", "there is not enough memory: give fewer or smaller photos, or a coarser mesh", 2)
         except KeyboardInterrupt:
-            print("stopped before the end", file=sys.stderr)
-            return 130
+            return ended("stopped", "stopped before the end", 130)
     return 0
 
 

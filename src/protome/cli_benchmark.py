@@ -20,6 +20,7 @@ from protome.cli_options import (
     MaybeNames,
 )
 from protome.util.files import check_output_folder
+from protome.util.locks import only_run
 
 benchmark_app = SubcommandApp()
 
@@ -79,9 +80,18 @@ def accuracy(
     cli_outputs.check_accuracy(scenes, meshes, out)
     from protome.benchmark.page import benchmark_accuracy
 
-    benchmark_accuracy(
-        scenes, out, quick=quick, ours_only=ours_only, views=views, preset=preset, meshes=meshes, jobs=jobs, quiet=quiet
-    )
+    with only_run(out):
+        benchmark_accuracy(
+            scenes,
+            out,
+            quick=quick,
+            ours_only=ours_only,
+            views=views,
+            preset=preset,
+            meshes=meshes,
+            jobs=jobs,
+            quiet=quiet,
+        )
 
 
 @benchmark_app.command
@@ -111,7 +121,8 @@ def casual(
     cli_outputs.check_casual(captures, out)
     from protome.benchmark.casual import benchmark_casual
 
-    benchmark_casual(captures, out, quick=quick, placement=placement, preset=preset, jobs=jobs, quiet=quiet)
+    with only_run(out):
+        benchmark_casual(captures, out, quick=quick, placement=placement, preset=preset, jobs=jobs, quiet=quiet)
 
 
 @benchmark_app.command
@@ -144,7 +155,8 @@ def study(
     cli_outputs.check_accuracy(scenes, (), out)
     from protome.benchmark.studies import run_study
 
-    run_study(name, scenes, out, subjects=subjects, views=views, preset=preset, jobs=jobs, quiet=quiet)
+    with only_run(out):
+        run_study(name, scenes, out, subjects=subjects, views=views, preset=preset, jobs=jobs, quiet=quiet)
 
 
 @benchmark_app.command
@@ -175,7 +187,8 @@ def texture(
     cli_outputs.check_texture(scenes, photos or (), out)
     from protome.benchmark.texture import benchmark_texture
 
-    benchmark_texture(scenes, out, subjects=subjects, views=views, photos=photos or (), preset=preset, quiet=quiet)
+    with only_run(out):
+        benchmark_texture(scenes, out, subjects=subjects, views=views, photos=photos or (), preset=preset, quiet=quiet)
 
 
 @benchmark_app.command
@@ -203,7 +216,8 @@ def detail(
     cli_outputs.check_accuracy(scenes, (), out)
     from protome.benchmark.detail import benchmark_detail
 
-    benchmark_detail(scenes, out, subjects=subjects, views=views, preset=preset, quiet=quiet)
+    with only_run(out):
+        benchmark_detail(scenes, out, subjects=subjects, views=views, preset=preset, quiet=quiet)
 
 
 @benchmark_app.command
@@ -231,6 +245,7 @@ def perception(
     cli_outputs.check_perception((photos, wardrobe, cases, weights), out)
     from protome.benchmark.perception import benchmark_perception
 
-    benchmark_perception(
-        out, photos=photos, wardrobe=wardrobe, cases=cases, weights=weights, scenes=scenes, quiet=quiet
-    )
+    with only_run(out):
+        benchmark_perception(
+            out, photos=photos, wardrobe=wardrobe, cases=cases, weights=weights, scenes=scenes, quiet=quiet
+        )

@@ -125,13 +125,14 @@ def check_build(sources: Iterable[Path | None], out: Path) -> None:
     check_other_folder([source for source in sources if source is not None], out)
 
 
-def check_model(inputs: Iterable[Path | None], out: Path) -> None:
-    """Refuse a model's file that is one of the files, or lies in one of the folders, that it is learned from.
+def check_model(inputs: Iterable[Path | None], out: Path, beside: Path | None = None) -> None:
+    """Refuse a model's file, or one `beside` it, that is one of the files, or lies in one of the folders, that it is
+    learned from.
 
     Raises:
         InputError: as `check_inputs_stay`.
     """
-    check_inputs_stay(_files(inputs), [out])
+    check_inputs_stay(_files(inputs), [out, *([] if beside is None else [beside])])
 
 
 def check_portraits(wardrobe: Path, numbers: range, out: Path) -> None:

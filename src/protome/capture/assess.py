@@ -102,6 +102,10 @@ def _concerns(face: FaceFacts, turned: float, posed: bool) -> list[Concern]:
         found.append(Concern("overexposed", f"overexposed: {100 * face.burnt_out:.0f} % of the skin"))
     if face.blacked_out > checks.CLIPPED:
         found.append(Concern("underexposed", f"underexposed: {100 * face.blacked_out:.0f} % of the skin"))
+    red, blue = face.tint
+    if blue - red > checks.BLUE:
+        ratio = f"blue is {2 ** (blue - red):.1f} times red"
+        found.append(Concern("blue", f"no skin's colour: {ratio}", ratio))
     if turned > UNSURE_TURNED and not posed:
         found.append(Concern("turned", f"turned away by {turned:.0f} degrees", f"{turned:.0f} degrees"))
     if face.chin_room < checks.CHIN_ROOM:

@@ -16,6 +16,9 @@ from torch import Tensor
 from protome.capture.skin import face_part, hull_mask, skin_mask
 from protome.geometry.mesh import linear_from_srgb
 
+BLUE = 0.6
+"""Logarithm (base 2, linear light) of blue beside red from which skin is no skin in white light: portraits, grey ones
+included, measure 0 and less, their negatives 1.0 and more."""
 BLURRED = 0.015
 """Standard deviation of a blur from which on lids and lips have no edges any more: 2.7 mm on a face of 180 mm. Sharp
 photos measure 0.003 to 0.008, and the fit sees faces at 128 to 256 pixels, where 0.004 to 0.008 is one pixel."""

@@ -18,6 +18,8 @@ SENTENCES = {
     "tiny": f"the face is less than {checks.TINY_PX:.0f} pixels high in {{photos}}: small faces count less",
     "overexposed": "the face is overexposed in {photos}: burnt-out skin shows no shape, and such photos count less",
     "underexposed": "the face is underexposed in {photos}: black skin shows no shape, and such photos count less",
+    "blue": "the skin is bluer than any skin in {photos}: a negative, exchanged colour channels, or coloured "
+    "light, with which colours and fine detail are wrong",
     "turned": "the face is turned away by more than 60 degrees in {photos}: the camera is uncertain",
     "cut": "the edge of the picture cuts the head in {photos}: what is cut off is a guess",
     "hair": "the outline of the hair differs in {photos}: give photos of one day",

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,6 +14,8 @@ from torch import Tensor
 from protome.capture import detection_process
 from protome.errors import InputError, ProtomeWarning
 from protome.scenes.pictures import eight_bits
+from protome.util.files import refusal
+from protome.util.scratch import scratch_folder
 
 MEDIAPIPE_MISSING = 3
 """Exit code with which `detector.py` says that MediaPipe cannot be imported or has no `solutions`."""
@@ -47,15 +47,19 @@ def detect(images: Sequence[Float[Tensor, "_ _ 3"]], with_masks: bool = True) ->
     if not images:
         return ()
     arrays = {f"image_{i}": eight_bits(image) for i, image in enumerate(images)}
-    with tempfile.TemporaryDirectory(prefix="protome-") as folder:
-        source, target = Path(folder, "images.npz"), Path(folder, "found.npz")
+    with scratch_folder() as folder:
+        source, target = folder / "images.npz", folder / "found.npz"
         np.savez(source, with_masks=np.array(with_masks), **arrays)  # type: ignore[arg-type]
         child = detection_process.run(source, target)
         if child.returncode == MEDIAPIPE_MISSING:
-            reason = child.stderr.strip().splitlines()[-1:] or ["no reason given"]
+            last = child.stderr.strip().splitlines()[-1:] or ["no reason given"]
             raise InputError(
-                f"faces are found with MediaPipe {MEDIAPIPE_VERSION}, which cannot be used here ({reason[0]}): "
+                f"faces are found with MediaPipe {MEDIAPIPE_VERSION}, which cannot be used here ({last[0]}): "
                 f"run `{INSTALL_MEDIAPIPE}`"
+            )
+        if child.returncode and (reason := refusal(RuntimeError(child.stderr))) is not None:
+            raise InputError(
+                f"cannot write temporary files into {folder.parent} ({reason}): set TMPDIR to another folder"
             )
         if child.returncode or not target.is_file():
             raise RuntimeError(f"the face detector stopped with code {child.returncode}:\n{child.stderr[-2000:]}")

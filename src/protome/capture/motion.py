@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from protome.geometry.camera import Camera
 from protome.geometry.transforms import Similarity
+from protome.util.scratch import scratch_folder
 
 INSTALL = "pip install pycolmap"
 LEAST_PHOTOS = 6
@@ -57,8 +57,7 @@ def structure_from_motion(
     colmap: Any = importlib.import_module("pycolmap")
     colmap.logging.minloglevel = int(colmap.logging.Level.FATAL)
     factors = [min(1.0, LARGEST_SIDE / max(image.shape[:2])) for image in images]
-    with tempfile.TemporaryDirectory(prefix="protome-") as folder:
-        root = Path(folder)
+    with scratch_folder() as root:
         names: dict[int, str] = {}
         for lens in dict.fromkeys(lenses):
             own = [k for k, name in enumerate(lenses) if name == lens]

@@ -15,6 +15,7 @@ from protome.capture.landmarks import Detection, detect
 from protome.capture.mask import SURE, person_mask
 from protome.capture.order import checked_placement
 from protome.capture.photo import ALL_WHITE
+from protome.capture.resampling import warn_of_resampling
 from protome.capture.sight import with_sight
 from protome.errors import InputError
 from protome.geometry.transforms import Similarity
@@ -39,6 +40,7 @@ def locate_head(views: Sequence[View | Unmasked], units: Units | None) -> Scene:
     Raises:
         InputError: as `head_from_landmarks`; or a mask from a file leaves out the only face, or leaves out nothing.
     """
+    warn_of_resampling([view.camera for view in views])
     unmasked = [i for i, view in enumerate(views) if isinstance(view, Unmasked)]
     persons = dict(zip(unmasked, detect([views[i].image for i in unmasked], with_masks=True), strict=True))
     # Until the head is found, the person is what the segmentation says.

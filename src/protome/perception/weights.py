@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from protome.errors import InputError
 from protome.perception.network import PerceptionNet
 from protome.util.files import write_atomically
 from protome.util.reading import reading
+from protome.util.tensor_files import save_tensors
 
 FORMAT = "protome perception 1"
 
@@ -23,7 +23,7 @@ def save_weights(path: Path, network: PerceptionNet, about: dict[str, str]) -> N
         key: (value.half() if value.dtype.is_floating_point else value).detach().cpu().contiguous().clone()
         for key, value in network.state_dict().items()
     }
-    write_atomically(path, lambda part: save_file(held, part, {"format": FORMAT, **about}))
+    write_atomically(path, lambda part: save_tensors(held, part, {"format": FORMAT, **about}))
 
 
 def stored_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

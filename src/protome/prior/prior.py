@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 from jaxtyping import Float
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from protome.errors import InputError
@@ -22,6 +21,7 @@ from protome.prior.people import KEPT, People
 from protome.util.device import seeded
 from protome.util.files import write_atomically
 from protome.util.reading import reading
+from protome.util.tensor_files import save_tensors
 
 _FORMAT = "protome prior 2"
 _HEAD_FORMAT = "protome head 2"
@@ -244,7 +244,7 @@ class Prior:
 def _save(path: Path, field: HeadField, own: dict[str, Tensor], kind: str) -> None:
     tensors = {f"field.{key}": value for key, value in field.state_dict().items()} | own
     meta = {"format": kind, "config": json.dumps(asdict(field.config))}
-    save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, path, meta)
+    save_tensors({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, path, meta)
 
 
 def read_tensors(path: Path, kind: str, made_by: str) -> tuple[dict[str, str], dict[str, Tensor]]:

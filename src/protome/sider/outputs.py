@@ -25,6 +25,7 @@ from protome.sider.maps import bake
 from protome.sider.pipeline import DetailedFace
 from protome.units import UNIT_MM
 from protome.util.files import check_output_folder, write_atomically
+from protome.util.together import write_together
 
 MAP_SIZE = 1024
 TILE = 384
@@ -122,12 +123,17 @@ def save_detail(face: DetailedFace, folder: str | Path, command: Sequence[str] =
 
     detail.ply (millimetres) and detail.glb (metres), displacement.png (16 bits) and normal.png in the model's UV map,
     sheet.png and its separate pictures, and result.json. A model without a UV map gets no maps, and a warning.
+    All files appear together, when they are complete.
 
     Raises:
         InputError: the folder cannot be made or written.
     """
     folder = Path(folder)
     check_output_folder(folder)
+    write_together(folder, lambda part: _write(face, part, command))
+
+
+def _write(face: DetailedFace, folder: Path, command: Sequence[str]) -> None:
     face.mesh.save(folder / "detail.ply")
     face.mesh.scaled(1e-3).save(folder / "detail.glb")
     pictures = Pictures.of(face)
@@ -135,6 +141,7 @@ def save_detail(face: DetailedFace, folder: str | Path, command: Sequence[str] =
         _save_image(folder / f"{name}.png", getattr(pictures, name))
     _save_image(folder / "sheet.png", pictures.sheet())
     result = {"command": list(command)} | _result(face) | {"maps": _save_maps(face, folder)}
+    result["files"] = sorted({path.name for path in folder.iterdir()} | {"result.json"})
     text = json.dumps(result, indent=1, allow_nan=False) + "\n"
     write_atomically(folder / "result.json", lambda part: part.write_text(text))
 

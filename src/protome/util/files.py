@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import tempfile
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,32 +106,30 @@ def write_atomically(path: Path, writer: Callable[[Path], object]) -> None:
         writer(temporary)
         temporary.chmod(usual_mode)  # some libraries write files that only their owner may read
         os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"cannot write {path} ({error.strerror or error}): choose another place for it") from error
+    except Exception as error:
+        if (reason := refusal(error)) is None:
+            raise
+        raise InputError(f"cannot write {path} ({reason}): choose another place for it") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
-def write_together(folder: Path, writer: Callable[[Path], object]) -> None:
-    """Have `writer` fill an empty folder and, when all of its files are complete, put them into `folder`.
+def refusal(error: BaseException) -> str | None:
+    """Return why the file system refused to write, in its own words; None if an error is about something else.
 
-    If `writer` fails, also because the disk is full, all files that were in `folder` stay as they were.
-
-    Raises:
-        InputError: the file system refuses (no space left, no permission).
+    Libraries in native code raise errors of their own, which only quote those of the file system.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".partial") as name:
-            stage = Path(name)
-            try:
-                writer(stage)
-            except InputError as error:
-                raise InputError(str(error).replace(str(stage), str(folder))) from error
-            for path in sorted(stage.iterdir()):
-                os.replace(path, folder / path.name)
-    except OSError as error:
-        raise InputError(f"cannot write into {folder} ({error.strerror or error}): choose another folder") from error
+    if isinstance(error, InputError):
+        return None
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO):
+        words = os.strerror(number)
+        if words in str(error) or f"os error {number}" in str(error) or f"errno = {number}" in str(error):
+            return words
+    if isinstance(error, OSError):
+        return error.strerror or " ".join(str(error).split())
+    of_torch = ("PytorchStreamWriter failed", "iostream error", "inline_container")
+    return "it could not be written to its end" if any(part in str(error) for part in of_torch) else None
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:

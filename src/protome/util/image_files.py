@@ -13,12 +13,14 @@ from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageCms
 
 from protome.errors import InputError, ProtomeWarning
-from protome.util.bit_depth import eight_bits
+from protome.util.bit_depth import eight_bits, is_deep
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".webp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".bmp")
 HEIF_SUFFIXES = (".heic", ".heif")
 MOST_PIXELS = 250_000_000
 """Larger files are refused: decoded, they need gigabytes of memory, and some are made to exhaust it."""
+MOST_LARGE_PIXELS = 125_000_000
+"""The same for files that need more memory for each pixel: with opacity, or with more than eight bits of grey."""
 INSTALL_HEIF = "pip install pillow-heif"
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -123,11 +125,11 @@ def open_image(path: Path) -> Image.Image:
         image = Image.open(path)
     finally:
         Image.MAX_IMAGE_PIXELS = limit
-    if image.width * image.height > MOST_PIXELS:
+    most = MOST_LARGE_PIXELS if image.has_transparency_data or is_deep(image) else MOST_PIXELS
+    if image.width * image.height > most:
         image.close()
         raise InputError(
-            f"{path} has {image.width} x {image.height} pixels, more than {MOST_PIXELS // 10**6} million: give it with "
-            "fewer"
+            f"{path} has {image.width} x {image.height} pixels, more than {most // 10**6} million: give it with fewer"
         )
     return image
 

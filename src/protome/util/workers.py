@@ -4,30 +4,47 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.process import BaseProcess
+from types import TracebackType
 
 import torch
 
 from protome.util.device import choose_device
 
 
-def workers(jobs: int, prepare: Callable[..., None] | None = None, *given: object) -> ProcessPoolExecutor:
+class Workers(ProcessPoolExecutor):
+    """Processes that end at once where the block that uses them fails or is stopped."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:  # jobs that have begun would be waited for
+            for process in list((getattr(self, "_processes", None) or {}).values()):
+                process.terminate()
+            self.shutdown(wait=True, cancel_futures=True)
+            return
+        self.shutdown(wait=True)
+
+
+def workers(jobs: int, prepare: Callable[..., None] | None = None, *given: object) -> Workers:
     """Return `jobs` processes, each of which first calls `prepare` with the arguments `given`.
 
     They are fresh, because forked ones would inherit the threads of whatever library this process has used, and they
     end with this process even where that is killed.
     """
     fresh = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(jobs, fresh, initializer=_begin, initargs=(prepare, given))
+    return Workers(jobs, fresh, initializer=_begin, initargs=(prepare, given))
 
 
 def _begin(prepare: Callable[..., None] | None, given: tuple[object, ...]) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends its workers
     torch.set_num_threads(1)
     choose_device("cpu")
     if prepare is not None:

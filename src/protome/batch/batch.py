@@ -1,0 +1,210 @@
+"""`protome batch`: many subjects, each done once, whatever happens on the way."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from protome.batch.engines import Engine, Local, Ray
+from protome.batch.manifest import read_subjects
+from protome.batch.places import Place
+from protome.batch.process import CHILD, Limits
+from protome.batch.records import KEPT, Record, Records, check_index_library
+from protome.batch.subject import Subject
+from protome.batch.summary import write_summary
+from protome.batch.work import Task, is_current
+from protome.errors import IncompleteError, InputError
+from protome.util.files import check_output_folder
+from protome.util.locks import partial
+from protome.util.progress import progress
+
+INDEX_EVERY_S = 10.0
+"""Seconds between two writes of the table and the page while subjects are done; more where a write takes long."""
+INDEX_SHARE = 0.02
+"""Largest share of the time that goes into them."""
+LEFT_S = 60.0
+"""Seconds after which an unfinished record or table is not one that is being written."""
+ELSEWHERE_S = 2.0
+"""Seconds between two looks at subjects that another run works on."""
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """How to work on a batch."""
+
+    engine: Literal["local", "ray"] = "local"
+    address: str | None = None
+    """Of a Ray cluster."""
+    options: dict[str, str] = field(default_factory=dict)
+    """Of `protome reconstruct`, for subjects that do not have their own."""
+    limits: Limits = Limits()  # noqa: RUF009  immutable
+    jobs: int | None = None
+    """Subjects at once with the engine local; None is as many as there are cores for."""
+    limit: int | None = None
+    """The most subjects to work on in this run."""
+    resume: bool = True
+    """Leave out subjects that are done."""
+    program: tuple[str, ...] = CHILD
+    """What runs a command of this package."""
+
+    def checked(self) -> BatchOptions:
+        """Return the options themselves.
+
+        Raises:
+            InputError: a number is out of range.
+        """
+        limits = self.limits
+        for name, value, least in (
+            ("cpus-per-subject", limits.cpus, 1), ("gpus-per-subject", limits.gpus, 0), ("retries", limits.retries, 0),
+            ("jobs", self.jobs, 1), ("limit", self.limit, 1),
+        ):  # fmt: skip
+            if value is not None and value < least:
+                raise InputError(f"--{name} {value:g} is out of range: give {least} or more")
+        for name, given in (("memory", limits.memory_gb), ("timeout", limits.timeout_s)):
+            if given is not None and given <= 0:
+                raise InputError(f"--{name} {given:g} is out of range: give more than 0")
+        if self.engine == "local" and self.address is not None:
+            raise InputError("--address is that of a Ray cluster: give --engine ray as well")
+        return self
+
+    def processes(self) -> Engine:
+        """Return the engine."""
+        if self.engine == "ray":
+            return Ray(self.address)
+        return Local(self.jobs or max(1, (os.cpu_count() or 1) // self.limits.cpus))
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many subjects of a batch are in which state."""
+
+    subjects: int
+    worked_on: int
+    """In this run."""
+    failed: int
+    left: int
+    """Not begun, because of a limit."""
+
+
+def run_batch(given: str, out: str, options: BatchOptions, *, quiet: bool = False) -> Count:
+    """Reconstruct the subjects that `given` names (see `read_subjects`), each into its own folder in `out`.
+
+    A subject that is done is left out if neither its options nor its inputs have changed. Several runs may work on the
+    same folder at once: each subject is claimed by one. Records are kept in the folder `.batch`. The table
+    index.parquet and the page index.html are written from them again and again while the run goes on.
+
+    Raises:
+        InputError: the list is not usable, or nothing can be written. Subjects that fail are only recorded.
+        IncompleteError: subjects have failed; the others are done.
+    """
+    options.checked()
+    check_index_library()
+    place = Place(out)
+    subjects = read_subjects(given, place, options.options)
+    if not place.remote:
+        check_output_folder(place.local)
+        _remove_left(place.local)
+        _check_apart(subjects, place.local)
+    records = Records(place)
+    known = records.all()
+    todo = [each for each in subjects if not (options.resume and _is_done(each, known.get(each.name)))]
+    chosen = todo[: options.limit]
+    tasks = [Task(each, out, options.limits, not options.resume, options.program) for each in chosen]
+    table = _Table(records, known)
+    with progress("subjects", max(len(subjects), 1), quiet=quiet) as step:
+        step(len(subjects) - len(todo))
+        for record in _all_done(options.processes(), tasks):
+            table.take(record)
+            step(1, f"{record.id}: {record.status}")
+    table.write()
+    found = [table.known.get(each.name) for each in subjects]
+    failed = [record for record in found if record is not None and record.status == "failed"]
+    count = Count(len(subjects), len(tasks), len(failed), len(todo) - len(chosen))
+    if failed:
+        raise IncompleteError(
+            f"{count.failed} of {count.subjects} subjects failed, the first of them {failed[0].id} "
+            f"({failed[0].error}): {(place / 'index.html').address} lists them"
+        )
+    return count
+
+
+def _check_apart(subjects: list[Subject], out: Path) -> None:
+    """Refuse a folder of results in which a subject's own inputs would lie in the way.
+
+    Raises:
+        InputError: they would.
+    """
+    for subject in subjects:
+        folder = (out / subject.name).resolve()
+        for each in subject.places():
+            if not each.remote and (each.local.resolve() == folder or folder in each.local.resolve().parents):
+                raise InputError(
+                    f"the result of {subject.name} would be mixed with its input {each.address}: choose another folder"
+                )
+
+
+def _remove_left(out: Path) -> None:
+    """Remove unfinished records and tables of killed runs; those of subjects are removed when they are done again.
+
+    The folder may be shared with other machines, whose processes are not known here: what is new stays.
+    """
+    for folder in (out, *(out / KEPT).glob("*/*")):
+        for path in partial(folder):
+            with suppress(OSError):
+                if path.is_file() and time.time() - path.stat().st_mtime > LEFT_S:
+                    path.unlink()
+
+
+def _is_done(subject: Subject, known: Record | None) -> bool:
+    try:
+        return known is not None and is_current(known, subject.fingerprint())
+    except InputError:
+        return False  # an input is gone: the work on the subject says so
+
+
+def _all_done(engine: Engine, tasks: list[Task]) -> Iterator[Record]:
+    """Yield the record of each task; of those that another run works on, when that has ended."""
+    left: Iterable[Task] = tasks
+    while left:
+        elsewhere: list[Task] = []
+        for task, record in engine.run(left):
+            if record is None:
+                elsewhere.append(task)
+            else:
+                yield record
+        left = elsewhere
+        if left:
+            time.sleep(ELSEWHERE_S)
+
+
+class _Table:
+    """Writes table and page from time to time."""
+
+    def __init__(self, records: Records, known: dict[str, Record]) -> None:
+        self.records, self.known = records, known
+        self.next = time.monotonic() + INDEX_EVERY_S
+
+    def take(self, record: Record) -> None:
+        """Take in what has become of a subject."""
+        self.known[record.id] = record
+        if record.kind == "lost":  # whoever worked on it could not write
+            self.records.write(record)
+        if time.monotonic() >= self.next:
+            started = time.monotonic()
+            self._write()
+            ended = time.monotonic()
+            self.next = ended + max(INDEX_EVERY_S, (ended - started) / INDEX_SHARE)
+
+    def write(self) -> None:
+        """Write them at the end, with what other runs have recorded meanwhile."""
+        self.known = self.records.all()
+        self._write()
+
+    def _write(self) -> None:
+        self.records.write_index(self.known)
+        write_summary(self.records, self.known)
