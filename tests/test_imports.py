@@ -37,6 +37,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "meshing": ("field", "geometry"),
     "relief": ("capture", "geometry", "perception", "render", "scene"),
     "asset": ("geometry", "meshing", "relief", "scene"),
+    "app": ("asset",),
     "measures": ("geometry", "landmarks"),
     "report": ("asset", "capture", "geometry"),
     "preview": ("field", "geometry", "render"),
@@ -63,13 +64,14 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "cli_options": (),
     "cli_outputs": (),
+    "cli_app": ("app", "cli_options"),
     "cli_benchmark": ("benchmark", "cli_options", "cli_outputs"),
     "cli_inspect": ("cli_options", "cli_outputs", "inspection"),
     "cli_render": ("cli_options", "cli_outputs", "turntable"),
     "cli_perception": ("cli_options", "cli_outputs", "population", "training"),
     "cli_reconstruct": ("asset", "cli_options", "cli_outputs", "encoder", "fit", "pipeline"),
     "cli": (
-        "cli_benchmark", "cli_inspect", "cli_options", "cli_outputs", "cli_perception", "cli_reconstruct",
+        "cli_app", "cli_benchmark", "cli_inspect", "cli_options", "cli_outputs", "cli_perception", "cli_reconstruct",
         "cli_render", "evaluate", "gallery", "population", "sider", "training",
     ),
 }  # fmt: skip

@@ -11,6 +11,7 @@ from tyro.conf import DisallowNone, FlagCreatePairsOff, Positional, arg
 from tyro.extras import SubcommandApp
 
 from protome import cli_outputs
+from protome.cli_app import app as serve_app
 from protome.cli_benchmark import benchmark_app
 from protome.cli_inspect import inspect
 from protome.cli_options import (
@@ -413,6 +414,7 @@ def evaluate(
 
 app.command(inspect)
 app.command(render)
+app.command(serve_app, name="app")
 app.command(benchmark_app, name="benchmark", help="Measure this package on this machine.")
 
 

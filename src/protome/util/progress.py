@@ -1,7 +1,9 @@
-"""Progress of long stages: a live bar on a terminal, a plain line from time to time in a log, both on stderr."""
+"""Progress of long stages, on stderr: a live bar on a terminal, plain lines in a log, or JSON for another program."""
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 import threading
 import time
@@ -14,6 +16,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 LINE_EVERY_S = 10.0
 """Seconds between two plain lines of one stage."""
+JSON_EVERY_S = 0.5
+"""Seconds between two lines of JSON of one stage."""
+SWITCH = "PROTOME_PROGRESS"
+"""The environment variable that, set to `json`, asks for lines of JSON."""
 
 
 @runtime_checkable
@@ -28,8 +34,14 @@ def progress(stage: str, total: float, *, quiet: bool = False) -> Iterator[Step]
     """Show the progress of one stage while the block runs: share done, time elapsed, time that remains.
 
     `total` is in whatever the stage counts: steps, files, seconds. The block gets a function to call as the work
-    goes on, `step(1, "loss 0.12")`. With `quiet` nothing is shown.
+    goes on, `step(1, "loss 0.12")`. With `quiet` nothing is shown. Another program gets a line of JSON for each stage,
+    quiet or not, where it sets `PROTOME_PROGRESS` to `json` (`Report` says what it holds).
     """
+    if os.environ.get(SWITCH) == "json":
+        report = Report(stage, total)
+        yield report.step
+        report.end()
+        return
     if quiet:
         yield _silence
         return
@@ -99,6 +111,47 @@ class _Lines:
     def _say(self, news: str) -> None:
         detail = f" ({self.detail})" if self.detail else ""
         print(f"{self.stage}: {news}{detail}", file=sys.stderr, flush=True)
+
+
+class Report:
+    """One stage reported in lines of JSON: at its start and its end, and between them one every `JSON_EVERY_S`.
+
+    A line is an object that begins with "stage". "share" is from 0 to 1, "elapsed_s" and "left_s" are seconds, the
+    latter null where it is not known yet, and "detail" is a short status.
+    """
+
+    def __init__(self, stage: str, total: float) -> None:
+        self.stage, self.total = stage, total
+        self.done = 0.0
+        self.detail = ""
+        self.start = self.last = time.monotonic()
+        self.one_at_a_time = threading.Lock()
+        self._say()
+
+    def step(self, amount: float = 1, detail: str = "") -> None:
+        """Add to what is done."""
+        with self.one_at_a_time:
+            self.done += amount
+            self.detail = detail
+            now = time.monotonic()
+            if now - self.last >= JSON_EVERY_S:
+                self.last = now
+                self._say()
+
+    def end(self) -> None:
+        """Report that the stage is done."""
+        self.done = max(self.done, self.total)
+        self._say()
+
+    def _say(self) -> None:
+        elapsed = time.monotonic() - self.start
+        share = 1.0 if self.total <= 0 else min(1.0, self.done / self.total)
+        left = round(elapsed * (1 - share) / share, 1) if share > 0 else None
+        facts = {
+            "stage": self.stage, "share": round(share, 4), "elapsed_s": round(elapsed, 1), "left_s": left,
+            "detail": self.detail,
+        }  # fmt: skip
+        print(json.dumps(facts), file=sys.stderr, flush=True)
 
 
 def _clock(seconds: float) -> str:
