@@ -53,7 +53,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    with browsing(tmp_path_factory.mktemp("profile")) as own:
+    with browsing(chromium(), tmp_path_factory.mktemp("profile")) as own:
         yield own
 
 

@@ -110,10 +110,10 @@ def test_another_program_gets_lines_of_json(
         for index in range(5):
             clock.now += 0.2
             step(1, f"loss {index}")
-        clock.now += 4
+        clock.now += 5
         step(3, "nearly")
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     # One at the start, one at most every half second, and one at the end.
     assert [line["share"] for line in lines] == [0, 0.3, 0.8, 1]
-    assert [line["left_s"] for line in lines] == [None, 1.4, 1.2, 0]
-    assert lines[2] == {"stage": "fitting", "share": 0.8, "elapsed_s": 5.0, "left_s": 1.2, "detail": "nearly"}
+    assert [line["left_s"] for line in lines] == [None, 1.4, 1.5, 0]
+    assert lines[2] == {"stage": "fitting", "share": 0.8, "elapsed_s": 6.0, "left_s": 1.5, "detail": "nearly"}

@@ -182,6 +182,8 @@ def test_the_command_line_takes_it(command: str, monkeypatch: pytest.MonkeyPatch
         ("protome.evaluate.report", "report_evaluation"),
         ("protome.inspection", "inspect_photos"),
         ("protome.turntable", "turntable"),
+        ("protome.app.serve", "serve"),
+        ("protome.app.folder", "forget", "usual_folder"),
         ("protome.benchmark.page", "benchmark_accuracy"),
         ("protome.benchmark.casual", "benchmark_casual"),
     ):

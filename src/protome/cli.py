@@ -414,7 +414,7 @@ def evaluate(
 
 app.command(inspect)
 app.command(render)
-app.command(serve_app, name="app")
+app.command(name="app")(serve_app)
 app.command(benchmark_app, name="benchmark", help="Measure this package on this machine.")
 
 

@@ -47,7 +47,7 @@ class JobOptions:
         if preset not in PRESETS:
             raise InputError(f"no preset is called {preset}: use one of {', '.join(PRESETS)}")
         asset = AssetOptions.parse(texture, "all", formats, "unlit", False, False)
-        own = JobOptions(cast(Preset, preset), cast(Texture, texture), asset.formats, pupils)
+        own = JobOptions(preset, cast(Texture, texture), asset.formats, pupils)
         return own.checked()
 
     def checked(self) -> JobOptions:

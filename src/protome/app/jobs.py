@@ -14,7 +14,7 @@ from pathlib import Path
 
 from protome.app.estimate import Estimate, Remaining
 from protome.app.folder import delete, job_folders
-from protome.app.job import STARTABLE, UNFINISHED, Given, Job, JobOptions
+from protome.app.job import STARTABLE, UNFINISHED, Given, Job, JobOptions, State
 from protome.app.limits import MB, Limits
 from protome.app.process import PROGRAM, Process, Progress
 from protome.errors import InputError
@@ -208,8 +208,8 @@ class Jobs:
                 return
             try:
                 process = Process(self.program, words, self.folder / name)
-            except OSError as error:
-                self._put(replace(self.jobs[name], state="failed", error=f"no process can be started: {error}"))
+            except OSError as reason:
+                self._put(replace(self.jobs[name], state="failed", error=f"no process can be started: {reason}"))
                 return
             self.processes[name] = process
             self.progress[name] = None
@@ -233,7 +233,7 @@ class Jobs:
                 self._put(end(job, said))
 
     def _inspected(self, job: Job, warnings: Sequence[str]) -> Job:
-        state = "waiting" if job.at_once else "ready"
+        state: State = "waiting" if job.at_once else "ready"
         if job.at_once:
             self.to_run.append(job.id)
             self.changed.notify_all()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from importlib import resources
-from typing import Annotated
+from typing import Annotated, Any
 
 import fastapi
 from fastapi import FastAPI, File, Form, HTTPException, Query, Request
@@ -37,8 +37,10 @@ SANDBOX = (
 )
 """What a report may do: draw itself. It is no page of the app, and cannot ask it for anything."""
 MOST_LISTED = 200
-NO_JOB = {404: {"description": "There is no such job, or no such file of it."}}
-REFUSED = {422: {"description": "The sentence in `detail` says what is wrong, and what to do."}}
+NO_JOB: dict[int | str, dict[str, Any]] = {404: {"description": "There is no such job, or no such file of it."}}
+REFUSED: dict[int | str, dict[str, Any]] = {
+    422: {"description": "The sentence in `detail` says what is wrong."}
+}
 
 
 def make_app(jobs: Jobs, *, token: str | None = None, local: bool = True) -> ASGIApp:

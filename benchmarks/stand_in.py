@@ -1,4 +1,4 @@
-"""Stands in for the commands that the app runs, in its tests: `python stand_in.py RESULT COMMAND ...`.
+"""Stands in for the commands that the app runs, where the app itself is tested: `stand_in.py RESULT COMMAND ...`.
 
 What it does follows from the content of the photos: "bad" is refused, "slow" takes a minute, "crash" ends the process
 from outside, "warn" warns, "odd" ends with an unusual code; anything else is copied from the folder RESULT. It imports

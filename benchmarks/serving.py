@@ -21,7 +21,8 @@ from protome.app.jobs import Jobs
 from protome.app.limits import Limits
 from protome.app.server import make_app
 
-PATIENCE_S = 60.0
+PATIENCE_S = 300.0
+"""For any answer, and for any job."""
 STAND_IN = Path(__file__).parent / "stand_in.py"
 
 

@@ -1,4 +1,4 @@
-"""A browser without a window that tests drive as a person does, by Chromium's DevTools protocol over two pipes."""
+"""A browser without a window that is driven as a person does, by Chromium's DevTools protocol over two pipes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-from browser import chromium
 
 PATIENCE_S = 120.0
 SETTLE_S = 0.3
@@ -164,9 +162,8 @@ class Page:
 
 
 @contextmanager
-def browsing(folder: Path) -> Iterator[Page]:
-    """Start a browser with its profile in a folder; skip the test where none is installed."""
-    program = chromium()
+def browsing(program: str, folder: Path) -> Iterator[Page]:
+    """Start a browser, of the family of Chromium, with its profile in a folder."""
     told, commands = os.pipe()
     answers, tells = os.pipe()
 
