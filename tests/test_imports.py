@@ -50,6 +50,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "asset", "capture", "capture_sheet", "encoder", "fit", "geometry", "measures", "meshing", "preview", "prior",
         "render", "report", "scene", "scenes",
     ),
+    "view": ("field", "geometry", "meshing", "pipeline", "prior", "scenes"),
     "turntable": ("asset", "preview"),
     "inspection": ("capture", "capture_sheet", "pipeline", "scene", "scenes"),
     "gallery": ("geometry", "meshing", "pipeline", "preview", "prior"),
@@ -69,10 +70,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "cli_inspect": ("cli_options", "cli_outputs", "inspection"),
     "cli_render": ("cli_options", "cli_outputs", "turntable"),
     "cli_perception": ("cli_options", "cli_outputs", "population", "training"),
-    "cli_reconstruct": ("asset", "cli_options", "cli_outputs", "encoder", "fit", "pipeline"),
+    "cli_view": ("cli_options", "view"),
+    "cli_reconstruct": ("asset", "cli_options", "cli_outputs", "cli_view", "encoder", "fit", "pipeline", "view"),
     "cli": (
         "cli_app", "cli_benchmark", "cli_inspect", "cli_options", "cli_outputs", "cli_perception", "cli_reconstruct",
-        "cli_render", "evaluate", "gallery", "population", "sider", "training",
+        "cli_render", "cli_view", "evaluate", "gallery", "population", "sider", "training",
     ),
 }  # fmt: skip
 

@@ -29,6 +29,7 @@ from protome.cli_options import (
 from protome.cli_perception import portraits, train_perception, wardrobe
 from protome.cli_reconstruct import reconstruct
 from protome.cli_render import render
+from protome.cli_view import view
 from protome.errors import InputError, ProtomeWarning
 from protome.util.files import check_output_file, check_output_folder, check_photos_exist
 from protome.util.libraries import what_to_install
@@ -414,6 +415,7 @@ def evaluate(
 
 app.command(inspect)
 app.command(render)
+app.command(view)
 app.command(name="app")(serve_app)
 app.command(benchmark_app, name="benchmark", help="Measure this package on this machine.")
 

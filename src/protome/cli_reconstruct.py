@@ -11,6 +11,8 @@ from tyro.conf import DisallowNone, Positional, arg
 from protome import cli_outputs
 from protome.asset.options import DETAILED, AssetOptions
 from protome.cli_options import Device, Flag, Folder, Integer, MaybeInteger, MaybeNames, MaybeNumber, MaybeUnits
+from protome.cli_view import PORT as VIEW_PORT
+from protome.cli_view import check_viser
 from protome.errors import InputError
 from protome.util.files import check_output_folder, check_photos_exist
 
@@ -38,6 +40,7 @@ def reconstruct(
     detail: Flag = False,
     no_detail: Flag = False,
     report: Flag = True,
+    view: Flag = False,
     strict: Flag = False,
     quiet: Flag = False,
 ) -> None:
@@ -66,6 +69,7 @@ def reconstruct(
         detail: Recover fine detail from shading, as head_normal.png and head_displacement.png; fine always does.
         no_detail: Recover no fine detail, also with the preset fine.
         report: Do not write report.html, the page that shows head, photos, sizes and how it was made.
+        view: Show the head in the browser while it is fitted, at an address that is printed.
         strict: Stop at a photo without a face, with several, or of another head, instead of a warning.
         quiet: Show no progress; warnings and errors are still shown.
     """
@@ -73,6 +77,8 @@ def reconstruct(
         raise InputError("--detail and --no-detail exclude each other: give one of them")
     fine = not no_detail and (detail or preset in DETAILED)
     asset = AssetOptions.parse(texture, faces, formats, material, delight, fine)
+    if view:
+        check_viser()
     check_output_folder(out)
     check_photos_exist(inputs)
     cli_outputs.check_reconstruct(inputs, out)
@@ -81,6 +87,11 @@ def reconstruct(
     from protome.pipeline import reconstruct as run
 
     size = None if pupils is None and distance is None else MetricScale(pupils, distance)
+    watch = None
+    if view:
+        from protome.view.viewing import watching
+
+        watch = watching(VIEW_PORT)
     head = run(
         inputs,
         preset=preset,
@@ -90,7 +101,7 @@ def reconstruct(
         resolution=resolution,
         views=views,
         time_step=time_step,
-        options=FitOptions(method, budget, None if refine_cameras else False, size),
+        options=FitOptions(method, budget, None if refine_cameras else False, size, watch),
         strict=strict,
         quiet=quiet,
     )

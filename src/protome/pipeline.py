@@ -328,7 +328,7 @@ def reconstruct(
     config = replace(chosen.settings(FIT_PRESETS[preset]), refine_cameras=refine)
     estimate = chosen.estimate(scene, prior)
     scene, estimate, size = sized(options.size, estimate, scene, prior)
-    fit = fit_head(scene, prior, config, seed=seed, budget=budget, estimate=estimate, quiet=quiet)
+    fit = fit_head(scene, prior, config, seed=seed, budget=budget, estimate=estimate, watch=options.watch, quiet=quiet)
     seconds["fit"] = time.perf_counter() - started
     return head_from_fit(
         fit, scene, prior, resolution=resolution or RESOLUTIONS[preset], preset=preset, seed=seed, seconds=seconds,

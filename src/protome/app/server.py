@@ -38,9 +38,7 @@ SANDBOX = (
 """What a report may do: draw itself. It is no page of the app, and cannot ask it for anything."""
 MOST_LISTED = 200
 NO_JOB: dict[int | str, dict[str, Any]] = {404: {"description": "There is no such job, or no such file of it."}}
-REFUSED: dict[int | str, dict[str, Any]] = {
-    422: {"description": "The sentence in `detail` says what is wrong."}
-}
+REFUSED: dict[int | str, dict[str, Any]] = {422: {"description": "The sentence in `detail` says what is wrong."}}
 
 
 def make_app(jobs: Jobs, *, token: str | None = None, local: bool = True) -> ASGIApp:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from protome.encoder.scale import MetricScale
+from protome.prior.prior import FittedHead
 
 
 @dataclass(frozen=True)
@@ -20,3 +22,5 @@ class FitOptions:
     protome is to refine two or more posed photos."""
     size: MetricScale | None = None
     """A known length that fixes the metric scale, which photos alone do not determine."""
+    watch: Callable[[FittedHead], None] | None = None
+    """What is given the head from time to time while it is fitted; it must return at once."""

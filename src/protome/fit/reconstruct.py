@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import math
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -37,6 +41,9 @@ _FAR = 16.0
 """Sharpness times distance above which a background ray is left out: its loss is below e^-16."""
 _MARGIN = 40.0 / UNIT_MM
 """Margin by which a fitted head may leave the prior's training volume sideways, forwards and backwards."""
+
+WATCH_EVERY_S = 4.0
+"""Seconds between two copies of the head for whoever watches a fit."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,13 @@ class _Fit:
 
     def bind(self) -> Field:
         return self.head.bind(self.shape.latent(), self.appearance.latent(), self.baked)
+
+    def snapshot(self) -> FittedHead:
+        """Return a copy of the head as it is now, on the processor."""
+        latents = HeadLatents(self.shape.latent().detach(), self.appearance.latent().detach())
+        own = FittedHead(copy.deepcopy(self.head), latents, padded_bounds(self.bounds)).to("cpu")
+        own.field.requires_grad_(False)
+        return own
 
     def rays(self, batch: PixelTable | PhotoStack) -> Rays:
         """Return the rays of pixels or cameras in the head frame with the current corrections."""
@@ -260,6 +274,7 @@ def fit_head(
     seed: int = 0,
     budget: Budget | None = None,
     estimate: LatentEstimate | None = None,
+    watch: Callable[[FittedHead], None] | None = None,
     quiet: bool = False,
 ) -> FitResult:
     """Fit a prior to a scene.
@@ -267,6 +282,7 @@ def fit_head(
     In a posed scene one correction places the head; otherwise each photo has its own. The schedule is in shares of the
     run, so that a budget scales all of it; with a budget in seconds the result does not follow from the seed. With an
     `estimate` the fit starts from it and is regularised to it by its uncertainty. The caller's random state is kept.
+    `watch` is given a copy of the head every `WATCH_EVERY_S`; it must return at once.
     """
     device = prior.bounds.device
     generator = torch.Generator().manual_seed(seed)
@@ -278,7 +294,7 @@ def fit_head(
     curves: dict[str, list[float]] = {}
     plan = _Plan.of(config, len(scene.views), budget or Budget())
     with progress("fitting", 1.0, quiet=quiet) as step:
-        clock, number, optimiser = plan.clock(), 0, None
+        clock, number, optimiser, shown = plan.clock(), 0, None, -math.inf
         done = clock.done(number)
         while done < 1:
             moves = done >= plan.latents
@@ -297,6 +313,9 @@ def fit_head(
             number += 1
             before, done = done, clock.done(number)
             step(plan.shape * (done - before), f"colour {curves['colour'][-1]:.3f}  mask {curves['mask'][-1]:.3f}")
+            if watch is not None and time.monotonic() - shown >= WATCH_EVERY_S:
+                shown = time.monotonic()
+                watch(fit.snapshot())
         latents = HeadLatents(fit.shape.latent().detach(), fit.appearance.latent().detach())
         fit.head.requires_grad_(False)
         if plan.colour_steps:
