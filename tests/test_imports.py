@@ -71,7 +71,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "cli_render": ("cli_options", "cli_outputs", "turntable"),
     "cli_perception": ("cli_options", "cli_outputs", "population", "training"),
     "cli_view": ("cli_options", "view"),
-    "cli_reconstruct": ("asset", "cli_options", "cli_outputs", "cli_view", "encoder", "fit", "pipeline", "view"),
+    "cli_reconstruct": (
+        "asset", "capture", "cli_options", "cli_outputs", "cli_view", "encoder", "fit", "pipeline", "view",
+    ),
     "cli": (
         "cli_app", "cli_benchmark", "cli_inspect", "cli_options", "cli_outputs", "cli_perception", "cli_reconstruct",
         "cli_render", "cli_view", "evaluate", "gallery", "population", "sider", "training",

@@ -191,7 +191,7 @@ def test_the_command_line_takes_it(command: str, monkeypatch: pytest.MonkeyPatch
         stand_in = types.ModuleType(module)
         vars(stand_in).update(dict.fromkeys(functions, work))
         monkeypatch.setitem(sys.modules, module, stand_in)
-    vars(sys.modules["protome.view.viewing"])["watching"] = lambda port: calls.append
+    vars(sys.modules["protome.view.viewing"])["watching"] = lambda port, prior: calls.append
     for module in ("cli", "cli_reconstruct", "cli_inspect"):  # the documents' photos are nowhere
         monkeypatch.setattr(f"protome.{module}.check_photos_exist", lambda inputs: None)
     monkeypatch.chdir(tmp_path)

@@ -51,8 +51,8 @@ def result(tmp_path: Path, prior: Prior) -> Path:
     return folder
 
 
-def test_cameras_and_photos_of_a_result_are_found(result: Path) -> None:
-    content = read_content(result)
+def test_cameras_and_photos_of_a_result_are_found(result: Path, prior: Prior) -> None:
+    content = read_content(result, prior)
     first, second = content.cameras
     torch.testing.assert_close(first.camera.T_world_camera, CAMERA.T_world_camera)
     torch.testing.assert_close(first.camera.K, CAMERA.K)
@@ -62,13 +62,13 @@ def test_cameras_and_photos_of_a_result_are_found(result: Path) -> None:
     assert content.textured is None
 
 
-def test_a_folder_of_something_else_is_refused(tmp_path: Path, run: Callable[[list[str]], int]) -> None:
+def test_a_folder_of_something_else_is_refused(tmp_path: Path, prior: Prior, run: Callable[[list[str]], int]) -> None:
     with pytest.raises(InputError, match="is no result and no scene"):
-        read_content(tmp_path)
+        read_content(tmp_path, prior)
     assert run(["view", str(tmp_path / "missing")]) == 2
     (tmp_path / "field.safetensors").write_bytes(b"x" * 100)
     with pytest.raises(InputError, match=r"field\.safetensors"):
-        read_content(tmp_path)
+        read_content(tmp_path, prior)
 
 
 def test_sliders_are_standard_deviations_along_the_principal_axes(prior: Prior) -> None:

@@ -10,7 +10,18 @@ from tyro.conf import DisallowNone, Positional, arg
 
 from protome import cli_outputs
 from protome.asset.options import DETAILED, AssetOptions
-from protome.cli_options import Device, Flag, Folder, Integer, MaybeInteger, MaybeNames, MaybeNumber, MaybeUnits
+from protome.capture import detection_process
+from protome.cli_options import (
+    Device,
+    Flag,
+    Folder,
+    Integer,
+    MaybeFile,
+    MaybeInteger,
+    MaybeNames,
+    MaybeNumber,
+    MaybeUnits,
+)
 from protome.cli_view import PORT as VIEW_PORT
 from protome.cli_view import check_viser
 from protome.errors import InputError
@@ -32,6 +43,9 @@ def reconstruct(
     refine_cameras: Flag = True,
     pupils: MaybeNumber = None,
     distance: MaybeNumber = None,
+    expression: Literal["as-photo", "neutral"] = "as-photo",
+    prior: MaybeFile = None,
+    encoder: MaybeFile = None,
     texture: Integer = 2048,
     faces: Annotated[str, arg(metavar="N|all")] = "60000",
     formats: Annotated[str, arg(metavar="NAME,...")] = "glb,ply",
@@ -61,6 +75,9 @@ def reconstruct(
         refine_cameras: Keep a scene folder's cameras fixed; by default protome refines those of two or more photos.
         pupils: The distance between the pupils in mm, if known; photos alone do not determine the metric scale.
         distance: The distance from the camera to the tip of the nose in mm, if known instead; for one photo.
+        expression: Keep the photos' expression, or take it away.
+        prior: A prior of your own, written by "protome train"; if left out, the one that ships with the package.
+        encoder: The encoder that "protome train-encoder" made for it; without it, fits start from landmarks alone.
         texture: Pixels along each side of the texture: 1024, 2048 or 4096.
         faces: The most triangles of the textured mesh; all keeps every one. head.ply always has all.
         formats: The files of the head, separated by commas: glb, obj, ply, stl, usdz.
@@ -82,6 +99,7 @@ def reconstruct(
     check_output_folder(out)
     check_photos_exist(inputs)
     cli_outputs.check_reconstruct(inputs, out)
+    detection_process.start_ahead()  # it loads while PyTorch does
     from protome.encoder.scale import MetricScale
     from protome.fit.options import FitOptions
     from protome.pipeline import reconstruct as run
@@ -91,7 +109,7 @@ def reconstruct(
     if view:
         from protome.view.viewing import watching
 
-        watch = watching(VIEW_PORT)
+        watch = watching(VIEW_PORT, prior)
     head = run(
         inputs,
         preset=preset,
@@ -101,7 +119,7 @@ def reconstruct(
         resolution=resolution,
         views=views,
         time_step=time_step,
-        options=FitOptions(method, budget, None if refine_cameras else False, size, watch),
+        options=FitOptions(method, budget, None if refine_cameras else False, size, prior, encoder, expression, watch),
         strict=strict,
         quiet=quiet,
     )

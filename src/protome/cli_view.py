@@ -8,7 +8,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from protome.cli_options import Integer
+from protome.cli_options import Integer, MaybeFile
 from protome.errors import InputError
 
 PORT = 8780
@@ -19,6 +19,7 @@ def view(
     target: Positional[Annotated[Path, arg(metavar="RESULT|SCENE", help_behavior_hint="(required)")]],
     host: Annotated[str, arg(metavar="ADDRESS")] = "127.0.0.1",
     port: Integer = PORT,
+    prior: MaybeFile = None,
 ) -> None:
     """Show a head in the browser, live: cameras, photos, slices of the field, and sliders of the prior's latents.
 
@@ -26,11 +27,12 @@ def view(
         target: The folder of a reconstruction; or a scene folder, around whose cameras the mean head stands.
         host: The address to listen at; whoever can reach it sees the head, for there is no token.
         port: The port to listen at; the next free one is taken where it is in use.
+        prior: The prior that the head was made with; if left out, the one that ships with the package.
     """
     check_viser()
     from protome.view.viewing import view as run
 
-    run(target, host=host, port=port)
+    run(target, host=host, port=port, path=prior)
 
 
 def check_viser() -> None:

@@ -50,7 +50,7 @@ class Content:
     """The file head.glb (metres); None where there is none."""
 
 
-def read_content(target: Path) -> Content:
+def read_content(target: Path, prior: Prior) -> Content:
     """Read a result of `protome reconstruct`, or a scene folder, around which the prior's mean head stands.
 
     Photos of a result are looked for where its command found them.
@@ -61,7 +61,7 @@ def read_content(target: Path) -> Content:
     if (target / "field.safetensors").is_file():
         return _result(target)
     if is_scene(target):
-        return _scene(target)
+        return _scene(target, prior)
     raise InputError(f"{target} is no result and no scene: {MADE_BY}")
 
 
@@ -112,9 +112,8 @@ def _photo(name: str, command: Sequence[str]) -> UInt8[np.ndarray, "h w 3"] | No
     return None
 
 
-def _scene(folder: Path) -> Content:
+def _scene(folder: Path, prior: Prior) -> Content:
     scene = gather([folder]).in_head_frame()
-    prior = Prior.load()
     cameras = [
         Posed(view.name, view.camera.transformed(Similarity.scaling(UNIT_MM)), _small(eight_bits(view.image)))
         for view in scene.views
