@@ -267,7 +267,8 @@ def test_a_fit_can_be_watched_and_is_not_changed_by_it(
     monkeypatch.setattr(reconstruct, "WATCH_EVERY_S", 0.0)
     seen: list[FittedHead] = []
     watched, alone = (
-        fit_head(scene, person.prior, quick(3, 3), seed=1, watch=watch, quiet=True) for watch in (seen.append, None)
+        fit_head(scene, person.prior, quick(3, 3), seed=1, shown=1, watch=watch, quiet=True)
+        for watch in (seen.append, None)
     )
     assert torch.equal(watched.head.latents.z_shape, alone.head.latents.z_shape)
     steps = [float((one.latents.z_shape - seen[0].latents.z_shape).norm()) for one in seen]
