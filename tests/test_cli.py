@@ -54,6 +54,8 @@ def _module(monkeypatch: pytest.MonkeyPatch, name: str, function: str, replaceme
         ("help.txt", []),
         ("help_reconstruct.txt", ["reconstruct"]),
         ("help_inspect.txt", ["inspect"]),
+        ("help_app.txt", ["app"]),
+        ("help_view.txt", ["view"]),
         ("help_render.txt", ["render"]),
         ("help_detail.txt", ["detail"]),
         ("help_train.txt", ["train"]),

@@ -10,12 +10,14 @@ import pytest
 import torch
 
 from heads import Person, draw_person, photograph, some_world
+from protome.fit import reconstruct
 from protome.fit.clock import Budget
 from protome.fit.config import FitConfig, Rates, Schedule, by_views
 from protome.fit.methods import method
 from protome.fit.reconstruct import FitResult, fit_head, padded_bounds
 from protome.geometry.transforms import Similarity, rotation_from_vector
 from protome.meshing.extract import extract_mesh, zero_level
+from protome.prior.prior import FittedHead
 from protome.render.render import render
 from protome.scene import Scene
 from protome.units import UNIT_MM
@@ -257,3 +259,21 @@ def test_a_budget_of_seconds_is_kept(person: Person, scene: Scene) -> None:
     # Preparations come on top, and the last step of each phase may end late.
     assert 4 <= time.monotonic() - began < 30
     assert 0 < len(result.curves["eikonal"]) < len(result.curves["colour"]) < 8000
+
+
+def test_a_fit_can_be_watched_and_is_not_changed_by_it(
+    person: Person, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconstruct, "WATCH_EVERY_S", 0.0)
+    seen: list[FittedHead] = []
+    watched, alone = (
+        fit_head(scene, person.prior, quick(3, 3), seed=1, shown=1, watch=watch, quiet=True)
+        for watch in (seen.append, None)
+    )
+    assert torch.equal(watched.head.latents.z_shape, alone.head.latents.z_shape)
+    steps = [float((one.latents.z_shape - seen[0].latents.z_shape).norm()) for one in seen]
+    assert len(steps) == 6
+    assert steps[-1] > steps[1] > 0
+    # What was handed out is a copy, which later steps leave alone.
+    first, last = (dict(one.field.named_parameters()) for one in (seen[0], seen[-1]))
+    assert any(not torch.equal(first[name], last[name]) for name in first)

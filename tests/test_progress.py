@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import sys
 
@@ -99,3 +100,20 @@ def test_a_terminal_without_control_codes_gets_plain_lines(monkeypatch: pytest.M
     with progress("fitting", 1) as step:
         step(1)
     assert stream.getvalue() == "fitting: done in 0:00\n"
+
+
+def test_another_program_gets_lines_of_json(
+    clock: _Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PROTOME_PROGRESS", "json")
+    with progress("fitting", 10, quiet=True) as step:
+        for index in range(5):
+            clock.now += 0.2
+            step(1, f"loss {index}")
+        clock.now += 5
+        step(3, "nearly")
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    # One at the start, one at most every half second, and one at the end.
+    assert [line["share"] for line in lines] == [0, 0.3, 0.8, 1]
+    assert [line["left_s"] for line in lines] == [None, 1.4, 1.5, 0]
+    assert lines[2] == {"stage": "fitting", "share": 0.8, "elapsed_s": 6.0, "left_s": 1.5, "detail": "nearly"}

@@ -182,6 +182,9 @@ def test_the_command_line_takes_it(command: str, monkeypatch: pytest.MonkeyPatch
         ("protome.evaluate.report", "report_evaluation"),
         ("protome.inspection", "inspect_photos"),
         ("protome.turntable", "turntable"),
+        ("protome.app.serve", "serve"),
+        ("protome.view.viewing", "view"),
+        ("protome.app.folder", "forget", "usual_folder"),
         ("protome.benchmark.page", "benchmark_accuracy"),
         ("protome.benchmark.casual", "benchmark_casual"),
         ("protome.batch.batch", "run_batch", "BatchOptions"),
@@ -189,6 +192,7 @@ def test_the_command_line_takes_it(command: str, monkeypatch: pytest.MonkeyPatch
         stand_in = types.ModuleType(module)
         vars(stand_in).update(dict.fromkeys(functions, work))
         monkeypatch.setitem(sys.modules, module, stand_in)
+    vars(sys.modules["protome.view.viewing"])["watching"] = lambda port, prior: calls.append
     for module in ("cli", "cli_reconstruct", "cli_inspect"):  # the documents' photos are nowhere
         monkeypatch.setattr(f"protome.{module}.check_photos_exist", lambda inputs: None)
     monkeypatch.chdir(tmp_path)

@@ -11,6 +11,7 @@ from tyro.conf import DisallowNone, FlagCreatePairsOff, Positional, arg
 from tyro.extras import SubcommandApp
 
 from protome import cli_outputs
+from protome.cli_app import app as serve_app
 from protome.cli_batch import batch
 from protome.cli_benchmark import benchmark_app
 from protome.cli_inspect import inspect
@@ -29,6 +30,7 @@ from protome.cli_options import (
 from protome.cli_perception import portraits, train_perception, wardrobe
 from protome.cli_reconstruct import reconstruct
 from protome.cli_render import render
+from protome.cli_view import view
 from protome.errors import IncompleteError, InputError, ProtomeWarning
 from protome.util.files import check_output_file, check_output_folder, check_photos_exist
 from protome.util.libraries import what_to_install
@@ -437,6 +439,8 @@ def evaluate(
 app.command(inspect)
 app.command(render)
 app.command(batch)
+app.command(view)
+app.command(name="app")(serve_app)
 app.command(benchmark_app, name="benchmark", help="Measure this package on this machine.")
 
 

@@ -22,6 +22,8 @@ from protome.cli_options import (
     MaybeNumber,
     MaybeUnits,
 )
+from protome.cli_view import PORT as VIEW_PORT
+from protome.cli_view import check_viser
 from protome.errors import InputError
 from protome.util.files import check_output_folder, check_photos_exist
 from protome.util.locks import only_run
@@ -53,6 +55,7 @@ def reconstruct(
     detail: Flag = False,
     no_detail: Flag = False,
     report: Flag = True,
+    view: Flag = False,
     strict: Flag = False,
     quiet: Flag = False,
 ) -> None:
@@ -84,6 +87,7 @@ def reconstruct(
         detail: Recover fine detail from shading, as head_normal.png and head_displacement.png; fine always does.
         no_detail: Recover no fine detail, also with the preset fine.
         report: Do not write report.html, the page that shows head, photos, sizes and how it was made.
+        view: Show the head in the browser while it is fitted, at an address that is printed.
         strict: Stop at a photo without a face, with several, or of another head, instead of a warning.
         quiet: Show no progress; warnings and errors are still shown.
     """
@@ -91,6 +95,8 @@ def reconstruct(
         raise InputError("--detail and --no-detail exclude each other: give one of them")
     fine = not no_detail and (detail or preset in DETAILED)
     asset = AssetOptions.parse(texture, faces, formats, material, delight, fine)
+    if view:
+        check_viser()
     check_output_folder(out)
     check_photos_exist(inputs)
     own = [path for path in (prior, encoder) if path is not None]
@@ -102,6 +108,11 @@ def reconstruct(
 
     size = None if pupils is None and distance is None else MetricScale(pupils, distance)
     with only_run(out):
+        watch = None
+        if view:
+            from protome.view.viewing import watching
+
+            watch = watching(VIEW_PORT, prior)
         head = run(
             inputs,
             preset=preset,
@@ -111,7 +122,9 @@ def reconstruct(
             resolution=resolution,
             views=views,
             time_step=time_step,
-            options=FitOptions(method, budget, None if refine_cameras else False, size, prior, encoder, expression),
+            options=FitOptions(
+                method, budget, None if refine_cameras else False, size, prior, encoder, expression, watch
+            ),
             strict=strict,
             quiet=quiet,
         )

@@ -395,7 +395,7 @@ def reconstruct(
     scene, estimate, size = sized(options.size, estimate, scene, prior)
     fit = fit_head(
         scene, prior, config, seed=seed, budget=budget, estimate=estimate, expressions=expressions,
-        shown=next(iter(scene.front_most()), 0), quiet=quiet,
+        shown=next(iter(scene.front_most()), 0), watch=options.watch, quiet=quiet,
     )  # fmt: skip
     seconds["fit"] = time.perf_counter() - started
     return head_from_fit(

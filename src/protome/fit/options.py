@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from protome.encoder.scale import MetricScale
+from protome.prior.prior import FittedHead
 
 Expression = Literal["as-photo", "neutral"]
 """Which expression a head is written with."""
@@ -31,3 +33,5 @@ class FitOptions:
     """The encoder that was trained with it; None: a fit without given cameras starts from the photos' landmarks."""
     expression: Expression = "as-photo"
     """The photos' expression, or none."""
+    watch: Callable[[FittedHead], None] | None = None
+    """What is given the head from time to time while it is fitted; it must return at once."""

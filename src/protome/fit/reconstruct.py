@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+import math
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -38,6 +41,9 @@ _FAR = 16.0
 """Sharpness times distance above which a background ray is left out: its loss is below e^-16."""
 _MARGIN = 40.0 / UNIT_MM
 """Margin by which a fitted head may leave the prior's training volume sideways, forwards and backwards."""
+
+WATCH_EVERY_S = 4.0
+"""Seconds between two copies of the head for whoever watches a fit."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +127,14 @@ class _Fit:
         """Return the latents' penalty; a coefficient of expression counts as much as one of the shape."""
         moods = [own.penalty() * own.count / self.shape.count for own in self.expressions]
         return torch.stack([self.shape.penalty() + self.appearance.penalty(), *moods]).sum()
+
+    def snapshot(self, shown: int) -> FittedHead:
+        """Return a copy of the head as it is now, with a photo's expression, on the processor."""
+        latents = self.latents()
+        own = latents[shown if len(latents) > 1 else 0]
+        head = FittedHead(copy.deepcopy(self.head), own, padded_bounds(self.bounds)).to("cpu")
+        head.field.requires_grad_(False)
+        return head
 
     def rays(self, batch: PixelTable | PhotoStack) -> Rays:
         """Return the rays of pixels or cameras in the head frame with the current corrections."""
@@ -309,6 +323,7 @@ def fit_head(
     estimate: LatentEstimate | None = None,
     expressions: Sequence[LatentStatistics] = (),
     shown: int = 0,
+    watch: Callable[[FittedHead], None] | None = None,
     quiet: bool = False,
 ) -> FitResult:
     """Fit a prior to a scene.
@@ -318,6 +333,7 @@ def fit_head(
     `estimate` the fit starts from it and is regularised to it by its uncertainty. `expressions` are Gaussians of the
     photos' expressions, one for all of them or one for each; without any, all photos have one that is unknown. The
     result has the expression of photo `shown`. The caller's random state is kept.
+    `watch` is given a copy of the head every `WATCH_EVERY_S`; it must return at once.
     """
     device = prior.bounds.device
     generator = torch.Generator().manual_seed(seed)
@@ -329,7 +345,7 @@ def fit_head(
     curves: dict[str, list[float]] = {}
     plan = _Plan.of(config, len(scene.views), budget or Budget())
     with progress("fitting", 1.0, quiet=quiet) as step:
-        clock, number, optimiser = plan.clock(), 0, None
+        clock, number, optimiser, copied = plan.clock(), 0, None, -math.inf
         done = clock.done(number)
         while done < 1:
             moves = done >= plan.latents
@@ -348,6 +364,9 @@ def fit_head(
             number += 1
             before, done = done, clock.done(number)
             step(plan.shape * (done - before), f"colour {curves['colour'][-1]:.3f}  mask {curves['mask'][-1]:.3f}")
+            if watch is not None and time.monotonic() - copied >= WATCH_EVERY_S:
+                copied = time.monotonic()
+                watch(fit.snapshot(shown))
         latents = fit.latents()
         fit.head.requires_grad_(False)
         if plan.colour_steps:
