@@ -40,12 +40,17 @@ def eyes_on_head(
     vertices, rest = vertices.copy(), template.vertices
     pivots, radii = np.zeros((2, 3)), np.zeros(2)
     skin = template.has(Part.SKIN, Part.LINING)
+    regions = [
+        (template.trust > 0.2) & (np.linalg.norm(rest - centre, axis=1) < AROUND_EYE * radius)
+        for centre, radius in zip(template.pivots, template.radii, strict=True)
+    ]
+    # Hair at one temple would stretch one eyeball: both have one size.
+    scale = float(_motion(rest, vertices, regions[0] | regions[1]).scale)
     for number, part in enumerate(EYES):
         centre, radius = template.pivots[number], float(template.radii[number])
-        near = (template.trust > 0.2) & (np.linalg.norm(rest - centre, axis=1) < AROUND_EYE * radius)
-        place = _motion(rest, vertices, near)
+        place = _motion(rest, vertices, regions[number])
         own = np.flatnonzero(template.has(part))
-        here, size = place.apply_numpy(centre[None])[0], float(place.scale) * radius
+        here, size = place.apply_numpy(centre[None])[0], scale * radius
         ways = rest[own] - centre
         ways = ways[_in_opening(template, own)] @ place.rotation.numpy().T / radius
         reach = first_exit(surface.vertices, surface.faces, here, ways)

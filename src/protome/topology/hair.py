@@ -7,10 +7,13 @@ from jaxtyping import Float, Int
 from trimesh import Trimesh
 from trimesh.ray.ray_pyembree import RayMeshIntersector
 
+from protome.geometry.align import Surface
 from protome.geometry.extension import laplacian, smooth_extension
 from protome.geometry.mesh import Mesh
 from protome.topology.template import HAIR_CENTRE_MM
 
+WIDEST_MM, LOWEST_MM = 150.0, -205.0
+"""Where the shell ends at the latest: farther out the rays run along the shoulders."""
 BELOW_MM = 6.0
 """How far the shell lies under the skin where there is no hair."""
 RISE_MM = (4.0, 9.0)
@@ -26,8 +29,10 @@ def first_exit(
     vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"], centre: Float[np.ndarray, "3"],
     directions: Float[np.ndarray, "d 3"],
 ) -> Float[np.ndarray, "d"]:  # fmt: skip
-    """Return the distance from a point inside to where each ray leaves a mesh first, through the back of a face; infinite
-    where it does not."""
+    """Return the distance from a point inside to where each ray leaves a mesh first, through the back of a face.
+
+    It is infinite where no ray leaves.
+    """
     mesh = Trimesh(vertices, faces, process=False)
     origins = np.broadcast_to(centre, directions.shape)
     points, ray, face = RayMeshIntersector(mesh).intersects_location(origins, directions, multiple_hits=True)
@@ -51,9 +56,13 @@ def shell(
     under = first_exit(skin.vertices, skin.faces, centre, directions)
     over = first_exit(surface.vertices, surface.faces, centre, directions)
     inside = np.isfinite(under) & np.isfinite(over)
+    place = centre + np.where(inside, over, 0.0)[:, None] * directions
+    inside &= (np.abs(place[:, 0]) < WIDEST_MM) & (place[:, 1] > LOWEST_MM)
     under = np.where(np.isfinite(under), under, DEEPEST_MM)
     height = np.where(inside, over - under, 0.0)
     share = np.clip((height - RISE_MM[0]) / (RISE_MM[1] - RISE_MM[0]), 0, 1)
+    away = np.clip((Surface(skin).closest(place).distances - RISE_MM[0] / 2) / RISE_MM[0], 0, 1)
+    share = np.minimum(share, away)
     share = share**2 * (3 - 2 * share)
     smoothness = laplacian(faces, len(rest))
     hidden = _least_around(np.minimum(under - BELOW_MM, DEEPEST_MM), faces)

@@ -167,7 +167,8 @@ def _closed_lips(
     upper, lower = upper[touching], lower[near[touching]]
     if not len(upper):
         return vertices
-    gap = (vertices[upper] - vertices[lower]) - (rest[upper] - rest[lower])
+    # Side by side as on the template, and without the slit that its lips leave.
+    gap = (vertices[upper] - vertices[lower]) - (rest[upper] - rest[lower]) * [1, 0, 1]
     if np.median(gap[:, 1]) > OPEN_MM:
         return vertices
     total, number = np.zeros_like(vertices), np.zeros(len(vertices))

@@ -24,8 +24,8 @@ from protome.topology.template import MOST_VERTICES, Part, Template
 from protome.util.files import write_atomically
 
 OPEN = (0.4, 0.6)
-"""Shares of unoccluded directions from which skin is laid onto a head's surface, weakly and fully: in the folds of lips,
-nostrils and ears a head's surface is blurred."""
+"""Shares of unoccluded directions from which skin is laid onto a head's surface, weakly and fully: in the folds of
+lips, nostrils and ears a head's surface is blurred."""
 RIM_RINGS = 6
 """Rings of skin around the lids' margins over which skin goes over to being laid onto a head's surface."""
 SCALP_MM = (38.0, 62.0)
