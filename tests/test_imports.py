@@ -40,7 +40,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "measures": ("geometry", "landmarks"),
     "report": ("asset", "capture", "geometry"),
     "preview": ("field", "geometry", "render"),
-    "population": ("capture", "geometry", "landmarks", "morphable", "perception", "render"),
+    "turntable": ("asset", "preview"),
+    "topology": ("asset", "field", "geometry", "prior", "preview", "turntable"),
+    "population": ("capture", "geometry", "landmarks", "morphable", "perception", "render", "topology"),
     "training": (
         "capture", "encoder", "field", "geometry", "landmarks", "losses", "perception", "population", "prior", "scene",
     ),
@@ -49,7 +51,6 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "asset", "capture", "capture_sheet", "encoder", "fit", "geometry", "measures", "meshing", "preview", "prior",
         "render", "report", "scene", "scenes",
     ),
-    "turntable": ("asset", "preview"),
     "inspection": ("capture", "capture_sheet", "pipeline", "scene", "scenes"),
     "gallery": ("geometry", "meshing", "pipeline", "preview", "prior"),
     "evaluate": ("geometry", "preview", "scenes"),
@@ -66,11 +67,12 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "cli_benchmark": ("benchmark", "cli_options", "cli_outputs"),
     "cli_inspect": ("cli_options", "cli_outputs", "inspection"),
     "cli_render": ("cli_options", "cli_outputs", "turntable"),
+    "cli_topology": ("cli_options", "cli_outputs", "population", "topology"),
     "cli_perception": ("cli_options", "cli_outputs", "population", "training"),
-    "cli_reconstruct": ("asset", "cli_options", "cli_outputs", "encoder", "fit", "pipeline"),
+    "cli_reconstruct": ("asset", "cli_options", "cli_outputs", "encoder", "fit", "pipeline", "topology"),
     "cli": (
         "cli_benchmark", "cli_inspect", "cli_options", "cli_outputs", "cli_perception", "cli_reconstruct",
-        "cli_render", "evaluate", "gallery", "population", "sider", "training",
+        "cli_render", "cli_topology", "evaluate", "gallery", "population", "sider", "training",
     ),
 }  # fmt: skip
 

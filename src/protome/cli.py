@@ -28,6 +28,7 @@ from protome.cli_options import (
 from protome.cli_perception import portraits, train_perception, wardrobe
 from protome.cli_reconstruct import reconstruct
 from protome.cli_render import render
+from protome.cli_topology import animate, retopologize, template
 from protome.errors import InputError, ProtomeWarning
 from protome.util.files import check_output_file, check_output_folder, check_photos_exist
 from protome.util.libraries import what_to_install
@@ -285,6 +286,7 @@ def head_model(
     )
 
 
+population_app.command(template)
 population_app.command(wardrobe)
 population_app.command(portraits)
 
@@ -413,6 +415,8 @@ def evaluate(
 
 app.command(inspect)
 app.command(render)
+app.command(retopologize)
+app.command(animate)
 app.command(benchmark_app, name="benchmark", help="Measure this package on this machine.")
 
 

@@ -37,6 +37,7 @@ def reconstruct(
     delight: Flag = False,
     detail: Flag = False,
     no_detail: Flag = False,
+    topology: Literal["free", "template"] = "free",
     report: Flag = True,
     strict: Flag = False,
     quiet: Flag = False,
@@ -65,6 +66,7 @@ def reconstruct(
         delight: Also write head_albedo.png, an estimate of the skin without the photos' light; pbr then shows it.
         detail: Recover fine detail from shading, as head_normal.png and head_displacement.png; fine always does.
         no_detail: Recover no fine detail, also with the preset fine.
+        topology: template also writes the head with one fixed mesh of quads, and with ARKit's 52 expressions.
         report: Do not write report.html, the page that shows head, photos, sizes and how it was made.
         strict: Stop at a photo without a face, with several, or of another head, instead of a warning.
         quiet: Show no progress; warnings and errors are still shown.
@@ -73,6 +75,8 @@ def reconstruct(
         raise InputError("--detail and --no-detail exclude each other: give one of them")
     fine = not no_detail and (detail or preset in DETAILED)
     asset = AssetOptions.parse(texture, faces, formats, material, delight, fine)
+    if topology == "template" and "glb" not in asset.formats:
+        raise InputError("--topology template takes its colours from head.glb: add glb to --formats")
     check_output_folder(out)
     check_photos_exist(inputs)
     cli_outputs.check_reconstruct(inputs, out)
@@ -95,3 +99,7 @@ def reconstruct(
         quiet=quiet,
     )
     head.save(out, command=("protome", *sys.argv[1:]), asset=asset, report=report)
+    if topology == "template":
+        from protome.topology.retopologize import retopologize
+
+        retopologize(out, quiet=quiet)
