@@ -60,7 +60,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "benchmark": (
         "asset", "capture", "encoder", "evaluate", "field", "fit", "geometry", "meshing", "perception", "pipeline",
-        "population", "preview", "prior", "relief", "render", "scene", "scenes",
+        "population", "preview", "prior", "relief", "render", "scene", "scenes", "topology",
     ),
     "cli_options": (),
     "cli_outputs": (),
