@@ -27,9 +27,11 @@ from protome.face import LANDMARK_NAMES
 from protome.geometry.camera import Camera, direction
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity, rotation_from_vector
-from protome.population.build import Sources, outer_surface
+from protome.population.build import ExpressivePerson, Sources, outer_surface
+from protome.population.character import Characters
+from protome.population.expressions import MEASURED
 from protome.population.picture import photograph
-from protome.population.store import Population, read_manifest
+from protome.population.store import EXPRESSIVE, Population, read_manifest
 from protome.population.surface import LEAST_VISIBILITY
 from protome.scene import View
 from protome.scenes.h3ds import CONFIG, Truth, write_h3ds
@@ -74,9 +76,11 @@ class Options:
     landmarks: Path | None = None
     """JSON with the scan's landmarks."""
     heads: tuple[str, ...] = ("holdout_valid:1", "holdout_ict:0", "holdout_ict:1")
-    """Splits and numbers of the heads."""
+    """Splits and numbers of the heads; with expressions each person has seven numbers, one for each, neutral first."""
     around: Literal[8, 32] = 32
     """Photos of each head."""
+    only: str | None = None
+    """Name of a view set: no other photos are taken."""
     size: int = 512
     """Pixels along each side of a photo."""
 
@@ -140,17 +144,23 @@ def run(options: Options) -> None:
     composer = sources.composer(options.population / "makehuman.npz")
     seed = read_manifest(options.population).seed
     names = [head.replace(":", "_") for head in options.heads] + ([REAL] if options.scan else [])
+    if options.only is not None and options.only not in AROUND[options.around]:
+        raise InputError(f"there is no view set {options.only}: use one of {', '.join(AROUND[options.around])}")
+    taken = range(options.around) if options.only is None else AROUND[options.around][options.only]
     sets = "".join(
         f"[scenes.{name}.default_views_configs]\n"
-        + "".join(f'"{count}" = {list(views)}\n' for count, views in AROUND[options.around].items())
+        + "".join(
+            f'"{count}" = {list(views)}\n' for count, views in AROUND[options.around].items() if {*views} <= {*taken}
+        )
         for name in names
     )
     write_atomically(options.out / CONFIG, lambda part: part.write_text(sets))
-    with progress("photographing", len(names) * options.around) as step:
+    characters: Characters | None = None
+    with progress("photographing", len(names) * len(taken)) as step:
         for head, name in zip((*options.heads, REAL), names, strict=False):
             folder = options.out / name
             if (folder / "full_head.obj").is_file():
-                step(options.around)
+                step(len(taken))
                 continue
             views = []
             if name == REAL:
@@ -161,12 +171,19 @@ def run(options: Options) -> None:
             else:
                 split, _, index = head.partition(":")
                 heads = Population(options.population, split)
-                surface, _ = outer_surface(composer, split, int(index), seed)
+                if split == EXPRESSIVE:
+                    characters = characters or Characters(composer)
+                    who, which = divmod(int(index), len(MEASURED))
+                    surface, _, _ = ExpressivePerson.of(characters, split, who, seed).surface(which)
+                else:
+                    surface, _ = outer_surface(composer, split, int(index), seed)
                 given = heads.samples(int(index)).landmarks[0].double().numpy() * UNIT_MM
                 landmarks = dict(zip(LANDMARK_NAMES, given, strict=True))
                 whole = Mesh(1000.0 * np.asarray(surface.soup.vertices), np.asarray(surface.outer, np.int64))
                 truth = above(outer(whole), float(heads.bounds[0, 1]) * UNIT_MM + RIM_MM)
             for number, camera in enumerate(cameras(options.around, options.size)):
+                if number not in taken:
+                    continue
                 if name == REAL:
                     picture = render(scan.subject, camera, Lighting(), seed=number)
                     image, mask = picture.image, picture.mask

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from protome.preview import coloured_view
 from protome.prior.prior import HeadLatents, LatentStatistics, Prior
 from protome.render.cast import cast
 from protome.scene import Scene, View
+from protome.training.train import started_from
 from protome.units import UNIT_MM
 
 
@@ -106,3 +107,29 @@ def some_world() -> Similarity:
     return Similarity(
         rotation_from_vector(torch.tensor([0.4, -1.1, 0.7])), torch.tensor([3.0, -2.0, 1.0]), torch.tensor(2.5)
     )
+
+
+NAMES = ("jawOpen", "mouthSmile_L")
+STRENGTH = 2.5
+"""Standard deviations of the shape that a coefficient of 1 stands for."""
+
+
+def with_expressions(prior: Prior, kept: int = 40) -> Prior:
+    """Return a prior whose first two axes of shape have become expressions, and whose people differ along `kept` more.
+
+    So people without an expression, and what an expression does to them, are known exactly.
+    """
+    latent = prior.field.config.latent
+    field = HeadField(replace(prior.field.config, expression=NAMES, expression_width=2))
+    field = started_from(prior.field, field).requires_grad_(False)
+    moves = STRENGTH * prior.shape.axes[:2]
+    assert field.deformation is not None
+    assert field.expression is not None
+    field.expression.weight.copy_(torch.eye(2))
+    for layer in (field.deformation.condition, field.deformation.steering):
+        assert layer is not None
+        layer.weight[:, latent:] = layer.weight[:, :latent] @ moves.T
+    shape = LatentStatistics(prior.shape.mean, prior.shape.axes[2 : 2 + kept])
+    expression = LatentStatistics(torch.zeros(2), 0.4 * torch.eye(2))
+    cross = torch.zeros(kept, len(prior.appearance.axes))
+    return replace(prior, field=field, shape=shape, expression=expression, cross_covariance=cross)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from protome.encoder.dense import places_on_head, with_dense_landmarks
+from protome.encoder.dense import places_on_head, with_landmarks
 from protome.encoder.encoder import LatentEstimate
 from protome.geometry.camera import Camera
 from protome.geometry.transforms import Similarity, procrustes, rotation_from_vector
@@ -90,7 +90,7 @@ def test_shape_and_pose_are_recovered_from_pixels(prior: Prior, statistics: Late
     turned = rotation_from_vector(torch.tensor([0.03, -0.04, 0.02], dtype=torch.float64))
     off = Similarity(turned, torch.tensor([0.03, -0.02, 0.05]).double(), torch.ones(()).double())
     scene, before = _scene(points, 0.5, off), _estimate(statistics, prior)
-    after = with_dense_landmarks(before, scene, prior)
+    after = with_landmarks(before, scene, prior)
     found = statistics.coefficients(after.shape.mean[None])[0]
     mean = places_on_head(prior.field, statistics, torch.zeros(AXES), REFERENCE).points
     ours = places_on_head(prior.field, statistics, found, REFERENCE).points
@@ -108,7 +108,7 @@ def test_a_wrong_focal_length_spoils_neither_shape_nor_the_size_in_the_photo(
 ) -> None:
     points = places_on_head(prior.field, statistics, TRUTH, REFERENCE).points
     scene = _scene(points, 0.3, Similarity.identity(torch.float64), focal=1.2)
-    after = with_dense_landmarks(_estimate(statistics, prior), scene, prior)
+    after = with_landmarks(_estimate(statistics, prior), scene, prior)
     ours = places_on_head(prior.field, statistics, statistics.coefficients(after.shape.mean[None])[0], REFERENCE).points
     mean = places_on_head(prior.field, statistics, torch.zeros(AXES), REFERENCE).points
     assert _face_error(ours, points) < 0.5 * _face_error(mean, points)
@@ -128,7 +128,7 @@ def test_landmarks_that_are_far_off_or_hidden_have_little_influence(prior: Prior
     pixels[5::10] += 300
     visible[5::10] = 0.1
     spoilt = replace(scene, views=(replace(scene.views[0], dense=DenseLandmarks(pixels, dense.sigma, visible)),))
-    after = with_dense_landmarks(_estimate(statistics, prior), spoilt, prior)
+    after = with_landmarks(_estimate(statistics, prior), spoilt, prior)
     ours = places_on_head(prior.field, statistics, statistics.coefficients(after.shape.mean[None])[0], REFERENCE).points
     mean = places_on_head(prior.field, statistics, torch.zeros(AXES), REFERENCE).points
     assert _face_error(ours, points) < 0.45 * _face_error(mean, points)
@@ -139,7 +139,7 @@ def test_without_dense_landmarks_the_estimate_stays(prior: Prior, statistics: La
     scene = _scene(points, 0.5, Similarity.identity(torch.float64))
     bare = replace(scene, views=(replace(scene.views[0], dense=None),))
     before = _estimate(statistics, prior)
-    assert with_dense_landmarks(before, bare, prior) is before
+    assert with_landmarks(before, bare, prior) is before
 
 
 def test_landmarks_follow_their_view() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,12 +19,16 @@ from protome.capture.landmarks import Detection
 from protome.encoder.encoder import Encoder
 from protome.encoder.features import EYE_RIMS
 from protome.errors import InputError
+from protome.field.head import HeadField
 from protome.geometry.camera import Camera
+from protome.geometry.transforms import Similarity
 from protome.landmarks import load_face_landmarks
 from protome.population.build import Sources
+from protome.population.character import Characters
 from protome.population.compose import Composer
 from protome.population.store import Manifest, write_manifest
-from protome.prior.prior import Prior
+from protome.prior.prior import LatentStatistics, Prior
+from protome.scene import Scene
 from protome.training import encoder as train
 from protome.training.encoder import SETTINGS, photos_of, train_encoder
 
@@ -33,17 +38,18 @@ HEADS = 4
 class InProcess:
     """Stands in for a pool of workers, because each of those takes seconds to start; sources are read once."""
 
-    prepared: ClassVar[dict[Path, tuple[Composer, int]]] = {}
+    prepared: ClassVar[dict[tuple[Path, int], tuple[Composer, Characters | None, int]]] = {}
 
     def __init__(
         self, jobs: int, prepare: Callable[..., None] | None = None, config: train.PhotoConfig | None = None
     ) -> None:
         if prepare is None or config is None:
             return
-        if config.sources.valid not in InProcess.prepared:
+        key = config.sources.valid, config.expressions
+        if key not in InProcess.prepared:
             prepare(config)
-            InProcess.prepared[config.sources.valid] = train._composer, train._seed
-        train._composer, train._seed = InProcess.prepared[config.sources.valid]
+            InProcess.prepared[key] = train._composer, train._characters, train._seed
+        train._composer, train._characters, train._seed = InProcess.prepared[key]
 
     def __enter__(self) -> InProcess:
         return self
@@ -172,7 +178,7 @@ def test_what_does_not_belong_together_is_refused(root: Path, tmp_path: Path) ->
     with pytest.raises(InputError, match="does not exist: build it with"):
         train_encoder(root / "nobody", out, latents=root / "x", valid=root / "valid", quiet=True)
     write_manifest(tmp_path / "more", Manifest(3, {"train": 9}, 9, 10, Sources(root, root).described()))
-    with pytest.raises(InputError, match="has the latents of 4 heads, and the population 9"):
+    with pytest.raises(InputError, match="has the latents of 4 people, and the population 9"):
         train_encoder(
             tmp_path / "more", out, latents=root / "prior.latents.safetensors", valid=root / "valid",
             ict=root / "ict", prior=root / "prior.safetensors", quiet=True,
@@ -186,3 +192,48 @@ def test_heads_without_a_face_in_any_photo_are_left_out(
     monkeypatch.setattr(train, "detect", lambda images, with_masks: [Detection((), torch.zeros(1, 1)) for _ in images])
     with pytest.raises(InputError, match="shows the faces of fewer than two people"):
         _trained(root, tmp_path / "own.safetensors")
+
+
+def test_people_with_expressions_teach_them_too(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sources = Sources(root / "valid", root / "ict", tables=root / "tables")
+    units, people = Characters(sources.composer()).units, 3
+    heads = {"train": 2 * people, "holdout_valid": 0, "holdout_ict": 0, "holdout_expressive": 0}
+    write_manifest(tmp_path / "people", Manifest(3, heads, 2, 10, sources.described(), 2, units))
+    plain = small_prior()
+    field = HeadField(replace(plain.field.config, expression=units, expression_width=3))
+    moved = LatentStatistics(torch.zeros(len(units)), 0.3 * torch.eye(len(units)))
+    prior = replace(plain, field=field.requires_grad_(False), expression=moved)
+    prior.save(tmp_path / "prior.safetensors")
+    latents = {}
+    for name, own in (("shape", prior.shape), ("appearance", prior.appearance)):
+        drawn = torch.randn(people, len(own.axes), generator=torch.Generator().manual_seed(2))
+        latents[name] = (own.mean + (drawn - drawn.mean(0)) @ own.axes).contiguous()
+    save_file(latents, tmp_path / "prior.latents.safetensors")
+    out = tmp_path / "own.safetensors"
+    given = {"prior": tmp_path / "prior.safetensors", "latents": tmp_path / "prior.latents.safetensors"}
+    encoder = train_encoder(
+        tmp_path / "people", out, **given, valid=root / "valid", ict=root / "ict", tables=root / "tables", each=1,
+        most=2, jobs=1, quiet=True,
+    )  # fmt: skip
+    # Two people are photographed, neutral and with an expression, and what is learned of it comes back.
+    assert sorted(path.name for path in (tmp_path / "own.photos").glob("*.npz")) == [f"{k:05d}.npz" for k in range(4)]
+    kept = [np.load(tmp_path / "own.photos" / f"{head:05d}.npz")["expression"] for head in range(4)]
+    assert [bool(weights.any()) for weights in kept] == [False, True, False, True]
+    assert encoder.expression_spread is not None
+    assert encoder.expression_spread.shape == (len(units), len(units))
+    assert Encoder.load(out).expression_spread is not None
+    assert "expression, axes 1 to 10" in capsys.readouterr().out
+    (view,) = photos_of(tmp_path / "own.photos" / "00001.npz")
+    estimate = encoder.estimate(Scene((view,), Similarity.identity(), posed=False), prior)
+    assert estimate is not None
+    assert estimate.expression is not None
+    assert estimate.expression.axes.shape == (len(units), len(units))
+    other = replace(prior.field.config, expression=("jawOpen",))
+    replace(prior, field=HeadField(other), expression=LatentStatistics(torch.zeros(1), torch.eye(1))).save(
+        tmp_path / "other.safetensors"
+    )
+    with pytest.raises(InputError, match="has other expressions than the prior"):
+        train_encoder(
+            tmp_path / "people", out, **given | {"prior": tmp_path / "other.safetensors"}, valid=root / "valid",
+            ict=root / "ict", tables=root / "tables", quiet=True,
+        )  # fmt: skip

@@ -69,7 +69,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "cli_render": ("cli_options", "cli_outputs", "turntable"),
     "cli_topology": ("cli_options", "cli_outputs", "population", "topology"),
     "cli_perception": ("cli_options", "cli_outputs", "population", "training"),
-    "cli_reconstruct": ("asset", "cli_options", "cli_outputs", "encoder", "fit", "pipeline", "topology"),
+    "cli_reconstruct": ("asset", "capture", "cli_options", "cli_outputs", "encoder", "fit", "pipeline", "topology"),
     "cli": (
         "cli_benchmark", "cli_inspect", "cli_options", "cli_outputs", "cli_perception", "cli_reconstruct",
         "cli_render", "cli_topology", "evaluate", "gallery", "population", "sider", "training",

@@ -127,6 +127,7 @@ def train_encoder(
     prior: MaybeFile = None,
     photos: MaybeFolder = None,
     each: Integer = 6,
+    people: MaybeInteger = None,
     seed: Integer = 0,
     jobs: MaybeInteger = None,
     quiet: Flag = False,
@@ -146,6 +147,7 @@ def train_encoder(
         prior: The prior that the latents belong to; if left out, the one that ships with the package.
         photos: The folder to keep the photos in; if left out, beside the encoder's file.
         each: The number of photos of each head.
+        people: The most people to photograph, each with all expressions; if left out, the whole population.
         seed: The random seed; 0 is that of the encoder that ships.
         jobs: How many processes to use; if left out, one for each processor core.
         quiet: Show no progress; warnings and errors are still shown.
@@ -165,6 +167,7 @@ def train_encoder(
         prior=prior,
         photos=photos,
         each=each,
+        most=people,
         seed=seed,
         jobs=jobs,
         quiet=quiet,

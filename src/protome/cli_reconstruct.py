@@ -10,7 +10,18 @@ from tyro.conf import DisallowNone, Positional, arg
 
 from protome import cli_outputs
 from protome.asset.options import DETAILED, AssetOptions
-from protome.cli_options import Device, Flag, Folder, Integer, MaybeInteger, MaybeNames, MaybeNumber, MaybeUnits
+from protome.capture import detection_process
+from protome.cli_options import (
+    Device,
+    Flag,
+    Folder,
+    Integer,
+    MaybeFile,
+    MaybeInteger,
+    MaybeNames,
+    MaybeNumber,
+    MaybeUnits,
+)
 from protome.errors import InputError
 from protome.util.files import check_output_folder, check_photos_exist
 
@@ -30,6 +41,9 @@ def reconstruct(
     refine_cameras: Flag = True,
     pupils: MaybeNumber = None,
     distance: MaybeNumber = None,
+    expression: Literal["as-photo", "neutral"] = "as-photo",
+    prior: MaybeFile = None,
+    encoder: MaybeFile = None,
     texture: Integer = 2048,
     faces: Annotated[str, arg(metavar="N|all")] = "60000",
     formats: Annotated[str, arg(metavar="NAME,...")] = "glb,ply",
@@ -59,6 +73,9 @@ def reconstruct(
         refine_cameras: Keep a scene folder's cameras fixed; by default protome refines those of two or more photos.
         pupils: The distance between the pupils in mm, if known; photos alone do not determine the metric scale.
         distance: The distance from the camera to the tip of the nose in mm, if known instead; for one photo.
+        expression: Keep the photos' expression, or take it away.
+        prior: A prior of your own, written by "protome train"; if left out, the one that ships with the package.
+        encoder: The encoder that "protome train-encoder" made for it; without it, fits start from landmarks alone.
         texture: Pixels along each side of the texture: 1024, 2048 or 4096.
         faces: The most triangles of the textured mesh; all keeps every one. head.ply always has all.
         formats: The files of the head, separated by commas: glb, obj, ply, stl, usdz.
@@ -80,6 +97,7 @@ def reconstruct(
     check_output_folder(out)
     check_photos_exist(inputs)
     cli_outputs.check_reconstruct(inputs, out)
+    detection_process.start_ahead()  # it loads while PyTorch does
     from protome.encoder.scale import MetricScale
     from protome.fit.options import FitOptions
     from protome.pipeline import reconstruct as run
@@ -94,7 +112,7 @@ def reconstruct(
         resolution=resolution,
         views=views,
         time_step=time_step,
-        options=FitOptions(method, budget, None if refine_cameras else False, size),
+        options=FitOptions(method, budget, None if refine_cameras else False, size, prior, encoder, expression),
         strict=strict,
         quiet=quiet,
     )

@@ -38,18 +38,19 @@ from protome.face import LANDMARK_NAMES
 from protome.fit.clock import Budget
 from protome.fit.config import FIT_PRESETS
 from protome.fit.methods import method
-from protome.fit.options import FitOptions
+from protome.fit.options import Expression, FitOptions
 from protome.fit.rays import head_window
 from protome.fit.reconstruct import FitResult, fit_head
 from protome.geometry.camera import Camera
 from protome.geometry.harmonics import harmonics
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity
+from protome.geometry.triangles import unit
 from protome.measures import measures, reference_points
 from protome.meshing.extract import coloured, extract_mesh
 from protome.meshing.visibility import vertex_visibility
-from protome.preview import preview_sheet
-from protome.prior.prior import Prior
+from protome.preview import BACKGROUND, normal_colours, preview_sheet
+from protome.prior.prior import FittedHead, Prior
 from protome.render.render import Rendering, render
 from protome.report.head_report import Shown, write_report
 from protome.scene import Scene
@@ -88,6 +89,13 @@ class Head:
     """Wall time of each stage."""
     size: Size | None = None
     """Where the size in millimetres comes from; None where it was not recorded."""
+    expression: Expression = "as-photo"
+    """Which expression the mesh has: the photos', or none."""
+
+    @property
+    def shown(self) -> FittedHead:
+        """The fitted head with the expression of the mesh."""
+        return self.fit.head.neutral() if self.expression == "neutral" else self.fit.head
 
     def camera(self, view: int) -> Camera:
         """Return the camera of an input photo, posed in the head frame in millimetres."""
@@ -100,14 +108,18 @@ class Head:
 
     def render(self, camera: Camera) -> Rendering:
         """Render the head with a camera posed in the head frame in millimetres; depths are in millimetres."""
-        head = self.fit.head
+        head = self.shown
         image = render(head.bind(), camera.transformed(Similarity.scaling(1 / UNIT_MM)), head.bounds)
         return Rendering(image.colour, image.normal, image.depth * UNIT_MM, image.mask)
 
     def asset(self, options: AssetOptions | None = None) -> Asset:
         """Return the head as a textured asset, head frame, millimetres; its texture is baked from the photos."""
-        head = self.fit.head
+        head = self.shown
         field = head.bind()
+
+        def as_photographed(points: Float[np.ndarray, "v 3"]) -> Float[np.ndarray, "v 3"]:
+            inner = torch.from_numpy(points / UNIT_MM).float()
+            return UNIT_MM * head.points_on(self.fit.head, inner).double().numpy()
 
         def paint(mesh: Mesh) -> Mesh:
             return coloured(mesh.scaled(1 / UNIT_MM), field, head.bounds).scaled(UNIT_MM)
@@ -121,7 +133,8 @@ class Head:
             for number, view in enumerate(self.scene.views)
         ]  # fmt: skip
         views = [replace(view, camera=self.camera(number)) for number, view in enumerate(self.scene.views)]
-        return make_asset(self.mesh, paint, sources, options or self.asset_options(), views)
+        moved = as_photographed if self.expression == "neutral" else None
+        return make_asset(self.mesh, paint, sources, options or self.asset_options(), views, moved)
 
     def asset_options(self) -> AssetOptions:
         """Return the options of an asset that a preset has by default: fine recovers detail."""
@@ -154,7 +167,7 @@ class Head:
                 with _timed(seconds, "asset", quiet=True):
                     asset = self.asset(options)
                     write_asset(folder, asset, options.formats)
-                picture = Textured.of(asset)
+                picture = Textured.of(asset), asset.normals()
                 made["asset"] = asdict(options) | {
                     "vertices": len(asset.atlas.mesh.vertices), "faces": len(asset.atlas.faces),
                 }  # fmt: skip
@@ -180,6 +193,14 @@ class Head:
         save_capture_sheet(folder / "capture.png", self.scene, photos)
         return photos
 
+    def _expression_facts(self) -> dict[str, object] | None:
+        latents = self.fit.head.latents
+        if latents.z_expression is None:
+            return None
+        names = self.fit.head.field.config.expression
+        weights = {name: round(float(own), 4) for name, own in zip(names, latents.z_expression, strict=True)}
+        return {"written": self.expression, "coefficients": weights}
+
     def _nose(self) -> Float[np.ndarray, "3"]:
         """Return the tip of the nose in the head frame, millimetres."""
         if not self.scene.has_own_world:
@@ -187,18 +208,22 @@ class Head:
         point = self.fit.head_from_world[0].to("cpu").apply(torch.from_numpy(self.landmarks["nose_tip"])[None].float())
         return UNIT_MM * point[0].double().numpy()
 
-    def _save_preview(self, path: Path, picture: Textured | None) -> None:
+    def _save_preview(self, path: Path, picture: tuple[Textured, Float[np.ndarray, "u 3"]] | None) -> None:
         inner = self.mesh.scaled(1 / UNIT_MM)
         margin = _MARGIN * np.diff(inner.bounds, axis=0) * [[-1.0], [1.0]]
         extent = torch.from_numpy(inner.bounds + margin).float()
         view = head_window(self.scene.views[0].transformed(self.fit.head_from_world[0]), extent, 768)
 
-        def draw(camera: Camera) -> Float[np.ndarray, "h w 3"]:
+        def draw(camera: Camera) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w 3"]]:
             assert picture is not None
-            return picture.seen(camera.transformed(Similarity.scaling(UNIT_MM))).colour.astype(np.float64)
+            textured, normals = picture
+            camera = camera.transformed(Similarity.scaling(UNIT_MM))
+            seen = textured.seen(camera)
+            facing = normal_colours(unit(textured.interpolated(seen, normals)), camera)
+            return seen.colour, np.where(seen.face[..., None] < 0, BACKGROUND, facing)
 
         sheet = preview_sheet(
-            inner, self.fit.head.bind(), extent, view.image, view.camera, draw=None if picture is None else draw
+            inner, self.shown.bind(), extent, view.image, view.camera, draw=None if picture is None else draw
         )
         Image.fromarray(np.rint(255 * sheet.clip(0, 1)).astype(np.uint8)).save(path, "PNG")
 
@@ -244,6 +269,7 @@ class Head:
             "cameras": cameras,
             "cameras_from": _source(self.scene),
             "mesh": {"vertices": len(self.mesh.vertices), "faces": len(self.mesh.faces)},
+            "expression": self._expression_facts(),
             "measures_mm": {name: round(value, 1) for name, value in measures(self.mesh, self.face_points).items()},
             "landmarks": {name: point.tolist() for name, point in self.landmarks.items()},
             "gains": None if self.fit.gains is None else self.fit.gains.tolist(),
@@ -312,7 +338,12 @@ def reconstruct(
         raise InputError(f"a resolution of {resolution} makes no usable mesh: give 16 to 1024")
     options = options or FitOptions()
     chosen = method(options.method)
+    if options.prior is not None:
+        chosen = chosen.with_prior(options.prior, options.encoder)
     budget = None if options.budget is None else Budget.parse(options.budget)
+    own = chosen.prior()
+    if options.expression == "neutral" and own.expression is None:
+        raise InputError("this prior has no expressions to take away: leave --expression out, or give another --prior")
     seconds: dict[str, float] = {}
     imported_ahead(OPTIMISERS)  # while detection runs in a process of its own
     with _timed(seconds, "capture", quiet):
@@ -322,7 +353,7 @@ def reconstruct(
     warn(facts)
     with _timed(seconds, "prior", quiet=True):
         where = choose_device(device)
-        prior = chosen.prior().to(where)
+        prior = own.to(where)
     started = time.perf_counter()
     refine = chosen.refine_cameras(scene) if options.refine_cameras is None else options.refine_cameras
     config = replace(chosen.settings(FIT_PRESETS[preset]), refine_cameras=refine)
@@ -332,7 +363,7 @@ def reconstruct(
     seconds["fit"] = time.perf_counter() - started
     return head_from_fit(
         fit, scene, prior, resolution=resolution or RESOLUTIONS[preset], preset=preset, seed=seed, seconds=seconds,
-        size=size, quiet=quiet,
+        size=size, expression=options.expression, quiet=quiet,
     )  # fmt: skip
 
 
@@ -376,6 +407,7 @@ def head_from_fit(
     seed: int = 0,
     seconds: dict[str, float] | None = None,
     size: Size | None = None,
+    expression: Expression = "as-photo",
     quiet: bool = False,
 ) -> Head:
     """Extract the mesh of a fitted head with its visibility; the time is added to `seconds`."""
@@ -385,19 +417,24 @@ def head_from_fit(
         pairs = zip(scene.views, fit.cameras, strict=True)
         scene = replace(scene, views=tuple(replace(view, camera=camera) for view, camera in pairs))
     with _timed(seconds, "mesh", quiet):
-        inner = extract_mesh(fit.head.bind(), fit.head.bounds, resolution)
-        fit = fit.to("cpu")
+        written = fit.head.neutral() if expression == "neutral" else fit.head
+        inner = extract_mesh(written.bind(), fit.head.bounds, resolution)
+        fit, written = fit.to("cpu"), written.to("cpu")
         placed = [fit.head_from_world[0 if scene.posed else number] for number in range(len(scene.views))]
         cameras = [view.camera.transformed(place) for view, place in zip(scene.views, placed, strict=True)]
-        inner = replace(inner, visibility=vertex_visibility(inner, cameras))
+        shown = inner
+        if expression == "neutral":
+            moved = written.points_on(fit.head, torch.from_numpy(inner.vertices).float())
+            shown = replace(inner, vertices=moved.double().numpy())
+        inner = replace(inner, visibility=vertex_visibility(shown, cameras))
     out_of_inner = fit.head_from_world[0].inverse() if scene.has_own_world else Similarity.scaling(UNIT_MM)
-    points = out_of_inner.apply(prior.to("cpu").landmarks_of(fit.head.field, fit.head.latents)).double().numpy()
+    points = out_of_inner.apply(prior.to("cpu").landmarks_of(written.field, written.latents)).double().numpy()
     landmarks = dict(zip(LANDMARK_NAMES, points, strict=True))
     mean = reference_points().to(fit.head.bounds) / UNIT_MM
-    face = UNIT_MM * prior.to("cpu").points_of(fit.head.field, fit.head.latents, mean).detach().double().numpy()
+    face = UNIT_MM * prior.to("cpu").points_of(written.field, written.latents, mean).detach().double().numpy()
     return Head(
         inner.scaled(UNIT_MM), inner.transformed(out_of_inner), landmarks, face, fit, scene, preset, seed, device,
-        seconds, size,
+        seconds, size, expression,
     )  # fmt: skip
 
 

@@ -52,10 +52,15 @@ def coloured_view(
                 parts.append((field.colour(points, at.normals, directions, at.feature), at.normals))
         colours = torch.cat([part[0] for part in parts]) if parts else hits.points
         normals = torch.cat([part[1] for part in parts]).detach() if parts else hits.points
-    facing = normals @ camera.T_world_camera[:3, :3] * torch.tensor([1.0, -1.0, -1.0])
-    colour[hits.pixel], normal[hits.pixel] = colours, 0.5 + 0.5 * facing
+    colour[hits.pixel], normal[hits.pixel] = colours, torch.from_numpy(normal_colours(normals.numpy(), camera))
     shape = (camera.height, camera.width, 3)
     return colour.reshape(shape).numpy(), normal.reshape(shape).numpy()
+
+
+def normal_colours(normals: Float[np.ndarray, "*n 3"], camera: Camera) -> Float[np.ndarray, "*n 3"]:
+    """Return unit normals as colours in [0, 1]: to the right, up and towards the camera."""
+    axes = (camera.T_world_camera[:3, :3] * torch.tensor([1.0, -1.0, -1.0])).numpy()
+    return 0.5 + 0.5 * (normals @ axes.astype(normals.dtype))
 
 
 def contact_sheet(rows: Sequence[Sequence[Float[np.ndarray, "h w 3"]]]) -> Float[np.ndarray, "H W 3"]:
@@ -87,21 +92,17 @@ def preview_sheet(
     photo: Float[Tensor, "h w 3"],
     camera: Camera,
     size: int = 384,
-    draw: Callable[[Camera], Float[np.ndarray, "h w 3"]] | None = None,
+    draw: Callable[[Camera], tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w 3"]]] | None = None,
 ) -> Float[np.ndarray, "H W 3"]:
     """Return the sheet: photo, render and normals from its camera; below, both sides and behind.
 
-    Everything in the field's frame and unit; `camera` is that of `photo`. `draw` gives the head's pictures, such as
-    those of a textured mesh; without it they are the field's.
+    Everything in the field's frame and unit; `camera` is that of `photo`. `draw` gives pictures of colours and normals,
+    such as those of a textured mesh; without it they are the field's.
     """
     factor = size / max(camera.width, camera.height)
     small = camera.resized(max(1, round(camera.width * factor)), max(1, round(camera.height * factor)))
     cameras = [small, *(side_camera(angle, bounds, size) for angle in SIDES_DEGREES)]
-    if draw is None:
-        colours, normals = zip(*(coloured_view(mesh, field, own) for own in cameras), strict=True)
-    else:
-        colours = tuple(draw(own) for own in cameras)
-        shown = [coloured_view(mesh, None, cameras[k])[1] for k in (0, 1, 3)]
-        normals = (shown[0], shown[1], shown[1], shown[2])
+    draw = draw or (lambda own: coloured_view(mesh, field, own))
+    colours, normals = zip(*(draw(own) for own in cameras), strict=True)
     top = [square(image, size) for image in (photo.numpy(), colours[0], normals[0])]
     return contact_sheet([[*top, normals[1], normals[3]], list(colours[1:])])

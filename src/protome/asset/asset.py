@@ -65,27 +65,38 @@ def make_asset(
     sources: Sequence[Source],
     options: AssetOptions,
     views: Sequence[View] = (),
+    as_photographed: Callable[[Float[np.ndarray, "v 3"]], Float[np.ndarray, "v 3"]] | None = None,
 ) -> Asset:
     """Return the asset of a dense closed head, head frame, millimetres.
 
     `paint` returns a bare mesh with the field's colours and normals. `views`, posed in the head frame, are the photos
-    with their landmarks, from which detail is recovered where that is asked for.
+    with their landmarks, from which detail is recovered where that is asked for. `as_photographed` returns where points
+    of the head lie with the photos' expression; without it the head has that expression.
     """
     light = paint(decimated(mesh, options.faces or len(mesh.faces)))
     assert light.normals is not None
     own = np.array(light.to_trimesh().face_normals)
     light = replace(light, normals=_usable(light.normals, _of_faces(light, own)))
-    light = replace(light, visibility=vertex_visibility(light, [source.camera for source in sources]))
+    shown = light if as_photographed is None else _moved(light, as_photographed)
+    visibility = vertex_visibility(shown, [source.camera for source in sources])
+    light, shown = replace(light, visibility=visibility), replace(shown, visibility=visibility)
     with ThreadPoolExecutor(1) as beside:  # both take seconds of one core
         laid = beside.submit(make_atlas, light)
-        prepared = prepare(light, sources)
+        prepared = prepare(shown, sources)
         atlas = laid.result()
-    baked = bake(atlas, sources, options.texture, prepared)
+    seen = replace(atlas, mesh=shown)
+    baked = bake(seen, sources, options.texture, prepared)
     estimate = None
     if options.delight and baked.skin.sum() > _LEAST_SKIN:
-        estimate = albedo(baked.colour, baked.texels, light, baked.low, baked.skin)
-    detail = make_detail(atlas, _atlas_normals(atlas), baked.texels, views) if options.detail else None
+        estimate = albedo(baked.colour, baked.texels, shown, baked.low, baked.skin)
+    detail = make_detail(seen, _atlas_normals(seen), baked.texels, views) if options.detail else None
     return Asset(atlas, baked.colour, baked.visibility, estimate, options.material, detail)
+
+
+def _moved(mesh: Mesh, move: Callable[[Float[np.ndarray, "v 3"]], Float[np.ndarray, "v 3"]]) -> Mesh:
+    """Return a mesh with its vertices moved and its normals those of its faces."""
+    moved = replace(mesh, vertices=move(mesh.vertices))
+    return replace(moved, normals=_of_faces(moved, np.array(moved.to_trimesh().face_normals)))
 
 
 def _atlas_normals(atlas: Atlas) -> Float[np.ndarray, "u 3"]:

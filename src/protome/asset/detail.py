@@ -13,6 +13,7 @@ from protome.asset.atlas import Atlas
 from protome.asset.tangents import tangents
 from protome.asset.texels import Texels
 from protome.geometry.pose import turned_degrees
+from protome.geometry.triangles import unit
 from protome.relief.photo import Relief, recover_relief
 from protome.scene import View
 
@@ -141,15 +142,11 @@ def tangent_normals(
         return flat
     # The atlas's own vertices: on seams tangents differ from chart to chart.
     corners, weights = atlas.faces[texels.face[bent]], texels.weights[bent]
-    out = _unit(np.einsum("kc,kcd->kd", weights, normals.astype(np.float32)[corners]))
+    out = unit(np.einsum("kc,kcd->kd", weights, normals.astype(np.float32)[corners]))
     right = np.einsum("kc,kcd->kd", weights, frame[corners][..., :3])
-    right = _unit(right - (right * out).sum(1, keepdims=True) * out)
+    right = unit(right - (right * out).sum(1, keepdims=True) * out)
     up = np.cross(out, right) * np.sign(np.einsum("kc,kc->k", weights, frame[corners][..., 3]))[:, None]
-    normal = _unit(out - slope[bent])
+    normal = unit(out - slope[bent])
     local = np.stack([(normal * axis).sum(1) for axis in (right, up, out)], 1)
     flat[bent] = np.rint(255 * (0.5 + 0.5 * local)).clip(0, 255).astype(np.uint8)
     return flat
-
-
-def _unit(vectors: Float32[np.ndarray, "k 3"]) -> Float32[np.ndarray, "k 3"]:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12).astype(vectors.dtype)

@@ -28,6 +28,8 @@ class Seen:
     """sRGB; the background where there is no surface."""
     face: Int[np.ndarray, "h w"]
     """The face at each pixel's centre; -1 where there is none."""
+    weights: Float[np.ndarray, "h w 3"]
+    """Barycentric coordinates in it; zeros where there is none."""
 
 
 @dataclass(frozen=True)
@@ -61,18 +63,23 @@ class Textured:
     def seen(self, camera: Camera, background: float = BACKGROUND) -> Seen:
         """Return the picture from a camera in the mesh's frame."""
         pixels = camera.pixels().double().numpy()
-        colour, face = self._cast(camera, pixels, background)
+        colour, face, weights = self._cast(camera, pixels, background)
         shape = (camera.height, camera.width)
         rim = np.flatnonzero(_rim(face.reshape(shape) >= 0).reshape(-1))
         colour[rim] = np.mean([self._cast(camera, pixels[rim] + way, background)[0] for way in _CORNERS], axis=0)
-        return Seen(colour.reshape(*shape, 3), face.reshape(shape))
+        return Seen(colour.reshape(*shape, 3), face.reshape(shape), weights.reshape(*shape, 3))
+
+    def interpolated(self, seen: Seen, values: Float[np.ndarray, "u c"]) -> Float[np.ndarray, "h w c"]:
+        """Return values of the vertices in a picture; zeros where there is no surface."""
+        return (values[self.faces[seen.face]] * seen.weights[..., None]).sum(2)
 
     def _cast(
         self, camera: Camera, pixels: Float[np.ndarray, "n 2"], background: float
-    ) -> tuple[Float32[np.ndarray, "n 3"], Int[np.ndarray, "n"]]:
-        colour = np.full((len(pixels), 3), background, np.float32)
+    ) -> tuple[Float32[np.ndarray, "n 3"], Int[np.ndarray, "n"], Float[np.ndarray, "n 3"]]:
+        """Return colours, faces and the barycentric coordinates in them."""
+        colour, inside = np.full((len(pixels), 3), background, np.float32), np.zeros((len(pixels), 3))
         if not len(pixels):
-            return colour, np.zeros(0, np.int64)
+            return colour, np.zeros(0, np.int64), inside
         K, pose = camera.K.double().numpy(), camera.T_world_camera.double().numpy()
         ways = np.concatenate([pixels, np.ones((len(pixels), 1))], 1) @ np.linalg.inv(K).T @ pose[:3, :3].T
         ways /= np.linalg.norm(ways, axis=1, keepdims=True)
@@ -86,7 +93,8 @@ class Textured:
             uv = (self.uv[self.faces[face[hit]]] * weights[..., None]).sum(1)
             level = self._levels[self._level(camera, float(np.median(ahead)))]
             colour[hit] = sampled(level, (uv * level.shape[1::-1]).astype(np.float32)).clip(0, 1)
-        return colour, face
+            inside[hit] = weights
+        return colour, face, inside
 
     def _level(self, camera: Camera, distance: float) -> int:
         """Return the reduction at which a texel is about as large as a pixel."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
+from protome.geometry.triangles import unit
+
 
 def tangents(
     vertices: Float[np.ndarray, "u 3"],
@@ -28,19 +30,15 @@ def tangents(
     total, hand = np.zeros_like(vertices), np.zeros(len(vertices))
     for corner in range(3):
         own = faces[:, corner]
-        one = _unit(corners[:, (corner + 1) % 3] - corners[:, corner])
-        other = _unit(corners[:, (corner + 2) % 3] - corners[:, corner])
+        one = unit(corners[:, (corner + 1) % 3] - corners[:, corner])
+        other = unit(corners[:, (corner + 2) % 3] - corners[:, corner])
         angle = np.arccos(np.clip((one * other).sum(1), -1, 1))
         across = along - (along * normals[own]).sum(1, keepdims=True) * normals[own]
-        np.add.at(total, own, angle[:, None] * _unit(across))
+        np.add.at(total, own, angle[:, None] * unit(across))
         np.add.at(hand, own, angle * side)
     total -= (total * normals).sum(1, keepdims=True) * normals
     length = np.linalg.norm(total, axis=1)
     axis = np.eye(3)[np.abs(normals).argmin(1)]
     any_across = axis - (axis * normals).sum(1, keepdims=True) * normals
     found = np.where(length[:, None] > 1e-9, total, any_across)
-    return np.concatenate([_unit(found), np.where(hand < 0, -1.0, 1.0)[:, None]], 1).astype(np.float32)
-
-
-def _unit(vectors: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-20)
+    return np.concatenate([unit(found), np.where(hand < 0, -1.0, 1.0)[:, None]], 1).astype(np.float32)

@@ -27,7 +27,7 @@ from protome.errors import InputError
 from protome.geometry.camera import Camera
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity
-from protome.geometry.triangles import barycentric
+from protome.geometry.triangles import barycentric, unit
 from protome.pipeline import Head, gather, reconstruct
 from protome.relief.photo import Relief, recover_relief
 from protome.render.cast import cast
@@ -200,25 +200,21 @@ def seen_normals(
     across = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
     ahead = ((triangles[:, 0] - origins[on]) * across).sum(1) / (ways[on] * across).sum(1)
     weights = barycentric(triangles, origins[on] + ahead[:, None] * ways[on])[..., None]
-    normals = _unit((asset.normals()[corners] * weights).sum(1))
+    normals = unit((asset.normals()[corners] * weights).sum(1))
     mapped = normals
     if asset.detail is not None:
         tangent = (asset.detail.tangents.astype(np.float64)[corners] * weights).sum(1)
-        right = _unit(tangent[:, :3] - (tangent[:, :3] * normals).sum(1, keepdims=True) * normals)
+        right = unit(tangent[:, :3] - (tangent[:, :3] * normals).sum(1, keepdims=True) * normals)
         up = np.cross(normals, right) * np.sign(tangent[:, 3:])
         size = asset.detail.normals.shape[0]
         uv = (asset.atlas.uv[corners] * weights).sum(1)
         local = 2 * sampled((asset.detail.normals / 255).astype(np.float32), (uv * size).astype(np.float32)) - 1
-        mapped = _unit(local[:, :1] * right + local[:, 1:2] * up + local[:, 2:] * normals)
+        mapped = unit(local[:, :1] * right + local[:, 1:2] * up + local[:, 2:] * normals)
     images = np.zeros((2, shape[0] * shape[1], 3))
     images[0, on], images[1, on] = normals, mapped
     hit = np.zeros(shape[0] * shape[1], bool)
     hit[on] = True
     return hit.reshape(shape), images[0].reshape(*shape, 3), images[1].reshape(*shape, 3)
-
-
-def _unit(vectors: Float[np.ndarray, "k 3"]) -> Float[np.ndarray, "k 3"]:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
 def table(rows: Sequence[DetailScore]) -> str:

@@ -1,4 +1,4 @@
-"""MediaPipe in a process of its own: `python detector.py IN.npz OUT.npz`, run by `landmarks.detect`.
+"""MediaPipe in a process of its own, run by `detection_process`: it reads the paths IN and OUT from stdin, a line each.
 
 Why a process: MediaPipe's first run fails once denormals are flushed to zero, which the rest of the package does for
 speed, and its libraries write to stderr. This file therefore imports neither torch nor any module of this package.
@@ -239,9 +239,12 @@ def look_at(models: Models, image: np.ndarray, with_mask: bool) -> tuple[np.ndar
     return np.stack([photo_x, photo_y], -1), np.rot90(person, -quarter)
 
 
-def main(source: Path, target: Path) -> None:
-    """Look at all images of `source` and write `target`."""
+def main() -> None:
+    """Look at all images of IN and write OUT; without a line there is nothing to do."""
     models = Models()
+    source, target = (Path(sys.stdin.readline().rstrip("\n")) for _ in range(2))
+    if not source.name:
+        return
     results: dict[str, np.ndarray] = {}
     with np.load(source) as stored:
         with_masks = bool(stored["with_masks"])
@@ -253,4 +256,4 @@ def main(source: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main()

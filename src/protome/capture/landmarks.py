@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -16,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from protome.capture import detection_process
 from protome.errors import InputError, ProtomeWarning
 from protome.scenes.pictures import eight_bits
 
@@ -49,21 +47,10 @@ def detect(images: Sequence[Float[Tensor, "_ _ 3"]], with_masks: bool = True) ->
     if not images:
         return ()
     arrays = {f"image_{i}": eight_bits(image) for i, image in enumerate(images)}
-    script = Path(__file__).with_name("detector.py")
-    # -P keeps this folder's file names from hiding other modules in the child.
-    environment = os.environ | {"GLOG_minloglevel": "3", "TF_CPP_MIN_LOG_LEVEL": "3", "MPLBACKEND": "Agg"}
     with tempfile.TemporaryDirectory(prefix="protome-") as folder:
         source, target = Path(folder, "images.npz"), Path(folder, "found.npz")
         np.savez(source, with_masks=np.array(with_masks), **arrays)  # type: ignore[arg-type]
-        child = subprocess.run(
-            [sys.executable, "-P", str(script), str(source), str(target)],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
+        child = detection_process.run(source, target)
         if child.returncode == MEDIAPIPE_MISSING:
             reason = child.stderr.strip().splitlines()[-1:] or ["no reason given"]
             raise InputError(

@@ -1,4 +1,4 @@
-"""Shape and pose from dense landmarks: the prior's latents are fitted to them, starting from the encoder's estimate.
+"""Shape, expression and pose from landmarks: the prior's latents are fitted to them, from the encoder's estimate on.
 
 The prior displaces every point of a head to its place in the reference head, which has the coordinates of the
 population's template. So each landmark of the template has one place on each head. Landmarks with standard deviations
@@ -18,7 +18,7 @@ from protome.encoder.encoder import LatentEstimate
 from protome.field.head import HeadField
 from protome.geometry.least_squares import Residuals, minimise
 from protome.geometry.transforms import Similarity, rotation_from_vector
-from protome.landmarks import load_template_points
+from protome.landmarks import load_face_landmarks, load_template_points
 from protome.prior.prior import LatentStatistics, Prior
 from protome.scene import Scene, View
 from protome.units import UNIT_MM
@@ -30,6 +30,11 @@ FOLDED, STRAYED = 0.3, 1.0 / UNIT_MM
 found."""
 MODEL_MM = 1.0
 """Deviation of the field's correspondences from the labels'."""
+MESH_MM = 1.0
+"""Deviation of MediaPipe's landmarks."""
+OUTER_LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
+INNER_LIPS = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
+CHIN = (83, 18, 313, 200, 199, 175, 152, 148, 377, 171, 396, 208, 428, 201, 421, 182, 406)
 TOGETHER = 20.0
 """Neighbouring landmarks err together: this many count as one."""
 LEAST_VISIBLE = 0.3
@@ -62,20 +67,29 @@ class _Photo:
     """Inverse variances of the unknowns."""
 
     @staticmethod
-    def of(view: View, middle: Float[Tensor, "3"]) -> _Photo:
-        """Return a view that is posed in the head frame, and has dense landmarks."""
-        assert view.dense is not None
-        camera, dense = view.camera.to(torch.float64), view.dense
+    def of(view: View, middle: Float[Tensor, "3"], mesh: bool) -> _Photo:
+        """Return a view that is posed in the head frame, and has landmarks; with `mesh`, MediaPipe's are used too."""
+        camera = view.camera.to(torch.float64)
         depth = float(camera.to_camera(middle[None])[0, 2])
-        own = MODEL_MM / UNIT_MM * float(camera.focal) / depth
-        deviation = (dense.sigma.double().square() + own**2).sqrt()
-        visible = torch.where(dense.visible > LEAST_VISIBLE, dense.visible, 0.0).double()
+        pixels_per_mm = float(camera.focal) / depth / UNIT_MM
+        count = len(load_template_points())
+        pixels, precision = torch.zeros(count, 2).double(), torch.zeros(count).double()
+        if view.dense is not None:
+            own = (view.dense.sigma.double().square() + (MODEL_MM * pixels_per_mm) ** 2) ** -1
+            precision = torch.where(view.dense.visible > LEAST_VISIBLE, view.dense.visible, 0.0).double() * own
+            pixels = view.dense.pixels.double()
+        if mesh and view.landmarks is not None:
+            known = len(_mesh_weights())
+            other = torch.cat([_mesh_weights() * (MESH_MM * pixels_per_mm) ** -2, precision[known:] * 0])
+            seen = torch.cat([view.landmarks[:known].double(), pixels[known:]])
+            total = (precision + other).clamp_min(1e-30)[:, None]
+            pixels, precision = (precision[:, None] * pixels + other[:, None] * seen) / total, precision + other
         focal = FOCAL_SPREAD.get(view.focal_from, min(FOCAL_SPREAD.values()))
         spreads = torch.tensor([TURN] * 3 + [SHIFT] * 2 + [DEPTH, focal], dtype=torch.float64)
         pose = camera.T_world_camera
-        return _Photo(
-            dense.pixels.double(), deviation, visible, camera.K, pose[:3, :3], pose[:3, 3], depth, spreads**-2
-        )
+        weight = (precision > 0).double()
+        deviation = torch.where(precision > 0, precision, 1.0) ** -0.5
+        return _Photo(pixels, deviation, weight, camera.K, pose[:3, :3], pose[:3, 3], depth, spreads**-2)
 
     def seen(self, points: Float[Tensor, "n 3"], pose: Float[Tensor, "7"], middle: Float[Tensor, "3"]) -> Tensor:
         """Return the pixels (n, 2) of a head's points; `pose` moves the head as the unknowns say."""
@@ -117,11 +131,10 @@ def places_on_head(
     nearby only Newton's method is needed.
     """
     z = statistics.latent(coefficients)
-    points = reference if start is None else start
-    if start is None:
+    points = start
+    if points is None:
         with torch.no_grad():
-            for _ in range(ROUNDS):
-                points = reference - field.displacement(points[None], z[None])[0]
+            points = field.placed(reference, z[None], ROUNDS)
     identity = torch.eye(3).to(points)
     for last in [False] * NEWTON_ROUNDS + [True]:
         spots = points[:, None].clone().requires_grad_(True)
@@ -140,28 +153,47 @@ def places_on_head(
     return Places(points, -torch.linalg.solve(slope, by_latent), even & (off.norm(dim=1) < STRAYED))
 
 
-def with_dense_landmarks(estimate: LatentEstimate, scene: Scene, prior: Prior) -> LatentEstimate:
-    """Return an estimate of shape and pose that the photos' dense landmarks have corrected.
+def _mesh_weights() -> Float[Tensor, "468"]:
+    """Return how far MediaPipe's landmarks are to be trusted where a face may have an expression.
 
-    Photos without any keep their pose. The spread is that of the linearised problem. A scene's focal lengths are
-    unknowns too, with the spread of their source; the cameras keep theirs, and the distance is the one that goes
-    with it.
+    The packaged weights are for poses: low where expressions move the face. The outer lips and the chin say most of
+    them. The inner lips say little, because there the field's correspondence jumps from lip to lip.
+    """
+    weights = load_face_landmarks().weights.double().clone()
+    weights[list(OUTER_LIPS)] = 1.0
+    weights[list(INNER_LIPS)] = 0.0
+    weights[list(CHIN)] = 0.3
+    return weights
+
+
+def with_landmarks(estimate: LatentEstimate, scene: Scene, prior: Prior) -> LatentEstimate:
+    """Return an estimate of shape, expression and pose that the photos' landmarks have corrected.
+
+    These are the dense landmarks, where the network is sure enough of them, and with a prior that has expressions
+    MediaPipe's too: the lips and the lids of neutral faces say little, those of others nearly all. Photos without any
+    keep their pose. The spread is that of the linearised problem. A scene's focal lengths are unknowns too, with the
+    spread of their source; the cameras keep theirs, and the distance is the one that goes with it.
     """
     placed = _views_in_head_frame(estimate, scene)
     field = prior.field.on("cpu")
     middle = field.centre.detach().double()
-    which = [number for number, view in enumerate(placed) if view.dense is not None]
+    mesh = estimate.expression is not None
+    which = [
+        number for number, view in enumerate(placed)
+        if view.dense is not None or (mesh and view.landmarks is not None)
+    ]  # fmt: skip
     if not which:
         return estimate
-    photos = [_Photo.of(placed[number], middle) for number in which]
+    photos = [_Photo.of(placed[number], middle, mesh) for number in which]
     known = load_template_points()
     chosen = torch.isfinite(known).all(1) & torch.stack([photo.weight > 0 for photo in photos]).any(0)
     reference = (known[chosen] / UNIT_MM).float()
-    statistics, count = estimate.shape, len(estimate.shape.axes)
+    statistics = _conditions(field, estimate)
+    shape_count, count = len(estimate.shape.axes), len(statistics.axes)
     start = places_on_head(field, statistics, torch.zeros(count), reference)
 
     def residuals(unknowns: Float[Tensor, "k"]) -> Residuals:
-        found = places_on_head(field, statistics, unknowns[:count].float(), reference, start.points)
+        found = places_on_head(field, statistics, unknowns[:count].float(), reference)
         points, slopes, usable = found.points.double(), found.by_coefficient.double(), start.found & found.found
         values, rows, weights = [], [], []
         for number, photo in enumerate(photos):
@@ -181,14 +213,38 @@ def with_dense_landmarks(estimate: LatentEstimate, scene: Scene, prior: Prior) -
     at = residuals(found)
     share = at.weight / (at.value.square() + WIDTH**2).sqrt()
     precision = (at.jacobian * share[:, None]).T @ at.jacobian + torch.diag(pulls)
-    spread = torch.linalg.cholesky(torch.linalg.inv(precision)[:count, :count]).T.float()
+    covariance = torch.linalg.inv(precision)
     corrections = list(estimate.corrections)
     for number, photo in zip(which, photos, strict=True):
         first = count + POSE * which.index(number)
         own = photo.move(found[first : first + POSE], middle)
         corrections[number] = own.inverse().compose(corrections[number].to(torch.float64))
-    shape = LatentStatistics(statistics.latent(found[:count].float()), spread @ statistics.axes)
-    return replace(estimate, shape=shape, corrections=tuple(corrections))
+    shape = _corrected(estimate.shape, found, covariance, 0)
+    expression = (
+        None if estimate.expression is None else _corrected(estimate.expression, found, covariance, shape_count)
+    )
+    return replace(estimate, shape=shape, expression=expression, corrections=tuple(corrections))
+
+
+def _conditions(field: HeadField, estimate: LatentEstimate) -> LatentStatistics:
+    """Return the Gaussian of what the shape network is conditioned on: axes of the shape, then of the expression."""
+    shape, expression = estimate.shape, estimate.expression
+    if field.expression is None or expression is None:
+        return shape
+    with torch.no_grad():
+        mean = field.shape_condition(shape.mean[None], expression.mean[None])[0]
+        moved = expression.axes @ field.expression.weight.T
+    axes = torch.block_diag(shape.axes, moved)
+    return LatentStatistics(mean, axes)
+
+
+def _corrected(
+    statistics: LatentStatistics, found: Float[Tensor, "k"], covariance: Float[Tensor, "k k"], first: int
+) -> LatentStatistics:
+    """Return the Gaussian of a latent whose coefficients are the unknowns from number `first` on."""
+    own = slice(first, first + len(statistics.axes))
+    spread = torch.linalg.cholesky(covariance[own, own]).T.float()
+    return LatentStatistics(statistics.latent(found[own].float()), spread @ statistics.axes)
 
 
 def _projected(

@@ -41,6 +41,17 @@ class LatentEstimate:
     appearance: LatentStatistics
     corrections: tuple[Similarity, ...]
     """For each photo: maps the head frame that the landmarks gave to the estimated one (inner unit)."""
+    expression: LatentStatistics | None = None
+    """Of the coefficients of the prior's expressions; None where it has none."""
+
+    @staticmethod
+    def of_prior(prior: Prior, scene: Scene) -> LatentEstimate:
+        """Return what is known before any photo is looked at: the prior, and the poses that the landmarks gave."""
+        return LatentEstimate(
+            prior.shape.to("cpu"), prior.appearance.to("cpu"),
+            tuple(Similarity.identity(torch.float64) for _ in scene.views),
+            None if prior.expression is None else prior.expression.to("cpu"),
+        )  # fmt: skip
 
     def placed(self, scene: Scene) -> Scene:
         """Return the scene with the head at its estimated pose.
@@ -76,12 +87,15 @@ class Encoder:
     centres: Float[Tensor, "m f"]
     weights: Float[Tensor, "m o"]
     offset: Float[Tensor, "o"]
-    """Means of the shape and appearance coefficients (standard deviations), of rotation and translation."""
+    """Means of the coefficients of shape, appearance and, where there are any, expression (standard deviations), of
+    rotation and translation."""
     shape_spread: Float[Tensor, "k k"]
     appearance_spread: Float[Tensor, "l l"]
     """Roots (spread^T spread) of the residual covariance, in standard deviations of the prior."""
     mark: Float[Tensor, "c"]
     """The mean shape latent of the prior that the coefficients belong to."""
+    expression_spread: Float[Tensor, "e e"] | None = None
+    """The same root for the coefficients of the expression; None where the prior has none."""
 
     @staticmethod
     def load(path: str | Path | None = None) -> Encoder:
@@ -110,7 +124,7 @@ class Encoder:
         return self.mark.shape == prior.shape.mean.shape and bool((self.mark == prior.shape.mean.to(self.mark)).all())
 
     def predicted(self, features: Sequence[PhotoFeatures]) -> Float[Tensor, "n o"]:
-        """Return the prediction for each photo: shape and appearance coefficients, rotation vector, translation."""
+        """Return the prediction for each photo: the coefficients, rotation vector, translation."""
         return self.offset + _kernel(_components(self.means, self.axes, features), self.centres) @ self.weights
 
     def estimate(self, scene: Scene, prior: Prior) -> LatentEstimate | None:
@@ -127,21 +141,23 @@ class Encoder:
         if not faces:
             return None
         found = self.predicted([measure_photo(scene.views[number], scene.head_from_world) for number in faces])
-        counts = [len(self.shape_spread), len(self.appearance_spread), POSE_SIZE]
-        shape, appearance, poses = found.split(counts, dim=1)
+        spreads = [self.shape_spread, self.appearance_spread]
+        spreads += [] if self.expression_spread is None else [self.expression_spread]
+        *described, poses = found.split([*(len(spread) for spread in spreads), POSE_SIZE], dim=1)
         corrections = [Similarity.identity(torch.float64)] * len(scene.views)
         for number, pose in zip(faces, poses.double(), strict=True):
             corrections[number] = Similarity(rotation_from_vector(pose[:3]), pose[3:], torch.ones(()).double())
-        return LatentEstimate(
-            _posterior(prior.shape.to("cpu"), shape.mean(0), self.shape_spread),
-            _posterior(prior.appearance.to("cpu"), appearance.mean(0), self.appearance_spread),
-            tuple(corrections),
-        )
+        known = [own for own in (prior.shape, prior.appearance, prior.expression) if own is not None]
+        shape, appearance, *expression = [
+            _posterior(own.to("cpu"), coefficients.mean(0), spread)
+            for own, coefficients, spread in zip(known, described, spreads, strict=True)
+        ]
+        return LatentEstimate(shape, appearance, tuple(corrections), *expression)
 
     @staticmethod
     def of(
         features: Sequence[PhotoFeatures],
-        coefficients: tuple[Float[Tensor, "n k"], Float[Tensor, "n l"]],
+        coefficients: Sequence[Float[Tensor, "n _"]],
         places: Float[Tensor, "n 6"],
         people: Int[Tensor, "n"],
         prior: Prior,
@@ -149,6 +165,7 @@ class Encoder:
     ) -> Encoder:
         """Fit the regression to photos of known heads; `people` gives the person in each photo.
 
+        `coefficients` are those of shape, appearance and, where the prior has expressions, expression.
         Predictions for an eighth of the people at a time, held out, give the factors by which outputs are shrunk,
         and the residual covariances.
         """
@@ -167,15 +184,14 @@ class Encoder:
             weights = _regression(inner[~held_out], truth[~held_out] - mean, inner[chosen])
             predicted[held_out] = _kernel(inner[held_out], inner[chosen]) @ weights
             centred[held_out] = truth[held_out] - mean
-        slopes = ((predicted * centred).sum(0) / predicted.square().sum(0)).clamp(0, 1)
-        shape, appearance, _ = (slopes * predicted - centred).split(
-            [*(own.shape[1] for own in coefficients), POSE_SIZE], dim=1
-        )
+        slopes = ((predicted * centred).sum(0) / predicted.square().sum(0).clamp_min(1e-30)).clamp(0, 1)
+        *off, _ = (slopes * predicted - centred).split([*(own.shape[1] for own in coefficients), POSE_SIZE], dim=1)
+        shape, appearance, *expression = [_root(own) for own in off]
         centres = inner[order[:INDUCING]]
         weights = _regression(inner, truth - truth.mean(0), centres) * slopes
         return Encoder(
-            means, axes, centres.float(), weights.float(), truth.mean(0).float(), _root(shape), _root(appearance),
-            prior.shape.mean.clone(),
+            means, axes, centres.float(), weights.float(), truth.mean(0).float(), shape, appearance,
+            prior.shape.mean.clone(), *expression,
         )  # fmt: skip
 
 

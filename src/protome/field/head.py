@@ -158,6 +158,23 @@ class HeadField(nn.Module):
             return torch.zeros_like(points)
         return self.deformation(self._around()(points).value, self._condition(z_shape))[..., :3]
 
+    def placed(
+        self,
+        reference: Float[Tensor, "n 3"],
+        shape: Latents,
+        rounds: int = 30,
+        start: Float[Tensor, "n 3"] | None = None,
+    ) -> Float[Tensor, "n 3"]:
+        """Return the points of one head that are displaced to given places of the reference head.
+
+        A fixed-point iteration from `start` on (none: from the places themselves), because displacements vary slowly in
+        space. Between lips that open no point is displaced to some places; the iteration then ends near one lip.
+        """
+        points = reference if start is None else start
+        for _ in range(rounds):
+            points = reference - self.displacement(points[None], shape)[0]
+        return points
+
     def sdf(self, points: Float[Tensor, "s n 3"], z_shape: Latents) -> Float[Tensor, "s n"]:
         """Return signed distances only: the cheap query that tracing and meshing use."""
         return self.values(points, z_shape).sdf

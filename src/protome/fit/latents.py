@@ -21,6 +21,11 @@ class LatentBasis(nn.Module):
         self.register_buffer("axes", statistics.axes)
         self.coefficients = nn.Parameter(torch.zeros(len(statistics.axes)))
 
+    @property
+    def count(self) -> int:
+        """How many numbers are free."""
+        return len(self.coefficients)
+
     def latent(self) -> Float[Tensor, "c"]:
         """Return the latent."""
         return LatentStatistics(self.mean, self.axes).latent(self.coefficients)
@@ -36,6 +41,11 @@ class FreeLatent(nn.Module):
     def __init__(self, length: int, deviation: float, generator: torch.Generator) -> None:
         super().__init__()
         self.value = nn.Parameter(deviation * torch.randn(length, generator=generator))
+
+    @property
+    def count(self) -> int:
+        """How many numbers are free."""
+        return len(self.value)
 
     def latent(self) -> Float[Tensor, "c"]:
         """Return the latent."""

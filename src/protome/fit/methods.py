@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from protome.encoder.dense import with_dense_landmarks
+from protome.encoder.dense import with_landmarks
 from protome.encoder.encoder import Encoder, LatentEstimate
 from protome.errors import InputError
 from protome.field.head import HeadField, HeadFieldConfig
@@ -40,8 +40,9 @@ class Method:
     """Reads or creates the prior."""
     settings: Callable[[FitConfig], FitConfig] = lambda config: config
     """Converts a preset of SIRA++ into one of this method."""
-    encoder: Callable[[], Encoder] | None = None
-    """Reads the encoder that estimates the head from photos; None: the fit starts from the mean head."""
+    encoder: Callable[[], Encoder | None] | None = None
+    """Reads the encoder that estimates the head from photos, or returns None where the prior has no encoder; None: the
+    fit starts from the mean head."""
     refines: bool = False
     """Whether the cameras of two or more posed photos are refined by default."""
 
@@ -60,8 +61,20 @@ class Method:
         """
         if self.encoder is None or (scene.posed and len(scene.views) > 1):
             return None
-        estimate = self.encoder().estimate(scene, prior)
-        return None if estimate is None else with_dense_landmarks(estimate, scene, prior)
+        encoder = self.encoder()
+        estimate = LatentEstimate.of_prior(prior, scene) if encoder is None else encoder.estimate(scene, prior)
+        return None if estimate is None else with_landmarks(estimate, scene, prior)
+
+    def with_prior(self, prior: Path, encoder: Path | None) -> Method:
+        """Return the method with a prior of the user's own, and its encoder where there is one.
+
+        Raises:
+            InputError: the method has no prior of shape and appearance in one.
+        """
+        if self.prior is not Prior.load:
+            raise InputError("this method brings a prior of its own: leave --prior out, or use protome or sira++")
+        own = None if self.encoder is None else lambda: None if encoder is None else Encoder.load(encoder)
+        return replace(self, prior=lambda: Prior.load(prior), encoder=own)
 
 
 def _ablation(name: str) -> Path:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 from protome.encoder.scale import MetricScale
+
+Expression = Literal["as-photo", "neutral"]
+"""Which expression a head is written with."""
 
 
 @dataclass(frozen=True)
@@ -20,3 +25,9 @@ class FitOptions:
     protome is to refine two or more posed photos."""
     size: MetricScale | None = None
     """A known length that fixes the metric scale, which photos alone do not determine."""
+    prior: Path | None = None
+    """A prior of the user's own, instead of the package's."""
+    encoder: Path | None = None
+    """The encoder that was trained with it; None: a fit without given cameras starts from the photos' landmarks."""
+    expression: Expression = "as-photo"
+    """The photos' expression, or none."""

@@ -74,6 +74,8 @@ class _Fit:
     head: HeadField
     shape: LatentBasis | FreeLatent
     appearance: LatentBasis | FreeLatent
+    expression: LatentBasis | None
+    """Coefficients of the prior's expressions; None where it has none."""
     placement: Placement
     cameras: CameraCorrections | None
     light: PhotoLight | None
@@ -92,7 +94,24 @@ class _Fit:
     """Whether the second phase has begun."""
 
     def bind(self) -> Field:
-        return self.head.bind(self.shape.latent(), self.appearance.latent(), self.baked)
+        expression = None if self.expression is None else self.expression.latent()
+        return self.head.bind(self.shape.latent(), self.appearance.latent(), self.baked, expression)
+
+    def latents(self) -> HeadLatents:
+        """Return the present latents."""
+        expression = None if self.expression is None else self.expression.latent().detach()
+        return HeadLatents(self.shape.latent().detach(), self.appearance.latent().detach(), expression)
+
+    def described(self) -> list[LatentBasis | FreeLatent]:
+        """Return what describes the head besides its networks."""
+        return [self.shape, self.appearance, *([] if self.expression is None else [self.expression])]
+
+    def latent_penalty(self) -> Tensor:
+        """Return the latents' penalty; a coefficient of expression counts as much as one of the shape."""
+        penalty = self.shape.penalty() + self.appearance.penalty()
+        if self.expression is None:
+            return penalty
+        return penalty + self.expression.penalty() * self.expression.count / self.shape.count
 
     def rays(self, batch: PixelTable | PhotoStack) -> Rays:
         """Return the rays of pixels or cameras in the head frame with the current corrections."""
@@ -134,7 +153,7 @@ def step_losses(fit: _Fit, batch: PixelTable, sharpness: float, generator: torch
         "mask": weights.mask * losses.silhouette(lowest, batch.mask[p_mask] > 0.5, sharpness, count),
     }
     if fit.latent_weight:
-        terms["latent"] = fit.latent_weight * (fit.shape.penalty() + fit.appearance.penalty())
+        terms["latent"] = fit.latent_weight * fit.latent_penalty()
     if fit.photos is not None:
         few = slice(config.patches.count)
         compared = compare_patches(
@@ -172,10 +191,12 @@ def new_fit(
     views = len(scene.views)
     start = (prior.shape, prior.appearance) if estimate is None else (estimate.shape, estimate.appearance)
     shape, appearance = _latents(start, config.free_latents, torch.Generator().manual_seed(seed))
+    expression = prior.expression if estimate is None else estimate.expression
     return _Fit(
         head,
         shape.to(device),
         appearance.to(device),
+        None if expression is None else LatentBasis(expression).to(device),
         _placement(scene, head).to(device),
         CameraCorrections(scene.views, spread_of(scene)).to(device) if config.refine_cameras else None,
         PhotoLight(views, config.match_lights).to(device) if config.match_exposures and views > 1 else None,
@@ -297,7 +318,7 @@ def fit_head(
             number += 1
             before, done = done, clock.done(number)
             step(plan.shape * (done - before), f"colour {curves['colour'][-1]:.3f}  mask {curves['mask'][-1]:.3f}")
-        latents = HeadLatents(fit.shape.latent().detach(), fit.appearance.latent().detach())
+        latents = fit.latents()
         fit.head.requires_grad_(False)
         if plan.colour_steps:
             curves["colour alone"] = fit_colours(
@@ -346,7 +367,7 @@ def padded_bounds(bounds: Float[Tensor, "2 3"]) -> Float[Tensor, "2 3"]:
 def _optimiser(fit: _Fit) -> torch.optim.Adam:
     """Return a new optimiser of the current phase's parameters."""
     rates, head = fit.config.rates, fit.head
-    moved = [([*fit.shape.parameters(), *fit.appearance.parameters()], rates.latents)]
+    moved = [([value for latent in fit.described() for value in latent.parameters()], rates.latents)]
     moved.append((list(fit.placement.parameters()), rates.placement))
     for corrections in (fit.cameras, fit.light):
         if corrections is not None:

@@ -1,4 +1,4 @@
-"""Barycentric coordinates."""
+"""Barycentric coordinates, and unit vectors."""
 
 from __future__ import annotations
 
@@ -16,3 +16,9 @@ def barycentric(triangles: Float[np.ndarray, "n 3 3"], points: Float[np.ndarray,
     second = (np.cross(a - c, points - c) * normal).sum(1) / area
     weights = np.stack([first, second, 1.0 - first - second], 1)
     return np.where((squared > 0)[:, None], weights, np.array([1.0, 0.0, 0.0]))
+
+
+def unit(vectors: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
+    """Return vectors scaled to the length 1, in their own precision; those of length zero stay as they are."""
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return (vectors / np.where(length > 0, length, 1)).astype(vectors.dtype)

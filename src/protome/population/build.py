@@ -10,10 +10,11 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from protome.errors import InputError
 from protome.morphable.ict_files import IctModel
-from protome.population.character import Characters
+from protome.population.character import Character, Characters
 from protome.population.compose import Composer
 from protome.population.expressions import MEASURED, draw_expressive, expression_units, named_weights
 from protome.population.faces import FaceModes
@@ -135,38 +136,68 @@ def head_record(
     return HeadRecord(surface.head.name, found, latent_init.shape(surface), latent_init.appearance(found))
 
 
-def expressive_records(
-    characters: Characters, latent_init: LatentInit, split: str, heads: range, each: int, seed: int, samples: int
-) -> Iterator[HeadRecord]:
-    """Yield heads of a split whose people have `each` expressions, the first neutral.
+@dataclass(frozen=True)
+class ExpressivePerson:
+    """A person of a split whose people have expressions."""
 
-    A head depends on its number, `each` and the seed alone. Only the neutral head's surface is searched for what is
-    visible all over; the others differ from it where the expression moves something.
-    """
-    number = (*SPLITS, EXPRESSIVE).index(split)
-    names = characters.composer.valid.training_names if split == "train" else ()
-    for person in range(heads.start // each, (heads.stop - 1) // each + 1):
-        rng = np.random.default_rng([seed, number, 1, person])
+    characters: Characters
+    split: str
+    seed: tuple[int, ...]
+    """What the person's random numbers follow from."""
+    who: Character
+    neutral: OuterSurface
+    rng: np.random.Generator
+    """As the neutral head leaves it."""
+
+    @staticmethod
+    def of(characters: Characters, split: str, person: int, seed: int) -> ExpressivePerson:
+        """Return a person, who depends on the split, the number and the seed alone."""
+        own = (seed, (*SPLITS, EXPRESSIVE).index(split), 1, person)
+        names = characters.composer.valid.training_names if split == "train" else ()
+        rng = np.random.default_rng(own)
         who = (
             characters.original(names[person], rng)
             if person < len(names)
             else characters.draw(rng, pure=split == EXPRESSIVE)
         )
-        nothing = np.zeros(len(characters.units), np.float32)
-        neutral = OuterSurface(characters.head(who, nothing), rng, EXPRESSIVE_ROUNDS)
-        found = sample_outer_surface(neutral, rng, samples, EXPRESSIVE_ROUNDS)
-        descriptors = latent_init.shape(neutral), latent_init.appearance(found)
-        for index in range(max(heads.start, person * each), min(heads.stop, (person + 1) * each)):
-            which, weights, here = index % each, nothing, found
-            if which:
-                own = np.random.default_rng([seed, number, 1, person, which])
-                weights = draw_expressive(characters.units, own)
-                if split == EXPRESSIVE:
-                    weights = named_weights(characters.units, list(MEASURED.values())[which])
-                surface = OuterSurface(characters.head(who, weights), own, EXPRESSIVE_ROUNDS, neutral)
+        head = characters.head(who, np.zeros(len(characters.units), np.float32))
+        return ExpressivePerson(characters, split, own, who, OuterSurface(head, rng, EXPRESSIVE_ROUNDS), rng)
+
+    def surface(self, which: int) -> tuple[OuterSurface, Float[np.ndarray, "e"], np.random.Generator]:
+        """Return the surface with expression number `which` (0: neutral), its coefficients and its random numbers.
+
+        Only the neutral head's surface is searched for what is visible all over; the others differ from it where the
+        expression moves something.
+        """
+        units = self.characters.units
+        if not which:
+            return self.neutral, np.zeros(len(units), np.float32), self.rng
+        rng = np.random.default_rng([*self.seed, which])
+        weights = draw_expressive(units, rng)
+        if self.split == EXPRESSIVE:
+            weights = named_weights(units, list(MEASURED.values())[which])
+        head = self.characters.head(self.who, weights)
+        return OuterSurface(head, rng, EXPRESSIVE_ROUNDS, self.neutral), weights, rng
+
+
+def expressive_records(
+    characters: Characters, latent_init: LatentInit, split: str, heads: range, each: int, seed: int, samples: int
+) -> Iterator[HeadRecord]:
+    """Yield heads of a split whose people have `each` expressions, the first neutral.
+
+    A head depends on its number, `each` and the seed alone.
+    """
+    for number in range(heads.start // each, (heads.stop - 1) // each + 1):
+        person = ExpressivePerson.of(characters, split, number, seed)
+        found = sample_outer_surface(person.neutral, person.rng, samples, EXPRESSIVE_ROUNDS)
+        descriptors = latent_init.shape(person.neutral), latent_init.appearance(found)
+        for index in range(max(heads.start, number * each), min(heads.stop, (number + 1) * each)):
+            here, weights = found, np.zeros(len(characters.units), np.float32)
+            if index % each:
+                surface, weights, own = person.surface(index % each)
                 here = sample_outer_surface(surface, own, samples, EXPRESSIVE_ROUNDS)
-            name = f"{who.name}, {list(MEASURED)[which]}" if split == EXPRESSIVE else who.name
-            yield HeadRecord(name, here, *descriptors, HeadLabel(person, weights, vars(who.facts)))
+            name = f"{person.who.name}, {list(MEASURED)[index % each]}" if split == EXPRESSIVE else person.who.name
+            yield HeadRecord(name, here, *descriptors, HeadLabel(number, weights, vars(person.who.facts)))
 
 
 def _fill(job: tuple[Path, str, range, int, int, int]) -> int:

@@ -48,6 +48,10 @@ class HeadLatents:
         """The coefficients as a batch of one."""
         return None if self.z_expression is None else self.z_expression[None]
 
+    def condition(self, field: HeadField) -> Float[Tensor, "1 d"]:
+        """Return what a field's shape network is conditioned on, as a batch of one."""
+        return field.shape_condition(self.z_shape[None], self.expression_row)
+
     def neutral(self) -> HeadLatents:
         """Return the same person without an expression."""
         return replace(self, z_expression=None)
@@ -201,12 +205,8 @@ class Prior:
         self, field: HeadField, latents: HeadLatents, mean: Float[Tensor, "n 3"], rounds: int = 30
     ) -> Float[Tensor, "n 3"]:
         """Return what corresponds to points of the mean head on a head whose field started as this prior's."""
-        reference = mean[None] + self.field.displacement(mean[None], self.shape.mean[None])
-        points = mean[None]
-        condition = field.shape_condition(latents.z_shape[None], latents.expression_row)
-        for _ in range(rounds):  # a fixed-point iteration, because displacements vary slowly in space
-            points = reference - field.displacement(points, condition)
-        return points[0]
+        reference = mean + self.field.displacement(mean[None], self.shape.mean[None])[0]
+        return field.placed(reference, latents.condition(field), rounds, mean)
 
     def bind(self, latents: HeadLatents) -> Field:
         """Return the field of one head."""
@@ -268,6 +268,16 @@ class FittedHead:
         """Return the head as a field."""
         latents = self.latents
         return self.field.bind(latents.z_shape, latents.z_appearance, z_expression=latents.z_expression)
+
+    def neutral(self) -> FittedHead:
+        """Return the same person without an expression."""
+        return replace(self, latents=self.latents.neutral())
+
+    def points_on(self, other: FittedHead, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
+        """Return where points of this head lie on the same person's head with another expression."""
+        with torch.no_grad():
+            reference = points + self.field.displacement(points[None], self.latents.condition(self.field))[0]
+            return other.field.placed(reference, other.latents.condition(other.field), start=points)
 
     def to(self, device: torch.device | str) -> FittedHead:
         """Return it on a device; this one stays where it is."""

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from trimesh import Trimesh
 from trimesh.ray.ray_pyembree import RayMeshIntersector
 
+from protome.geometry.triangles import unit
 from protome.sider.displace import Displaced
 
 _EDGE = 1e-6
@@ -52,10 +53,10 @@ def bake(
     height[covered_pixels] = (displaced.displacement[corners] * weights).sum(1)
     assert displaced.base.normals is not None
     assert displaced.mesh.normals is not None
-    out = _unit((displaced.base.normals[corners] * weights[..., None]).sum(1))
+    out = unit((displaced.base.normals[corners] * weights[..., None]).sum(1))
     right = (_tangents(displaced, uv, uv_faces)[uv_faces[triangles]] * weights[..., None]).sum(1)
-    right = _unit(right - (right * out).sum(1, keepdims=True) * out)
-    normal = _unit((displaced.mesh.normals[corners] * weights[..., None]).sum(1))
+    right = unit(right - (right * out).sum(1, keepdims=True) * out)
+    normal = unit((displaced.mesh.normals[corners] * weights[..., None]).sum(1))
     detail[covered_pixels] = np.stack([(normal * axis).sum(1) for axis in (right, np.cross(out, right), out)], 1)
     covered = np.zeros(size * size, bool)
     covered[covered_pixels] = True
@@ -75,7 +76,7 @@ def _tangents(
     total = np.zeros((len(uv), 3))
     for corner in range(3):
         np.add.at(total, uv_faces[:, corner], along)
-    return _unit(total)
+    return unit(total)
 
 
 def _weights(corners: Float[np.ndarray, "n 3 2"], spots: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 3"]:
@@ -86,7 +87,3 @@ def _weights(corners: Float[np.ndarray, "n 3 2"], spots: Float[np.ndarray, "n 2"
     second, third = (x * y2 - x2 * y) / area, (x1 * y - x * y1) / area
     weights = np.clip(np.stack([1 - second - third, second, third], 1), 0, 1)
     return weights / weights.sum(1, keepdims=True)
-
-
-def _unit(vectors: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

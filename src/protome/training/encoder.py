@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,10 +28,12 @@ from protome.errors import InputError
 from protome.geometry.camera import Camera, direction
 from protome.geometry.transforms import Similarity
 from protome.landmarks import load_face_landmarks
-from protome.population.build import TABLES, Sources, outer_surface
+from protome.population.build import TABLES, ExpressivePerson, Sources, outer_surface
+from protome.population.character import Characters
 from protome.population.compose import Composer
 from protome.population.picture import photograph
 from protome.population.store import Manifest, read_manifest
+from protome.population.surface import OuterSurface
 from protome.prior.prior import Prior
 from protome.scene import View
 from protome.units import UNIT_MM
@@ -70,6 +73,13 @@ class PhotoConfig:
     """Photos of each head."""
     seed: int = 0
     """Number that cameras and measurements are drawn from."""
+    expressions: int = 0
+    """Heads of each person, the first of them neutral; 0: every head is a person of its own."""
+
+    def heads(self, person: int) -> range:
+        """Return the numbers of a person's heads."""
+        each = max(self.expressions, 1)
+        return range(person * each, (person + 1) * each)
 
     def path(self, head: int) -> Path:
         """Return the file with the photos of a training head."""
@@ -80,7 +90,7 @@ class PhotoConfig:
         return {
             "population seed": read_manifest(self.population).seed, "sources": self.sources.described(),
             "photos of each head": self.each, "seed": self.seed,
-        }  # fmt: skip
+        } | ({"expressions": self.expressions} if self.expressions else {})  # fmt: skip
 
 
 def draw_camera(rng: np.random.Generator) -> Camera:
@@ -92,18 +102,30 @@ def draw_camera(rng: np.random.Generator) -> Camera:
 
 
 _composer: Composer
+_characters: Characters | None
 _seed: int
 
 
 def _prepare(config: PhotoConfig) -> None:
-    global _composer, _seed  # one composer per worker process: reading the sources takes seconds
+    global _composer, _characters, _seed  # one composer per worker process: reading the sources takes seconds
     _composer = config.sources.composer(config.population / "makehuman.npz")
+    _characters = Characters(_composer) if config.expressions else None
     _seed = read_manifest(config.population).seed
 
 
 def _photograph(job: tuple[PhotoConfig, int]) -> None:
-    config, head = job
-    surface, _ = outer_surface(_composer, "train", head, _seed)
+    """Take the photos of all heads of a person."""
+    config, number = job
+    if _characters is None:
+        _photograph_head(config, number, outer_surface(_composer, "train", number, _seed)[0], np.zeros(0, np.float32))
+        return
+    person = ExpressivePerson.of(_characters, "train", number, _seed)
+    for which, head in enumerate(config.heads(number)):
+        surface, weights, _ = person.surface(which)
+        _photograph_head(config, head, surface, weights)
+
+
+def _photograph_head(config: PhotoConfig, head: int, surface: OuterSurface, expression: Float[np.ndarray, "e"]) -> None:
     views = []
     for number in range(config.each):
         camera = draw_camera(np.random.default_rng([config.seed, head, number]))
@@ -118,6 +140,7 @@ def _photograph(job: tuple[PhotoConfig, int]) -> None:
         "landmarks": np.array([view.landmarks.numpy() for view in seen if view.landmarks is not None]),
         "K": np.array([view.camera.K.numpy() for view in seen]),
         "T_head_camera": np.array([view.camera.T_world_camera.numpy() for view in seen]),
+        "expression": expression,
     }
     write_arrays(config.path(head), kept)
 
@@ -161,12 +184,15 @@ def example(view: View, rng: np.random.Generator) -> tuple[PhotoFeatures, Float[
 
 def _measure(job: tuple[PhotoConfig, int]) -> dict[str, np.ndarray]:
     config, head = job
+    with np.load(config.path(head)) as stored:
+        expression = stored["expression"] if "expression" in stored.files else np.zeros(0, np.float32)
     views = enumerate(photos_of(config.path(head)))
     found = [example(view, np.random.default_rng([config.seed + 1, head, number])) for number, view in views]
     pairs = [pair for pair in found if pair is not None]
     # Arrays, because tensors keep a file open each on their way between processes.
     measured = {key: np.array([getattr(features, key).numpy() for features, _ in pairs]) for key in KEPT}
-    return measured | {"place": np.array([place.numpy() for _, place in pairs])}
+    places = np.array([place.numpy() for _, place in pairs])
+    return measured | {"place": places, "expression": np.tile(expression, (len(pairs), 1))}
 
 
 def train_encoder(
@@ -182,6 +208,7 @@ def train_encoder(
     prior: Path | None = None,
     photos: Path | None = None,
     each: int = PHOTOS_EACH,
+    most: int | None = None,
     seed: int = 0,
     jobs: int | None = None,
     quiet: bool = False,
@@ -190,7 +217,8 @@ def train_encoder(
 
     `latents` is the file that training left beside the prior; `prior` is that prior (none: the shipped one). The
     sources are those that the population was built from. `photos` is the folder in which photos are kept (none: beside
-    `out`); photos that are there already are not taken again, so that a stopped run continues.
+    `out`); photos that are there already are not taken again, so that a stopped run continues. At most `most` people
+    are photographed (none: all), each with all expressions that the population has of them.
 
     Raises:
         InputError: a file is missing, or the population, its sources, the latents, the prior and the folder of photos
@@ -198,28 +226,33 @@ def train_encoder(
     """
     if each < 1:
         raise InputError(f"{each} photos of each head teach nothing: give 1 or more")
+    if most is not None and most < 2:
+        raise InputError(f"photos of {most} people teach nothing: give 2 or more, or leave it out")
     check_output_file(out)
     sources = Sources(valid, ict, makehuman, targets, tables)
     sources.check()
-    config = PhotoConfig(population, sources, photos or out.with_suffix(".photos"), each, seed)
     manifest = read_manifest(population)
-    if manifest.expressions:
-        raise InputError(f"{population} has people in several expressions, which the encoder is not made for yet")
+    config = PhotoConfig(population, sources, photos or out.with_suffix(".photos"), each, seed, manifest.expressions)
     if manifest.sources != sources.described():
         raise InputError(f"{population} was built from other sources: give those, {_given(manifest)}")
     learned = Prior.load(prior)
+    if learned.expression_names != manifest.units:
+        raise InputError(f"{population} has other expressions than the prior: give the one that it was trained on")
     shape, appearance = _read_latents(latents, learned, manifest)
-    processes = jobs or os.cpu_count() or 1
-    _take_photos(config, len(shape), processes, quiet=quiet)
-    features, places, people = _measure_photos(config, len(shape), processes, quiet=quiet)
+    count, processes = min(len(shape), most or len(shape)), jobs or os.cpu_count() or 1
+    _take_photos(config, count, processes, quiet=quiet)
+    measured = _measure_photos(config, count, processes, quiet=quiet)
+    people = measured.people
     if len(people.unique()) < 2:
         raise InputError(f"{config.folder} shows the faces of fewer than two people: build a larger population")
-    coefficients = learned.shape.coefficients(shape)[people], learned.appearance.coefficients(appearance)[people]
+    coefficients = [learned.shape.coefficients(shape)[people], learned.appearance.coefficients(appearance)[people]]
+    if learned.expression is not None:
+        coefficients.append(learned.expression.coefficients(measured.expressions))
     with progress("regression", 1, quiet=quiet) as step:
-        encoder = Encoder.of(features, coefficients, places, people, learned, seed)
+        encoder = Encoder.of(measured.features, coefficients, measured.places, people, learned, seed)
         step(1)
     encoder.save(out)
-    print(_report(encoder, coefficients, len(features), len(people.unique())))
+    print(_report(encoder, coefficients, len(measured.features), len(people.unique())))
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
     return encoder
 
@@ -239,52 +272,63 @@ def _read_latents(path: Path, prior: Prior, manifest: Manifest) -> tuple[Tensor,
         raise InputError(f"{path} holds no latents: `protome train` leaves them beside the prior") from error
     if shape.shape[1:] != prior.shape.mean.shape or not torch.allclose(shape.mean(0), prior.shape.mean, atol=1e-4):
         raise InputError(f"{path} belongs to another prior: give the file that lies beside it")
-    if len(shape) != manifest.heads["train"]:
+    people = manifest.heads["train"] // max(manifest.expressions, 1)
+    if len(shape) != people:
         raise InputError(
-            f"{path} has the latents of {len(shape)} heads, and the population {manifest.heads['train']}: give the "
-            "population that the prior was trained on"
+            f"{path} has the latents of {len(shape)} people, and the population {people}: give the population that the "
+            "prior was trained on"
         )
     return shape, appearance
 
 
-def _take_photos(config: PhotoConfig, heads: int, jobs: int, *, quiet: bool) -> None:
+def _take_photos(config: PhotoConfig, people: int, jobs: int, *, quiet: bool) -> None:
     """Take the photos that are not there yet."""
     check_output_folder(config.folder)
     settings, path = config.settings(), config.folder / SETTINGS
     if any(config.folder.glob("*.npz")) and (not path.is_file() or json.loads(path.read_text()) != settings):
         raise InputError(f"{config.folder} holds photos of other settings: give the same ones, or another folder")
     write_atomically(path, lambda part: part.write_text(json.dumps(settings, indent=1) + "\n"))
-    todo = [head for head in range(heads) if not config.path(head).is_file()]
-    with workers(jobs, _prepare, config) as pool, progress("photographing heads", heads, quiet=quiet) as step:
-        step(heads - len(todo))
-        for _ in pool.map(_photograph, [(config, head) for head in todo]):
+    todo = [who for who in range(people) if not all(config.path(head).is_file() for head in config.heads(who))]
+    with workers(jobs, _prepare, config) as pool, progress("photographing people", people, quiet=quiet) as step:
+        step(people - len(todo))
+        for _ in pool.map(_photograph, [(config, who) for who in todo]):
             step(1)
 
 
-def _measure_photos(
-    config: PhotoConfig, heads: int, jobs: int, *, quiet: bool
-) -> tuple[list[PhotoFeatures], Float[Tensor, "n 6"], Int[Tensor, "n"]]:
-    """Return measurements, the heads' places and the heads' numbers, one of each for every photo."""
+@dataclass(frozen=True)
+class _Measured:
+    """Measurements of n photos."""
+
+    features: list[PhotoFeatures]
+    places: Float[Tensor, "n 6"]
+    people: Int[Tensor, "n"]
+    """Number of each photo's person."""
+    expressions: Float[Tensor, "n e"]
+    """Coefficients of each photo's expression; none where people have one expression."""
+
+
+def _measure_photos(config: PhotoConfig, people: int, jobs: int, *, quiet: bool) -> _Measured:
     features: list[PhotoFeatures] = []
-    places: list[Tensor] = [torch.zeros(0, 6).double()]
-    people: list[int] = []
-    with workers(jobs) as pool, progress("measuring photos", heads, quiet=quiet) as step:
-        for head, found in enumerate(pool.map(_measure, [(config, head) for head in range(heads)])):
+    places, expressions, whose = [torch.zeros(0, 6).double()], [], []
+    heads = [head for who in range(people) for head in config.heads(who)]
+    with workers(jobs) as pool, progress("measuring photos", len(heads), quiet=quiet) as step:
+        for head, found in zip(heads, pool.map(_measure, [(config, head) for head in heads]), strict=True):
             rows = {key: torch.from_numpy(values) for key, values in found.items()}
             places.append(rows.pop("place").reshape(-1, 6))
-            people += [head] * len(rows["pose"])
+            expressions.append(rows.pop("expression"))
+            whose += [head // len(config.heads(0))] * len(rows["pose"])
             features += [PhotoFeatures(*(rows[key][number] for key in KEPT)) for number in range(len(rows["pose"]))]
             step(1)
-    return features, torch.cat(places), torch.tensor(people, dtype=torch.long)
+    return _Measured(features, torch.cat(places), torch.tensor(whose, dtype=torch.long), torch.cat(expressions))
 
 
-def _report(
-    encoder: Encoder, coefficients: tuple[Float[Tensor, "n k"], Float[Tensor, "n l"]], photos: int, people: int
-) -> str:
+def _report(encoder: Encoder, coefficients: Sequence[Float[Tensor, "n _"]], photos: int, people: int) -> str:
     """Return the shares of the latents' variance that the encoder explains of people left out of the training."""
     lines = [f"{photos} photos of {people} people. Explained variance of people left out:"]
-    spreads = (encoder.shape_spread, encoder.appearance_spread)
-    for name, spread, own in zip(("shape", "appearance"), spreads, coefficients, strict=True):
+    names = ("shape", "appearance", "expression")
+    spreads = (encoder.shape_spread, encoder.appearance_spread, encoder.expression_spread)
+    for name, spread, own in zip(names, spreads, coefficients, strict=False):
+        assert spread is not None
         explained = 1 - spread.square().sum(0) / own.var(0)
         shares = [
             f"axes {first + 1} to {min(last, len(explained))}: {float(explained[first:last].mean()):.2f}"

@@ -1,0 +1,125 @@
+"""Fits of a prior with expressions: whose head it is, and which expression it has, are told apart."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from heads import NAMES, Person, photograph, small_prior, some_world, with_expressions
+from protome.errors import InputError
+from protome.evaluate.metrics import surface_distances
+from protome.fit.config import FitConfig, Schedule
+from protome.fit.methods import METHODS
+from protome.fit.options import FitOptions
+from protome.fit.reconstruct import FitResult, fit_head
+from protome.meshing.extract import extract_mesh
+from protome.pipeline import Head, head_from_fit, reconstruct
+from protome.prior.prior import HeadLatents, Prior
+from protome.scene import Scene
+from protome.units import UNIT_MM
+
+QUICK = FitConfig(size=96, rays=320, schedule=Schedule({1: 160}, {1: 0}, colours=0))
+SEEN = torch.tensor([0.9, -0.5])
+
+
+@pytest.fixture(scope="module")
+def prior() -> Prior:
+    return with_expressions(Prior.load())
+
+
+@pytest.fixture(scope="module")
+def person(prior: Prior) -> Person:
+    latents = replace(prior.sample(torch.Generator().manual_seed(1), 0.6), z_expression=SEEN)
+    field = prior.bind(latents)
+    return Person(prior, latents, field, extract_mesh(field, prior.bounds, 128))
+
+
+@pytest.fixture(scope="module")
+def scene(person: Person) -> Scene:
+    return photograph(person, (0.0, 50.0, -50.0), 96, some_world())
+
+
+@pytest.fixture(scope="module")
+def fit(scene: Scene, prior: Prior) -> FitResult:
+    return fit_head(scene, prior, QUICK, seed=1, quiet=True)
+
+
+@pytest.fixture(scope="module")
+def heads(fit: FitResult, scene: Scene, prior: Prior) -> tuple[Head, Head]:
+    """The head as in the photos, and without its expression."""
+    first, second = (
+        head_from_fit(fit, scene, prior, resolution=128, expression=kind, quiet=True)
+        for kind in ("as-photo", "neutral")  # type: ignore[arg-type]
+    )
+    return first, second
+
+
+def _face(prior: Prior, latents: HeadLatents) -> torch.Tensor:
+    field = prior.bind(latents)
+    mesh = extract_mesh(field, prior.bounds, 128)
+    return torch.from_numpy(Person(prior, latents, field, mesh).face())
+
+
+def test_the_expression_of_photos_is_found(fit: FitResult) -> None:
+    found = fit.head.latents.z_expression
+    assert found is not None
+    assert float((found - SEEN).norm()) < 0.35 * float(SEEN.norm())
+
+
+def test_the_head_without_it_is_the_persons_and_not_the_one_in_the_photos(
+    prior: Prior, person: Person, heads: tuple[Head, Head]
+) -> None:
+    still = _face(prior, person.latents.neutral()).numpy() * UNIT_MM
+    errors = [float(surface_distances(still, head.mesh).mean()) for head in heads]
+    assert errors[1] < 0.6 * errors[0]
+    assert heads[1].expression == "neutral"
+
+
+def test_points_on_the_neutral_head_are_found_on_the_head_in_the_photos(fit: FitResult) -> None:
+    still = fit.head.neutral()
+    points = torch.from_numpy(extract_mesh(still.bind(), fit.head.bounds, 64).vertices).float()
+    moved = still.points_on(fit.head, points)
+    assert float((moved - points).norm(dim=1).max()) * UNIT_MM > 3
+    # Where the bust is cut off the surface is not that of the field.
+    assert float(fit.head.bind().sdf(moved).abs().median()) * UNIT_MM < 0.1
+    back = fit.head.points_on(still, moved)
+    assert float((back - points).norm(dim=1).mean()) * UNIT_MM < 0.05
+
+
+def test_a_neutral_head_is_seen_where_the_photos_see_the_same_skin(heads: tuple[Head, Head]) -> None:
+    seen, still = heads
+    moved = still.fit.head.neutral().points_on(seen.fit.head, torch.from_numpy(still.mesh.vertices / UNIT_MM).float())
+    distance = np.linalg.norm(moved.numpy()[:, None] * UNIT_MM - seen.mesh.vertices[None, ::40], axis=2)
+    near = distance.argmin(1)
+    close = distance.min(1) < 1.5
+    assert seen.mesh.visibility is not None
+    assert still.mesh.visibility is not None
+    off = np.abs(still.mesh.visibility[close] - seen.mesh.visibility[::40][near[close]])
+    assert float(np.median(off)) < 0.03
+
+
+def test_the_coefficients_are_written_by_name(heads: tuple[Head, Head]) -> None:
+    for head, kind in zip(heads, ("as-photo", "neutral"), strict=True):
+        facts = head._expression_facts()
+        assert facts is not None
+        assert facts["written"] == kind
+        assert list(facts["coefficients"]) == list(NAMES)  # type: ignore[call-overload]
+
+
+def test_a_prior_without_expressions_has_none_to_take_away(tmp_path: Path) -> None:
+    small_prior().save(tmp_path / "plain.safetensors")
+    options = FitOptions(prior=tmp_path / "plain.safetensors", expression="neutral")
+    with pytest.raises(InputError, match="no expressions to take away"):
+        reconstruct([tmp_path / "unread.png"], options=options, quiet=True)
+
+
+def test_a_prior_of_ones_own_takes_the_place_of_the_packages(tmp_path: Path, prior: Prior) -> None:
+    prior.save(tmp_path / "own.safetensors")
+    own = METHODS["protome"].with_prior(tmp_path / "own.safetensors", None)
+    assert own.prior().expression_names == NAMES
+    with pytest.raises(InputError, match="brings a prior of its own"):
+        METHODS["h3d-net"].with_prior(tmp_path / "own.safetensors", None)
