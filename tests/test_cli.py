@@ -392,7 +392,8 @@ BAD_PLACES: dict[str, Callable[[Path], list[str]]] = {
         "animate", str(folder), "--weights", str(folder / "take.txt"), "--out", str(folder / "clip.gif"),
     ],
     "topology_without_glb": lambda folder: [
-        "reconstruct", str(folder / "a.jpg"), "--out", str(folder / "out"), "--topology", "template", "--formats", "ply",
+        "reconstruct", str(folder / "a.jpg"), "--out", str(folder / "out"), "--topology", "template",
+        "--formats", "ply",
     ],
     "template_without_sources": lambda folder: [
         "population", "template", "--valid", str(_empty(folder / "valid")), "--ict", str(folder), "--out",

@@ -18,6 +18,7 @@ from protome.topology.texture import template_texture
 from protome.turntable import read_textured
 from protome.util.files import check_output_folder, write_together
 from protome.util.progress import progress
+from protome.util.reading import reading
 
 PLAIN, RIGGED, OBJ = "head_template.glb", "head_rigged.glb", "head_template.obj"
 
@@ -37,6 +38,8 @@ def retopologize(result: Path, out: Path | None = None, *, quiet: bool = False) 
     check_output_folder(out)
     source = read_textured(result)
     head = load_fitted(result / "field.safetensors")
+    if _is_neutral(result / "result.json"):
+        head = head.neutral()
     if head.field.deformation is None:
         raise InputError(
             f"{result} was made by a method without a deformation, which the template is pulled back through: "
@@ -58,6 +61,15 @@ def retopologize(result: Path, out: Path | None = None, *, quiet: bool = False) 
         write_together(out, write)
         step(1)
     return made
+
+
+def _is_neutral(path: Path) -> bool:
+    """Return whether a result's mesh was written without the expression that its field has."""
+    if not path.is_file():
+        return False
+    with reading(path, "a result", "give a folder that `protome reconstruct` wrote"):
+        own = json.loads(path.read_text(encoding="utf-8")).get("expression")
+        return isinstance(own, dict) and own.get("written") == "neutral"
 
 
 def gltf_tree(path: Path) -> dict:
