@@ -228,8 +228,8 @@ def test_skin_has_the_colours_of_the_head_at_the_same_places(template: Template)
 
 
 def test_the_table_judges_the_means() -> None:
-    text = table([Measured("one", 1.0, 0.5, 1.0, 0, 0.1), Measured("other", 2.0, 1.5, 2.0, 3, 0.2)])
+    text = table([Measured("one", 1.0, 0.4, 0.5, 0.5, 0, 0.1), Measured("other", 2.0, 0.8, 1.5, 1.5, 3, 0.2)])
     assert "landmarks 1.50 <= 2" in text
-    assert "skin 1.00 <= 2" in text
+    assert "face 0.60 and skin 1.00 <= 2" in text
     assert "0.150 <= 0.2" in text
     assert "flipped 3" in text

@@ -24,7 +24,7 @@ from protome.population.store import EXPRESSIVE, Population, SampleBatch, read_m
 from protome.prior.inversion import InversionConfig, ShapeSamples, invert_samples
 from protome.prior.prior import FittedHead, Prior
 from protome.topology.fitted import TemplateHead
-from protome.topology.pull import CORE_MM
+from protome.topology.pull import CORE_MM, pulled_back
 from protome.topology.template import Part, Template
 from protome.units import UNIT_MM
 from protome.util.device import choose_device
@@ -35,6 +35,8 @@ POINTS = 500
 """Points of skin that are compared on each head."""
 OFF_MM = 1.0
 """Places on the template farther from its skin, such as on eyeballs, are left out."""
+FACE_MM = np.array([[-55.0, -110.0, -40.0], [55.0, 45.0, 60.0]])
+"""The face, on the template."""
 LOWEST_MM = -125.0
 """Below this height is cloth."""
 RESOLUTION = 220
@@ -50,10 +52,12 @@ class Measured:
     name: str
     landmarks_mm: float
     """Mean distance of landmarks from their true places."""
+    face_mm: float
+    """The same for points of the face's skin."""
     points_mm: float
-    """The same for points of skin."""
-    largest_mm: float
-    """95 % of these points are nearer."""
+    """The same for points of all skin, bare scalps too, which have nothing to find a point by."""
+    pulled_mm: float
+    """The same for these points by the fitted deformation alone: what the template does not add to."""
     flipped: int
     """Triangles of the face that look inwards."""
     distance_mm: float
@@ -81,11 +85,14 @@ def compared(name: str, batch: SampleBatch, head: FittedHead, template: Template
     chosen = np.random.default_rng(0).permutation(np.flatnonzero(known))[:POINTS]
     here = (made.vertices[skin[foot.faces[chosen]]] * weights[chosen][..., None]).sum(1)
     away = np.linalg.norm(here - batch.points[0, chosen].double().numpy() * UNIT_MM, axis=1)
+    pulled = pulled_back(head, place[chosen]).vertices - batch.points[0, chosen].double().numpy() * UNIT_MM
+    middle = ((place[chosen] > FACE_MM[0]) & (place[chosen] < FACE_MM[1])).all(1)
     true = batch.landmarks[0].double().numpy() * UNIT_MM
     own = made.vertices[template.ibug68[[IBUG[key] for key in LANDMARK_NAMES]]]
     face = skin[_face(template)[skin].all(1)]
     return Measured(
-        name, float(np.linalg.norm(own - true, axis=1).mean()), float(away.mean()), float(np.quantile(away, 0.95)),
+        name, float(np.linalg.norm(own - true, axis=1).mean()), float(away[middle].mean()), float(away.mean()),
+        float(np.linalg.norm(pulled, axis=1).mean()),
         flipped(made.vertices, face, head), _distance(made.vertices, face, head),
     )  # fmt: skip
 
@@ -137,17 +144,17 @@ def benchmark_topology(
 
 def table(rows: Sequence[Measured]) -> str:
     """Return the table of some heads with their mean."""
-    lines = [f"{'head':<22}{'landmarks':>10}{'skin':>7}{'95 %':>7}{'flipped':>9}{'to surface':>12}   mm"]
+    lines = [f"{'head':<22}{'landmarks':>10}{'face':>7}{'skin':>7}{'pulled':>8}{'flipped':>9}{'to surface':>12}   mm"]
     for row in rows:
         lines.append(
-            f"{row.name:<22}{row.landmarks_mm:>10.2f}{row.points_mm:>7.2f}{row.largest_mm:>7.2f}{row.flipped:>9}"
-            f"{row.distance_mm:>12.3f}"
+            f"{row.name:<22}{row.landmarks_mm:>10.2f}{row.face_mm:>7.2f}{row.points_mm:>7.2f}{row.pulled_mm:>8.2f}"
+            f"{row.flipped:>9}{row.distance_mm:>12.3f}"
         )
-    means = [
-        float(np.mean([getattr(row, key) for row in rows])) for key in ("landmarks_mm", "points_mm", "distance_mm")
-    ]
+    kinds = ("landmarks_mm", "face_mm", "points_mm", "distance_mm")
+    means = [float(np.mean([getattr(row, kind) for row in rows])) for kind in kinds]
+    turned = sum(row.flipped for row in rows)
     lines.append(
-        f"means: landmarks {means[0]:.2f} <= {GOALS['landmarks']:g}, skin {means[1]:.2f} <= {GOALS['points']:g}, "
-        f"to the surface {means[2]:.3f} <= {GOALS['distance']:g}, flipped {sum(row.flipped for row in rows)}"
+        f"means: landmarks {means[0]:.2f} <= {GOALS['landmarks']:g}, face {means[1]:.2f} and skin {means[2]:.2f} <= "
+        f"{GOALS['points']:g}, to the surface {means[3]:.3f} <= {GOALS['distance']:g}, flipped {turned}"
     )
     return "\n".join(lines)

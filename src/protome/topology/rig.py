@@ -26,7 +26,7 @@ NEAR_EYE = 1.9
 """Radii around an eyeball's centre within which an expression's lids are mended."""
 MOST_GAIN, MOST_MM = 1.5, 1.2
 """The most that a blink is made stronger so that the lids meet, and that single vertices are then moved."""
-LOCK = 4.0
+LOCK, LID_STIFFNESS = 4.0, 4.0
 """How firmly the margins of the lids meet, against the rest of the lids' smoothness."""
 
 
@@ -121,7 +121,7 @@ def _mend_lids(head: TemplateHead, moves: Float[np.ndarray, "e v 3"], skin: Bool
         known, wanted = np.where(rim, 1.0, 0.0), np.zeros((len(index), 3))
         known[number_of[upper]], wanted[number_of[upper]] = LOCK, gap
         known[number_of[np.unique(lower)]] = LOCK
-        moves[blink][index] += smooth_extension(smoothness, known, wanted, 1.0).astype(np.float32)
+        moves[blink][index] += smooth_extension(smoothness, known, wanted, LID_STIFFNESS).astype(np.float32)
         for row in np.flatnonzero(np.linalg.norm(moves[:, index], axis=2).max(1) > SLIDE_MM):
             slid = near & (np.linalg.norm(moves[row], axis=1) > SLIDE_MM)
             posed = vertices + moves[row]

@@ -177,4 +177,4 @@ def _closed_lips(
         np.add.at(number, index, 1)
     moves = total / np.maximum(number, 1)[:, None]
     held = np.where(number > 0, 1.0, weights) + REST * own
-    return vertices + own[:, None] * smooth_extension(smoothness, held, moves, SMOOTH)
+    return vertices + own[:, None] * smooth_extension(smoothness, held, moves, EVEN)
