@@ -275,7 +275,7 @@ def test_a_clip_has_the_tracks_frames_and_only_what_moves_changes(file: Path, tm
     with Image.open(tmp_path / "clip.gif") as clip:
         assert clip.info["duration"] == 100
         pictures = []
-        for number in range(clip.n_frames):
+        for number in range(getattr(clip, "n_frames", 1)):
             clip.seek(number)
             pictures.append(np.asarray(clip.convert("RGB"), np.float64))
     assert len(pictures) == 3

@@ -41,7 +41,8 @@ def template_glb(
     """
     glb = Glb()
     picture = glb.view(jpeg(image))
-    nodes, meshes = [], []
+    nodes: list[dict[str, Any]] = []
+    meshes: list[dict[str, Any]] = []
     for name, parts in NODES.items():
         pivot = np.zeros(3)
         if name.startswith("eye"):
