@@ -20,7 +20,7 @@ LOOK_DEGREES = {"eyeLookUp": 25.0, "eyeLookDown": 28.0, "eyeLookIn": 32.0, "eyeL
 """How far an eyeball turns at full strength."""
 SIDES = ("Left", "Right")
 """The eyes in the order of `Template.pivots`."""
-LID_MM, SLIDE_MM = 1.1, 0.3
+LID_MM, SLIDE_MM = 1.4, 0.3
 """A lid that an expression moves by the second is kept so far from the eyeball, so that it also clears it half way."""
 NEAR_EYE = 1.9
 """Radii around an eyeball's centre within which an expression's lids are mended."""
