@@ -15,6 +15,7 @@ from protome.evaluate.metrics import surface_distances
 from protome.fit.config import FitConfig, Schedule
 from protome.fit.methods import METHODS
 from protome.fit.options import FitOptions
+from protome.fit.photo_heads import MOVED, same_place
 from protome.fit.reconstruct import FitResult, fit_head
 from protome.meshing.extract import extract_mesh
 from protome.pipeline import Head, head_from_fit, reconstruct
@@ -100,6 +101,48 @@ def test_a_neutral_head_is_seen_where_the_photos_see_the_same_skin(heads: tuple[
     assert still.mesh.visibility is not None
     off = np.abs(still.mesh.visibility[close] - seen.mesh.visibility[::40][near[close]])
     assert float(np.median(off)) < 0.03
+
+
+@pytest.fixture(scope="module")
+def changing(prior: Prior, person: Person) -> tuple[FitResult, list[HeadLatents]]:
+    """A fit to four photos, two of each of two expressions, and what the person's latents were."""
+    moods = [replace(person.latents, z_expression=own) for own in (SEEN, torch.tensor([-0.6, 0.8]))]
+    views = []
+    for latents, angles in zip(moods, ((0.0, 45.0), (-45.0, 15.0)), strict=True):
+        field = prior.bind(latents)
+        shown = Person(prior, latents, field, extract_mesh(field, prior.bounds, 128))
+        views += photograph(shown, angles, 96, some_world()).views
+    assert prior.expression is not None
+    scene = Scene(tuple(views), some_world().inverse())
+    found = fit_head(scene, prior, QUICK, seed=1, expressions=(prior.expression,) * 4, shown=2, quiet=True)
+    return found, [moods[0], moods[0], moods[1], moods[1]]
+
+
+def test_photos_of_different_expressions_have_one_person_and_an_expression_each(
+    prior: Prior, changing: tuple[FitResult, list[HeadLatents]]
+) -> None:
+    found, truth = changing
+    assert found.expressions is not None
+    assert found.head.latents.z_expression is not None
+    assert torch.equal(found.expressions[2], found.head.latents.z_expression)
+    for own, true in zip(found.expressions, truth, strict=True):
+        assert true.z_expression is not None
+        assert float((own - true.z_expression).norm()) < 0.45 * float(true.z_expression.norm())
+    # With one expression for all of them none of the photos would be right.
+    assert float((found.expressions[0] - found.expressions[2]).norm()) > 1.2
+
+
+def test_skin_that_an_expression_moves_is_not_the_same_in_other_photos(
+    prior: Prior, changing: tuple[FitResult, list[HeadLatents]]
+) -> None:
+    _, truth = changing
+    field, photo = prior.field, torch.tensor([0, 1, 2])
+    points = torch.tensor([[0.0, -0.3, 0.0]]).expand(3, 3)
+    alike = same_place(field, truth, points, photo)
+    places = [field.displacement(points[:1][None], own.condition(field))[0, 0] for own in truth]
+    far = [float((place - places[0]).norm()) >= MOVED for place in places]
+    assert far == [False, False, True, True]
+    assert alike.tolist() == [[True, True, False, False], [True, True, False, False], [False, False, True, True]]
 
 
 def test_the_coefficients_are_written_by_name(heads: tuple[Head, Head]) -> None:

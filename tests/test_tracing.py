@@ -159,7 +159,7 @@ TRACERS: dict[str, Any] = {
 def _new_fit(scene: Scene, name: str) -> _Fit:
     tracing = TracingConfig(baked_mm=3.0 if name == "baked" else 0.0)
     fit = new_fit(scene, PERSON.prior, FitConfig(tracing=tracing), seed=3)
-    fit.tracer = TRACERS[name]
+    fit.tracers = [TRACERS[name]]
     return fit
 
 
@@ -193,7 +193,7 @@ def found() -> dict[str, _Found]:
     scene = photograph(PERSON, (0.0, 50.0), 96, some_world()).in_head_frame()
     batch = pixel_table(scene, MODELLED, 96).draw(1500, torch.Generator().manual_seed(2))
     fits = {name: _new_fit(scene, name) for name in TRACERS}
-    traces = {name: fit.tracer(fit.bind().search, fit.rays(batch)) for name, fit in fits.items()}
+    traces = {name: fit.bind().trace(fit.rays(batch), batch.view) for name, fit in fits.items()}
     naive = traces["naive"]
     alike = batch[torch.stack([_alike(trace, naive) for trace in traces.values()]).all(0)]
     assert len(alike) > 0.8 * len(batch)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -61,9 +59,12 @@ from protome.util.ahead import OPTIMISERS, imported_ahead
 from protome.util.device import choose_device
 from protome.util.files import check_output_folder, write_atomically, write_together
 from protome.util.progress import progress
+from protome.util.versions import versions
 
 RESOLUTIONS = {"draft": 184, "standard": 332, "fine": 443}
 """Cells along the longest side of a head's space (60 cm): about 3.3, 1.8 and 1.4 mm."""
+_SAME_FACE_MM = 2.0
+"""Up to what expressions move most of the face by, photos show the same one: others give no fine detail."""
 _MARGIN = 0.05
 """Margin around the head in the preview, as a share of its extent on each side."""
 
@@ -128,13 +129,40 @@ class Head:
         sources = [
             Source.of(
                 view, self.camera(number), None if gains is None else gains[number].cpu().numpy(),
-                None if shading is None else partial(_shade, shading[number].cpu()),
+                None if shading is None else partial(_shade, shading[number].cpu()), self._moved(number),
             )
             for number, view in enumerate(self.scene.views)
         ]  # fmt: skip
-        views = [replace(view, camera=self.camera(number)) for number, view in enumerate(self.scene.views)]
+        views = [
+            replace(view, camera=self.camera(number)) for number, view in enumerate(self.scene.views)
+            if self._shows(number)
+        ]  # fmt: skip
         moved = as_photographed if self.expression == "neutral" else None
         return make_asset(self.mesh, paint, sources, options or self.asset_options(), views, moved)
+
+    def _moved(self, number: int) -> Callable[[Float[np.ndarray, "k 3"]], Float[np.ndarray, "k"]] | None:
+        """Return by how many millimetres a photo's own expression moves points of the head that the photos are put on.
+
+        None where all photos have one expression.
+        """
+        if self.fit.expressions is None:
+            return None
+        head = self.fit.head
+        other = replace(head, latents=replace(head.latents, z_expression=self.fit.expressions[number]))
+
+        def moved(points: Float[np.ndarray, "k 3"]) -> Float[np.ndarray, "k"]:
+            return UNIT_MM * head.apart(other, torch.from_numpy(points / UNIT_MM).float()).double().numpy()
+
+        return moved
+
+    def _shows(self, number: int) -> bool:
+        """Return whether a photo shows the face with the expression of the head that the photos are put on."""
+        moved = self._moved(number)
+        if moved is None:
+            return True
+        face = torch.from_numpy(self.face_points / UNIT_MM).float()
+        face = face if self.expression == "as-photo" else self.shown.points_on(self.fit.head, face)
+        return float(np.quantile(moved(UNIT_MM * face.double().numpy()), 0.9)) < _SAME_FACE_MM
 
     def asset_options(self) -> AssetOptions:
         """Return the options of an asset that a preset has by default: fine recovers detail."""
@@ -198,8 +226,18 @@ class Head:
         if latents.z_expression is None:
             return None
         names = self.fit.head.field.config.expression
-        weights = {name: round(float(own), 4) for name, own in zip(names, latents.z_expression, strict=True)}
-        return {"written": self.expression, "coefficients": weights}
+
+        def named(coefficients: Float[Tensor, "e"]) -> dict[str, float]:
+            return {name: round(float(own), 4) for name, own in zip(names, coefficients, strict=True)}
+
+        each = self.fit.expressions
+        return {
+            "written": self.expression,
+            "coefficients": named(latents.z_expression),
+            "of photos": None
+            if each is None
+            else {view.name: named(own) for view, own in zip(self.scene.views, each, strict=True)},
+        }
 
     def _nose(self) -> Float[np.ndarray, "3"]:
         """Return the tip of the nose in the head frame, millimetres."""
@@ -254,7 +292,7 @@ class Head:
             "preset": self.preset,
             "seed": self.seed,
             "device": self.device,
-            "versions": _versions(),
+            "versions": versions(),
             "seconds": {key: round(value, 3) for key, value in seconds.items()},
             "units": {
                 "head.ply": "the scene's" if given else "mm",
@@ -293,17 +331,6 @@ def _source(scene: Scene) -> str:
 def _shade(shading: Float[Tensor, "8 3"], normals: Float[np.ndarray, "k 3"]) -> Float[np.ndarray, "k 3"]:
     """Return what a photo's light multiplies the colours of surfaces with these normals by."""
     return (harmonics(torch.from_numpy(np.ascontiguousarray(normals, np.float32))) @ shading).exp().numpy()
-
-
-def _versions() -> dict[str, str]:
-    names = ("protome", "torch", "numpy", "mediapipe", "trimesh", "scikit-image")
-    found = {"python": platform.python_version()}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "not installed as a package"
-    return found
 
 
 def reconstruct(
@@ -358,8 +385,12 @@ def reconstruct(
     refine = chosen.refine_cameras(scene) if options.refine_cameras is None else options.refine_cameras
     config = replace(chosen.settings(FIT_PRESETS[preset]), refine_cameras=refine)
     estimate = chosen.estimate(scene, prior)
+    expressions = chosen.expressions(scene, prior, estimate)
     scene, estimate, size = sized(options.size, estimate, scene, prior)
-    fit = fit_head(scene, prior, config, seed=seed, budget=budget, estimate=estimate, quiet=quiet)
+    fit = fit_head(
+        scene, prior, config, seed=seed, budget=budget, estimate=estimate, expressions=expressions,
+        shown=next(iter(scene.front_most()), 0), quiet=quiet,
+    )  # fmt: skip
     seconds["fit"] = time.perf_counter() - started
     return head_from_fit(
         fit, scene, prior, resolution=resolution or RESOLUTIONS[preset], preset=preset, seed=seed, seconds=seconds,

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from protome.geometry.camera import Camera
+from protome.geometry.pose import turned_degrees
 from protome.geometry.transforms import Similarity
 
 LARGEST_SIDE = 2048
@@ -145,6 +146,10 @@ class CameraEstimate:
     """For each view the number of its lens: views of one lens are off by one factor of the focal length."""
 
 
+GOOD = 0.5
+"""Least weight of a good photo relative to the best one's."""
+
+
 @dataclass(frozen=True)
 class Scene:
     """Views of one head, and where that head is."""
@@ -168,6 +173,13 @@ class Scene:
         views = tuple(view.transformed(self.head_from_world) for view in self.views)
         still = Similarity.identity().to(self.head_from_world.rotation.dtype)
         return replace(self, views=views, head_from_world=still)
+
+    def front_most(self) -> list[int]:
+        """Return the numbers of the views with landmarks: good ones before bad ones, and then the front-most first."""
+        seen = [number for number, view in enumerate(self.views) if view.landmarks is not None]
+        best = max((self.views[number].weight for number in seen), default=0.0)
+        turned = [turned_degrees(view.camera.centre.double().numpy()) for view in self.in_head_frame().views]
+        return sorted(seen, key=lambda number: (self.views[number].weight < GOOD * best, turned[number]))
 
     def to(self, dtype: torch.dtype) -> Scene:
         """Return the scene with the place of the head in a floating-point type, in which `in_head_frame` computes."""

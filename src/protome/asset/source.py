@@ -24,7 +24,11 @@ _BESIDE_MM, _NEARER_MM, _DIRECTIONS = 7.0, 7.0, 8
 """How far across and along the line of sight something nearer to the camera must be to leave a point alone."""
 _MIRROR = np.array([-1.0, 1.0, 1.0])
 
+_MOVED_MM = 1.5
+"""By how far the photo's own expression moves skin that counts e times less."""
+
 Shade = Callable[[Float[np.ndarray, "k 3"]], Float[np.ndarray, "k 3"]]
+Moved = Callable[[Float[np.ndarray, "k 3"]], Float[np.ndarray, "k"]]
 
 
 @dataclass(frozen=True)
@@ -43,12 +47,21 @@ class Source:
     """Whether it shows the head mirrored left to right."""
     shade: Shade | None = None
     """What the photo's own light multiplies the head's colours by, for unit normals (head frame); None: nothing."""
+    moved: Moved | None = None
+    """By how many millimetres the photo's own expression moves points of the head; None: by none."""
 
     @staticmethod
     def of(
-        view: View, camera: Camera, gain: Float[np.ndarray, "3"] | None = None, shade: Shade | None = None
+        view: View,
+        camera: Camera,
+        gain: Float[np.ndarray, "3"] | None = None,
+        shade: Shade | None = None,
+        moved: Moved | None = None,
     ) -> Source:
-        """Return the source of a view with its camera in the head frame; `gain` and `shade` are the photo's own."""
+        """Return the source of a view with its camera in the head frame.
+
+        `gain`, `shade` and `moved` are the photo's own.
+        """
         image = view.image.detach().cpu().numpy().astype(np.float32)
         if gain is not None:
             image = (image / gain.astype(np.float32)).astype(np.float32)
@@ -57,7 +70,7 @@ class Source:
         # What lies past the image is no background: only an outline in the photo is drawn in.
         padded = cv2.copyMakeBorder(inside, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
         distance = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1]
-        return Source(image, np.ascontiguousarray(distance), camera.to("cpu"), view.weight, shade=shade)
+        return Source(image, np.ascontiguousarray(distance), camera.to("cpu"), view.weight, shade=shade, moved=moved)
 
     def flipped(self) -> Source:
         """Return the mirror image, as if the head were symmetric."""
@@ -140,6 +153,8 @@ def vertex_weights(source: Source, mesh: Mesh, caster: RayMeshIntersector) -> Fl
     weight[chosen] = _ramp(facing[chosen], _SIDEWAYS, _FRONTAL) * facing[chosen] * _ramp(distance, rim[0], rim[1])
     chosen = np.flatnonzero(weight)
     weight[chosen] *= _free(points[chosen], towards[chosen], facing[chosen], caster)
+    if source.moved is not None and len(chosen):
+        weight[chosen] *= np.exp(-((source.moved(points[chosen]) / _MOVED_MM) ** 2))
     return weight
 
 

@@ -170,14 +170,15 @@ def with_landmarks(estimate: LatentEstimate, scene: Scene, prior: Prior) -> Late
     """Return an estimate of shape, expression and pose that the photos' landmarks have corrected.
 
     These are the dense landmarks, where the network is sure enough of them, and with a prior that has expressions
-    MediaPipe's too: the lips and the lids of neutral faces say little, those of others nearly all. Photos without any
-    keep their pose. The spread is that of the linearised problem. A scene's focal lengths are unknowns too, with the
-    spread of their source; the cameras keep theirs, and the distance is the one that goes with it.
+    MediaPipe's too: the lips and the lids of neutral faces say little, those of others nearly all. There is one shape,
+    and an expression of each photo. Photos without any keep their pose. The spread is that of the linearised problem.
+    A scene's focal lengths are unknowns too, with the spread of their source; the cameras keep theirs, and the distance
+    is the one that goes with it.
     """
     placed = _views_in_head_frame(estimate, scene)
     field = prior.field.on("cpu")
     middle = field.centre.detach().double()
-    mesh = estimate.expression is not None
+    mesh = len(estimate.expressions) > 0
     which = [
         number for number, view in enumerate(placed)
         if view.dense is not None or (mesh and view.landmarks is not None)
@@ -188,54 +189,55 @@ def with_landmarks(estimate: LatentEstimate, scene: Scene, prior: Prior) -> Late
     known = load_template_points()
     chosen = torch.isfinite(known).all(1) & torch.stack([photo.weight > 0 for photo in photos]).any(0)
     reference = (known[chosen] / UNIT_MM).float()
-    statistics = _conditions(field, estimate)
-    shape_count, count = len(estimate.shape.axes), len(statistics.axes)
-    start = places_on_head(field, statistics, torch.zeros(count), reference)
+    statistics = [_conditions(field, estimate, number) for number in which]
+    shared, own = len(estimate.shape.axes), len(statistics[0].axes) - len(estimate.shape.axes)
+    firsts = [shared + (own + POSE) * number for number in range(len(which))]
+    starts = [places_on_head(field, each, torch.zeros(shared + own), reference) for each in statistics]
 
     def residuals(unknowns: Float[Tensor, "k"]) -> Residuals:
-        found = places_on_head(field, statistics, unknowns[:count].float(), reference)
-        points, slopes, usable = found.points.double(), found.by_coefficient.double(), start.found & found.found
         values, rows, weights = [], [], []
-        for number, photo in enumerate(photos):
-            pose = unknowns[count + POSE * number : count + POSE * (number + 1)]
+        for photo, each, start, first in zip(photos, statistics, starts, firsts, strict=True):
+            coefficients = torch.cat([unknowns[:shared], unknowns[first : first + own]]).float()
+            found = places_on_head(field, each, coefficients, reference)
+            points, slopes, usable = found.points.double(), found.by_coefficient.double(), start.found & found.found
+            pose = unknowns[first + own : first + own + POSE]
             value, by_point, by_pose = _projected(photo, points, pose, middle)
             deviation = photo.deviation[chosen]
             jacobian = torch.zeros(len(points), 2, len(unknowns), dtype=torch.float64)
-            jacobian[..., :count] = by_point @ slopes
-            jacobian[..., count + POSE * number : count + POSE * (number + 1)] = by_pose
+            by_coefficient = by_point @ slopes
+            jacobian[..., :shared] = by_coefficient[..., :shared]
+            jacobian[..., first : first + own] = by_coefficient[..., shared:]
+            jacobian[..., first + own : first + own + POSE] = by_pose
             values.append(((value - photo.pixels[chosen]) / deviation[:, None]).reshape(-1))
             rows.append((jacobian / deviation[:, None, None]).reshape(-1, len(unknowns)))
             weights.append((WIDTH / TOGETHER * photo.weight[chosen] * usable).repeat_interleave(2))
         return Residuals(torch.cat(values), torch.cat(rows), torch.cat(weights))
 
-    pulls = torch.cat([torch.ones(count, dtype=torch.float64), *(photo.pulls for photo in photos)])
+    ones = torch.ones(shared + own, dtype=torch.float64)
+    pulls = torch.cat([ones[:shared], *(torch.cat([ones[:own], photo.pulls]) for photo in photos)])
     found = minimise(residuals, torch.zeros_like(pulls), 0.5 * pulls, width=WIDTH).unknowns
     at = residuals(found)
     share = at.weight / (at.value.square() + WIDTH**2).sqrt()
-    precision = (at.jacobian * share[:, None]).T @ at.jacobian + torch.diag(pulls)
-    covariance = torch.linalg.inv(precision)
-    corrections = list(estimate.corrections)
-    for number, photo in zip(which, photos, strict=True):
-        first = count + POSE * which.index(number)
-        own = photo.move(found[first : first + POSE], middle)
-        corrections[number] = own.inverse().compose(corrections[number].to(torch.float64))
+    covariance = torch.linalg.inv((at.jacobian * share[:, None]).T @ at.jacobian + torch.diag(pulls))
+    corrections, expressions = list(estimate.corrections), list(estimate.expressions)
+    for number, photo, first in zip(which, photos, firsts, strict=True):
+        moved = photo.move(found[first + own : first + own + POSE], middle)
+        corrections[number] = moved.inverse().compose(corrections[number].to(torch.float64))
+        if mesh:
+            expressions[number] = _corrected(expressions[number], found, covariance, first)
     shape = _corrected(estimate.shape, found, covariance, 0)
-    expression = (
-        None if estimate.expression is None else _corrected(estimate.expression, found, covariance, shape_count)
-    )
-    return replace(estimate, shape=shape, expression=expression, corrections=tuple(corrections))
+    return replace(estimate, shape=shape, corrections=tuple(corrections), expressions=tuple(expressions))
 
 
-def _conditions(field: HeadField, estimate: LatentEstimate) -> LatentStatistics:
+def _conditions(field: HeadField, estimate: LatentEstimate, photo: int) -> LatentStatistics:
     """Return the Gaussian of what the shape network is conditioned on: axes of the shape, then of the expression."""
-    shape, expression = estimate.shape, estimate.expression
-    if field.expression is None or expression is None:
-        return shape
+    if field.expression is None or not estimate.expressions:
+        return estimate.shape
+    shape, expression = estimate.shape, estimate.expressions[photo]
     with torch.no_grad():
         mean = field.shape_condition(shape.mean[None], expression.mean[None])[0]
         moved = expression.axes @ field.expression.weight.T
-    axes = torch.block_diag(shape.axes, moved)
-    return LatentStatistics(mean, axes)
+    return LatentStatistics(mean, torch.block_diag(shape.axes, moved))
 
 
 def _corrected(

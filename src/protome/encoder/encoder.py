@@ -41,8 +41,8 @@ class LatentEstimate:
     appearance: LatentStatistics
     corrections: tuple[Similarity, ...]
     """For each photo: maps the head frame that the landmarks gave to the estimated one (inner unit)."""
-    expression: LatentStatistics | None = None
-    """Of the coefficients of the prior's expressions; None where it has none."""
+    expressions: tuple[LatentStatistics, ...] = ()
+    """Of the coefficients of each photo's expression; none where the prior has none."""
 
     @staticmethod
     def of_prior(prior: Prior, scene: Scene) -> LatentEstimate:
@@ -50,7 +50,7 @@ class LatentEstimate:
         return LatentEstimate(
             prior.shape.to("cpu"), prior.appearance.to("cpu"),
             tuple(Similarity.identity(torch.float64) for _ in scene.views),
-            None if prior.expression is None else prior.expression.to("cpu"),
+            () if prior.expression is None else (prior.expression.to("cpu"),) * len(scene.views),
         )  # fmt: skip
 
     def placed(self, scene: Scene) -> Scene:
@@ -147,12 +147,17 @@ class Encoder:
         corrections = [Similarity.identity(torch.float64)] * len(scene.views)
         for number, pose in zip(faces, poses.double(), strict=True):
             corrections[number] = Similarity(rotation_from_vector(pose[:3]), pose[3:], torch.ones(()).double())
-        known = [own for own in (prior.shape, prior.appearance, prior.expression) if own is not None]
-        shape, appearance, *expression = [
+        shape, appearance = [
             _posterior(own.to("cpu"), coefficients.mean(0), spread)
-            for own, coefficients, spread in zip(known, described, spreads, strict=True)
+            for own, coefficients, spread in zip((prior.shape, prior.appearance), described, spreads, strict=False)
         ]
-        return LatentEstimate(shape, appearance, tuple(corrections), *expression)
+        expressions: list[LatentStatistics] = []
+        if prior.expression is not None and self.expression_spread is not None:
+            known = prior.expression.to("cpu")
+            expressions = [known] * len(scene.views)
+            for number, coefficients in zip(faces, described[-1], strict=True):
+                expressions[number] = _posterior(known, coefficients, self.expression_spread)
+        return LatentEstimate(shape, appearance, tuple(corrections), tuple(expressions))
 
     @staticmethod
     def of(

@@ -56,8 +56,9 @@ class _RendererInputs:
 
 def fit_colours(
     head: HeadField,
-    latents: HeadLatents,
-    tracer: HeadTracer,
+    latents: Sequence[HeadLatents],
+    shown: int,
+    tracers: Sequence[HeadTracer],
     pixels: PixelTable,
     light: PhotoLight | None,
     *,
@@ -71,12 +72,15 @@ def fit_colours(
 
     The rays are traced once, so that a step costs a tenth of one that also moves the shape. The shape is fixed because
     further steps on one photo's shading deform the face. Hidden points keep their colours. The pixels' rays are in the
-    head frame as fitted, and `light` is that of their photos.
+    head frame as fitted, and `light` is that of their photos. `latents` and `tracers` are those of the head that all
+    photos show, or of each photo's; hidden points are those of photo `shown`.
     """
-    visible = _visible_points(head, latents, tracer, pixels, light)
+    own = shown if len(latents) > 1 else 0
+    photos = [pixels] if len(latents) == 1 else [pixels[pixels.view == number] for number in range(len(latents))]
+    visible = _joined([_visible_points(head, *own, light) for own in zip(latents, tracers, photos, strict=True)])
     if len(visible.colour) == 0:
         return []
-    hidden = _hidden(head, latents, tracer, visible)
+    hidden = _hidden(head, latents[own], tracers[own], visible)
     head.renderer.requires_grad_(True)
     optimiser = torch.optim.Adam(head.renderer.parameters(), rate)
     curve: list[float] = []
@@ -85,7 +89,7 @@ def fit_colours(
         optimiser.param_groups[0]["lr"] = rate * rate_factor(done)
         some = visible.drawn(rays, generator)
         both = _joined([some, hidden.drawn(rays // 3, generator)]) if len(hidden.colour) else some
-        found = _colour(head, latents, both)
+        found = _colour(head, latents[own], both)
         loss = losses.photometric(found[:rays], some.colour, rays)
         if len(both.colour) > rays:
             loss = loss + _HIDDEN_WEIGHT * losses.photometric(found[rays:], both.colour[rays:], rays // 3)

@@ -26,6 +26,10 @@ LATENT_SHARE = 100 / 2000
 """Share of the run in which SIRA++ optimises only the latents."""
 BACKGROUND_DROP = 0.12
 """Share of the background's rays that SIRA++ drops at each milestone."""
+MOST_EXPRESSIONS = 8
+"""Most photos that each have an expression of their own."""
+MOST_FRONTS = 3
+"""Most photos that say which expression all have."""
 _LATENT_DEVIATION = 0.01
 """Standard deviation of the initial latents: the text calls the variance small; its other small variance is 1e-4."""
 
@@ -64,6 +68,26 @@ class Method:
         encoder = self.encoder()
         estimate = LatentEstimate.of_prior(prior, scene) if encoder is None else encoder.estimate(scene, prior)
         return None if estimate is None else with_landmarks(estimate, scene, prior)
+
+    def expressions(self, scene: Scene, prior: Prior, estimate: LatentEstimate | None) -> tuple[LatentStatistics, ...]:
+        """Return Gaussians of the photos' expressions: one for each photo, or one for all; none where all is unknown.
+
+        Photos with given cameras were taken at one moment. Many photos share an expression too, because each one costs
+        time.
+        """
+        if prior.expression is None or self.encoder is None:
+            return ()
+        apart = len(scene.views) <= MOST_EXPRESSIONS and not scene.has_own_world
+        if estimate is None:
+            used = range(len(scene.views)) if apart else scene.front_most()[:MOST_FRONTS]
+            part = replace(scene, views=tuple(scene.views[number] for number in used), estimate=None)
+            found = with_landmarks(LatentEstimate.of_prior(prior, part), part, prior).expressions
+        else:
+            found = estimate.expressions
+        if apart or len(found) < 2:
+            return found
+        means, spreads = (torch.stack([getattr(own, key) for own in found]).mean(0) for key in ("mean", "axes"))
+        return (LatentStatistics(means, spreads),)
 
     def with_prior(self, prior: Path, encoder: Path | None) -> Method:
         """Return the method with a prior of the user's own, and its encoder where there is one.

@@ -130,13 +130,15 @@ def compare_patches(
     points: Float[Tensor, "n 3"],
     normals: Float[Tensor, "n 3"],
     generator: torch.Generator,
+    alike: Bool[Tensor, "n v"] | None = None,
 ) -> Comparisons:
     """Correlate the patch around each point in its own view with the same patch in other photos.
 
     The patch lies in the tangent plane at the point. Each of its pixels in its own view is projected onto that plane
-    and from there into the other photo. Derivatives reach points, normals and cameras.
+    and from there into the other photo. Derivatives reach points, normals and cameras. `alike` says in which photos
+    the skin lies where it does in the point's own one; without it, in all.
     """
-    sources, good = _choose(cameras, view, points.detach(), normals.detach(), generator)
+    sources, good = _choose(cameras, view, points.detach(), normals.detach(), generator, alike)
     row, column = good.nonzero(as_tuple=True)
     source = sources[row, column]
     spots = cameras.project(view, points.detach()[:, None]).detach() + _window(points)
@@ -145,10 +147,10 @@ def compare_patches(
     height = ((points - origin) * normals).sum(-1, keepdim=True)
     patch = origin[:, None] + through * (height / torch.einsum("ni,npi->np", normals, through))[..., None]
     there = cameras.project(source, patch[row])
-    alike = _correlation(photos.sample(view, spots)[row], photos.sample(source, there))
+    similar = _correlation(photos.sample(view, spots)[row], photos.sample(source, there))
     within = photos.inside(source, there)
     valid = torch.zeros_like(good).index_put((row, column), within)
-    found = torch.zeros_like(good, dtype=points.dtype).index_put((row, column), torch.where(within, alike, 0.0))
+    found = torch.zeros_like(good, dtype=points.dtype).index_put((row, column), torch.where(within, similar, 0.0))
     return Comparisons(valid, found)
 
 
@@ -158,6 +160,7 @@ def _choose(
     points: Float[Tensor, "n 3"],
     normals: Float[Tensor, "n 3"],
     generator: torch.Generator,
+    alike: Bool[Tensor, "n v"] | None,
 ) -> tuple[Int[Tensor, "n s"], Bool[Tensor, "n s"]]:
     """Draw other views for each point; also return which of them lie at usable angles."""
     towards = torch.nn.functional.normalize(cameras.centre.detach() - points[:, None], dim=-1)
@@ -166,6 +169,8 @@ def _choose(
     apart = torch.arccos(torch.einsum("nvi,ni->nv", towards, own).clamp(-1, 1))
     good = (facing > LEAST_FACING) & (apart > LEAST_APART) & (apart < MOST_APART)
     good &= facing.gather(1, view[:, None]) > LEAST_FACING
+    if alike is not None:
+        good &= alike
     chance = torch.rand(good.shape, generator=generator).to(points)
     sources = torch.where(good, chance, -1.0).topk(min(SOURCES, good.shape[1] - 1), 1).indices
     return sources, good.gather(1, sources)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,7 +12,6 @@ from torch import Tensor
 
 from protome import losses
 from protome.encoder.encoder import LatentEstimate
-from protome.field.field import Field
 from protome.field.grid import SdfGrid
 from protome.field.head import HeadField
 from protome.fit.appearance import MOST_PIXELS, fit_colours
@@ -21,6 +21,7 @@ from protome.fit.config import FitConfig, Patches, by_views
 from protome.fit.latents import FreeLatent, LatentBasis
 from protome.fit.light import PhotoLight
 from protome.fit.photo_consistency import PhotoStack, Viewpoints, compare_patches
+from protome.fit.photo_heads import PhotoHeads, same_place
 from protome.fit.placement import Placement
 from protome.fit.rays import PixelTable, pixel_table
 from protome.fit.schedule import background_share, mask_sharpness, rate_factor
@@ -56,11 +57,14 @@ class FitResult:
     """Each photo's colour gains relative to the photos' geometric mean; None where they were not fitted."""
     shading: Float[Tensor, "v 8 3"] | None = None
     """Coefficients of the logarithm of each photo's shading (`protome.fit.light`); None where it was not fitted."""
+    expressions: Float[Tensor, "v e"] | None = None
+    """Each photo's own expression; None where all have the head's, or the prior has none."""
 
     def to(self, device: str) -> FitResult:
         """Return a copy with the head on a device; this one is not moved."""
         places = tuple(place.to(device) for place in self.head_from_world)
-        return replace(self, head=self.head.to(device), head_from_world=places)
+        expressions = None if self.expressions is None else self.expressions.to(device)
+        return replace(self, head=self.head.to(device), head_from_world=places, expressions=expressions)
 
     def save(self, path: Path) -> None:
         """Write the latents, the adapted weights and the placement as safetensors."""
@@ -74,15 +78,16 @@ class _Fit:
     head: HeadField
     shape: LatentBasis | FreeLatent
     appearance: LatentBasis | FreeLatent
-    expression: LatentBasis | None
-    """Coefficients of the prior's expressions; None where it has none."""
+    expressions: list[LatentBasis]
+    """Coefficients of the prior's expressions: one for all photos, or one for each; none where it has none."""
     placement: Placement
     cameras: CameraCorrections | None
     light: PhotoLight | None
     photos: PhotoStack | None
     """The photos in which patches are compared; None without photo-consistency."""
     bounds: Tensor
-    tracer: HeadTracer
+    tracers: list[HeadTracer]
+    """As many as the photos have heads."""
     config: FitConfig
     deformation_rate: float
     """For this number of photos."""
@@ -93,25 +98,29 @@ class _Fit:
     networks_move: bool = False
     """Whether the second phase has begun."""
 
-    def bind(self) -> Field:
-        expression = None if self.expression is None else self.expression.latent()
-        return self.head.bind(self.shape.latent(), self.appearance.latent(), self.baked, expression)
+    def bind(self) -> PhotoHeads:
+        """Return the heads that the photos show."""
+        shape, appearance = self.shape.latent(), self.appearance.latent()
+        expressions = self._expressions()
+        return PhotoHeads([self.head.bind(shape, appearance, self.baked, own) for own in expressions], self.tracers)
 
-    def latents(self) -> HeadLatents:
-        """Return the present latents."""
-        expression = None if self.expression is None else self.expression.latent().detach()
-        return HeadLatents(self.shape.latent().detach(), self.appearance.latent().detach(), expression)
+    def latents(self) -> list[HeadLatents]:
+        """Return the present latents of the heads that the photos show."""
+        shape, appearance = self.shape.latent().detach(), self.appearance.latent().detach()
+        return [HeadLatents(shape, appearance, None if own is None else own.detach()) for own in self._expressions()]
+
+    def _expressions(self) -> list[Tensor] | list[None]:
+        """Return the expressions of the heads that the photos show."""
+        return [own.latent() for own in self.expressions] if self.expressions else [None]
 
     def described(self) -> list[LatentBasis | FreeLatent]:
-        """Return what describes the head besides its networks."""
-        return [self.shape, self.appearance, *([] if self.expression is None else [self.expression])]
+        """Return what describes the heads besides their networks."""
+        return [self.shape, self.appearance, *self.expressions]
 
     def latent_penalty(self) -> Tensor:
         """Return the latents' penalty; a coefficient of expression counts as much as one of the shape."""
-        penalty = self.shape.penalty() + self.appearance.penalty()
-        if self.expression is None:
-            return penalty
-        return penalty + self.expression.penalty() * self.expression.count / self.shape.count
+        moods = [own.penalty() * own.count / self.shape.count for own in self.expressions]
+        return torch.stack([self.shape.penalty() + self.appearance.penalty(), *moods]).sum()
 
     def rays(self, batch: PixelTable | PhotoStack) -> Rays:
         """Return the rays of pixels or cameras in the head frame with the current corrections."""
@@ -133,21 +142,23 @@ def step_losses(fit: _Fit, batch: PixelTable, sharpness: float, generator: torch
     """
     config, weights, rays, count = fit.config, fit.config.weights, fit.rays(batch), len(batch)
     now = fit.bind()
-    trace = fit.tracer(now.search, rays)
+    trace = now.trace(rays, batch.view)
     usable = ~trace.started_inside
     p_rgb = trace.hit & (batch.mask > 0.5) & usable
-    points = hit_points(now.surface, rays[p_rgb], trace.depth[p_rgb])
+    photo = batch.view[p_rgb]
+    points = hit_points(lambda own: now.surface(own, photo), rays[p_rgb], trace.depth[p_rgb])
     eikonal = fit.networks_move or weights.eikonal_at_once
     more = [_eikonal_points(fit, points.detach(), generator)] if eikonal else []
-    everywhere = now.surface(torch.cat([points, *more]))
+    others = [batch.view[torch.arange(len(own), device=photo.device) % count] for own in more]
+    everywhere = now.surface(torch.cat([points, *more]), torch.cat([photo, *others]))
     at, around = everywhere[: len(points)], everywhere[len(points) :]
-    colours = now.colour(points, at.normals, rays.directions[p_rgb], at.feature)
+    colours = now.colour(points, at.normals, rays.directions[p_rgb], at.feature, photo)
     if fit.light is not None:
         # The light's coefficients are to follow the surface, not the surface the light's.
-        colours = colours * fit.light.factors(at.normals.detach(), batch.view[p_rgb])
+        colours = colours * fit.light.factors(at.normals.detach(), photo)
     explained = (batch.mask < 0.5) & (sharpness * trace.lowest > _FAR)
     p_mask = ~p_rgb & batch.decided & usable & ~explained
-    lowest = now.sdf(rays[p_mask].at(trace.depth[p_mask]))
+    lowest = now.sdf(rays[p_mask].at(trace.depth[p_mask]), batch.view[p_mask])
     terms = {
         "colour": losses.photometric(colours, batch.colour[p_rgb], count),
         "mask": weights.mask * losses.silhouette(lowest, batch.mask[p_mask] > 0.5, sharpness, count),
@@ -156,8 +167,11 @@ def step_losses(fit: _Fit, batch: PixelTable, sharpness: float, generator: torch
         terms["latent"] = fit.latent_weight * fit.latent_penalty()
     if fit.photos is not None:
         few = slice(config.patches.count)
+        alike = None
+        if len(fit.expressions) > 1:
+            alike = same_place(fit.head, fit.latents(), points[few].detach(), photo[few])
         compared = compare_patches(
-            fit.photos, fit.viewpoints(fit.photos), batch.view[p_rgb][few], points[few], at.normals[few], generator
+            fit.photos, fit.viewpoints(fit.photos), photo[few], points[few], at.normals[few], generator, alike
         )
         found = losses.consistency(compared.correlation, compared.valid, config.patches.count)
         terms["consistency"] = config.patches.weight * found
@@ -180,29 +194,41 @@ def _eikonal_points(fit: _Fit, surface: Float[Tensor, "k 3"], generator: torch.G
 
 
 def new_fit(
-    scene: Scene, prior: Prior, config: FitConfig, *, seed: int = 0, estimate: LatentEstimate | None = None
+    scene: Scene,
+    prior: Prior,
+    config: FitConfig,
+    *,
+    seed: int = 0,
+    estimate: LatentEstimate | None = None,
+    expressions: Sequence[LatentStatistics] = (),
 ) -> _Fit:
     """Return the initial state of a fit: the mean head, or the estimated one, at the scene's pose of the head.
 
-    The scene is in the head frame.
+    The scene is in the head frame; `expressions` as in `fit_head`.
     """
     device = prior.bounds.device
     head = prior.field.with_finer_colour(config.renderer_frequencies).requires_grad_(False)
     views = len(scene.views)
     start = (prior.shape, prior.appearance) if estimate is None else (estimate.shape, estimate.appearance)
     shape, appearance = _latents(start, config.free_latents, torch.Generator().manual_seed(seed))
-    expression = prior.expression if estimate is None else estimate.expression
+    if prior.expression is not None and not expressions:
+        expressions = (prior.expression,)
+    # As many points are asked for the grids of several heads as for one.
+    tracing = replace(config.tracing, renew=config.tracing.renew * max(len(expressions), 1))
     return _Fit(
         head,
         shape.to(device),
         appearance.to(device),
-        None if expression is None else LatentBasis(expression).to(device),
+        [LatentBasis(own).to(device) for own in expressions],
         _placement(scene, head).to(device),
         CameraCorrections(scene.views, spread_of(scene)).to(device) if config.refine_cameras else None,
         PhotoLight(views, config.match_lights).to(device) if config.match_exposures and views > 1 else None,
         _photos(scene, prior, config.patches),
         prior.bounds,
-        HeadTracer(config.tracing, prior.bounds, torch.Generator().manual_seed(seed)),
+        [
+            HeadTracer(tracing, prior.bounds, torch.Generator().manual_seed(seed))
+            for _ in range(max(len(expressions), 1))
+        ],
         config,
         by_views(config.rates.deformation, views),
         config.weights.latents if estimate is None else by_views(config.weights.estimated, views),
@@ -281,20 +307,24 @@ def fit_head(
     seed: int = 0,
     budget: Budget | None = None,
     estimate: LatentEstimate | None = None,
+    expressions: Sequence[LatentStatistics] = (),
+    shown: int = 0,
     quiet: bool = False,
 ) -> FitResult:
     """Fit a prior to a scene.
 
     In a posed scene one correction places the head; otherwise each photo has its own. The schedule is in shares of the
     run, so that a budget scales all of it; with a budget in seconds the result does not follow from the seed. With an
-    `estimate` the fit starts from it and is regularised to it by its uncertainty. The caller's random state is kept.
+    `estimate` the fit starts from it and is regularised to it by its uncertainty. `expressions` are Gaussians of the
+    photos' expressions, one for all of them or one for each; without any, all photos have one that is unknown. The
+    result has the expression of photo `shown`. The caller's random state is kept.
     """
     device = prior.bounds.device
     generator = torch.Generator().manual_seed(seed)
     if estimate is not None:
         scene = estimate.placed(scene)
     head_scene = scene.in_head_frame()
-    fit = new_fit(head_scene, prior, config, seed=seed, estimate=estimate)
+    fit = new_fit(head_scene, prior, config, seed=seed, estimate=estimate, expressions=expressions)
     table = pixel_table(head_scene, prior.bounds.cpu(), config.size, weighed=config.weigh_pixels).to(device)
     curves: dict[str, list[float]] = {}
     plan = _Plan.of(config, len(scene.views), budget or Budget())
@@ -322,11 +352,11 @@ def fit_head(
         fit.head.requires_grad_(False)
         if plan.colour_steps:
             curves["colour alone"] = fit_colours(
-                fit.head, latents, fit.tracer, _corrected_pixels(fit, table, generator), fit.light, rays=config.rays,
-                rate=config.rates.renderer, clock=plan.colour_clock(), generator=generator,
+                fit.head, latents, shown, fit.tracers, _corrected_pixels(fit, table, generator), fit.light,
+                rays=config.rays, rate=config.rates.renderer, clock=plan.colour_clock(), generator=generator,
                 step=lambda share, detail: step((1 - plan.shape) * share, detail),
             )  # fmt: skip
-    return _result(fit, scene, head_scene, latents, curves)
+    return _result(fit, scene, head_scene, latents, shown, curves)
 
 
 def _corrected_pixels(fit: _Fit, table: PixelTable, generator: torch.Generator) -> PixelTable:
@@ -337,7 +367,12 @@ def _corrected_pixels(fit: _Fit, table: PixelTable, generator: torch.Generator) 
 
 
 def _result(
-    fit: _Fit, scene: Scene, head_scene: Scene, latents: HeadLatents, curves: dict[str, list[float]]
+    fit: _Fit,
+    scene: Scene,
+    head_scene: Scene,
+    latents: Sequence[HeadLatents],
+    shown: int,
+    curves: dict[str, list[float]],
 ) -> FitResult:
     world_from_head = scene.head_from_world.inverse()
     cameras = None
@@ -348,10 +383,13 @@ def _result(
             moved = [fit.cameras.corrected(k, view.camera) for k, view in enumerate(head_scene.views)]
             cameras = tuple(camera.transformed(world_from_head) for camera in moved)
         gains, shading = (None, None) if fit.light is None else (fit.light.gains(), fit.light.shading())
-    head = FittedHead(fit.head.requires_grad_(False), latents, padded_bounds(fit.bounds))
+    own = latents[shown if len(latents) > 1 else 0]
+    head = FittedHead(fit.head.requires_grad_(False), own, padded_bounds(fit.bounds))
+    expressions = [each.z_expression for each in latents if each.z_expression is not None]
     return FitResult(
-        head, tuple(place.detach() for place in placed), curves, fit.tracer.queries, cameras, gains, shading
-    )
+        head, tuple(place.detach() for place in placed), curves, sum(tracer.queries for tracer in fit.tracers), cameras,
+        gains, shading, torch.stack(expressions) if len(expressions) > 1 else None,
+    )  # fmt: skip
 
 
 def padded_bounds(bounds: Float[Tensor, "2 3"]) -> Float[Tensor, "2 3"]:

@@ -279,6 +279,14 @@ class FittedHead:
             reference = points + self.field.displacement(points[None], self.latents.condition(self.field))[0]
             return other.field.placed(reference, other.latents.condition(other.field), start=points)
 
+    def apart(self, other: FittedHead, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
+        """Return how far away `points_on` finds points of this head, to first order and without its iteration."""
+        with torch.no_grad():
+            first, second = (
+                head.field.displacement(points[None], head.latents.condition(head.field))[0] for head in (self, other)
+            )
+            return (first - second).norm(dim=-1)
+
     def to(self, device: torch.device | str) -> FittedHead:
         """Return it on a device; this one stays where it is."""
         return FittedHead(self.field.on(device), self.latents.to(device), self.bounds.to(device))
