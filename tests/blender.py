@@ -31,8 +31,39 @@ def in_blender(glb: Path) -> dict:
 
     Skips the test where there is no bpy.
     """
+    return _said(_SCRIPT, glb)
+
+
+def _said(script: str, *arguments: Path | str) -> dict:
+    """Return what a script says to a Python that has Blender."""
     python = os.environ.get(PYTHON, sys.executable)
     if subprocess.run([python, "-c", "import bpy"], capture_output=True, check=False).returncode:
         pytest.skip(f"Blender's module bpy is missing: pip install bpy, or name a Python that has it in {PYTHON}")
-    ran = subprocess.run([python, "-c", _SCRIPT, str(glb)], capture_output=True, text=True, check=True)
+    ran = subprocess.run([python, "-c", script, *map(str, arguments)], capture_output=True, text=True, check=True)
     return json.loads(ran.stdout.rpartition("FOUND")[2].splitlines()[0])
+
+
+_TARGETS = """
+import bpy, json, sys
+bpy.ops.wm.read_factory_settings(use_empty=True)
+bpy.ops.import_scene.gltf(filepath=sys.argv[-2])
+found = {}
+for each in bpy.data.objects:
+    if each.type == "MESH":
+        keys = each.data.shape_keys.key_blocks if each.data.shape_keys else []
+        names, largest = [key.name for key in keys], 0.0
+        if sys.argv[-1] in names:
+            moved, rest = keys[sys.argv[-1]].data, keys["Basis"].data
+            largest = max((a.co - b.co).length for a, b in zip(moved, rest))
+        found[each.name] = {"names": names, "largest": largest, "origin": list(each.location)}
+print("FOUND" + json.dumps(found))
+"""
+
+
+def targets_in_blender(glb: Path, name: str) -> dict:
+    """Import a GLB file and return what Blender has of each mesh: names of its targets, its origin, and the largest
+    move of one target in metres.
+
+    Skips the test where there is no bpy.
+    """
+    return _said(_TARGETS, glb, name)

@@ -77,11 +77,7 @@ def drawn(glb: Path, camera: Camera, folder: Path) -> np.ndarray:
         "FILE": base64.b64encode(glb.read_bytes()).decode("ascii"),
     }  # fmt: skip
     script = re.sub("|".join(values), lambda name: json.dumps(values[name[0]]), _SCRIPT)
-    viewer = trimesh.util.decompress(trimesh.resources.get_bytes("templates/viewer.zip"), file_type="zip")
-    page = viewer["viewer.html.template"].read().decode("utf-8")
-    library, _, _ = page.partition(_OWN)
-    assert "THREE.GLTFLoader=" in library
-    told = visit(program, f"{library}\n{script}</script></body></html>".encode(), folder / "profile")
+    told = visit(program, _page(script), folder / "profile")
     assert told[0] == "/picture", f"the browser reports {told[1]}"
     image = Image.open(io.BytesIO(base64.b64decode(told[1].partition(",")[2]))).convert("RGB")
     return np.asarray(image, np.float64) / 255
@@ -123,3 +119,48 @@ def visit(program: str, page: bytes, profile: Path) -> tuple[str, str]:
             browser.terminate()
             browser.wait()
             server.shutdown()
+
+
+_TARGETS = """
+function say(path, text) {
+  fetch(path, {method: "POST", body: text});
+}
+window.onerror = (message) => say("error", String(message));
+new THREE.GLTFLoader().parse(
+  Uint8Array.from(atob(FILE), (letter) => letter.charCodeAt(0)).buffer, "",
+  (file) => {
+    const found = {};
+    file.scene.traverse((each) => {
+      if (!each.isMesh) return;
+      const names = each.morphTargetDictionary || {};
+      let largest = 0;
+      if (names[NAME] !== undefined) {
+        const moves = each.geometry.morphAttributes.position[names[NAME]];
+        for (let k = 0; k < moves.count; k++)
+          largest = Math.max(largest, Math.hypot(moves.getX(k), moves.getY(k), moves.getZ(k)));
+      }
+      found[each.name] = {names: Object.keys(names), largest};
+    });
+    say("found", JSON.stringify(found));
+  },
+  (error) => say("error", String(error)),
+);
+"""
+
+
+def targets_in_browser(glb: Path, name: str, folder: Path) -> dict:
+    """Return what three.js has of each mesh of a GLB: names of its targets, and the largest move of one in metres."""
+    program = chromium()
+    script = _TARGETS.replace("FILE", json.dumps(base64.b64encode(glb.read_bytes()).decode("ascii")))
+    told = visit(program, _page(script.replace("NAME", json.dumps(name))), folder / "profile")
+    assert told[0] == "/found", f"the browser reports {told[1]}"
+    return json.loads(told[1])
+
+
+def _page(script: str) -> bytes:
+    """Return a page with three.js and a script."""
+    viewer = trimesh.util.decompress(trimesh.resources.get_bytes("templates/viewer.zip"), file_type="zip")
+    page = viewer["viewer.html.template"].read().decode("utf-8")
+    library, _, _ = page.partition(_OWN)
+    assert "THREE.GLTFLoader=" in library
+    return f"{library}\n{script}</script></body></html>".encode()

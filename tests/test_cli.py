@@ -66,6 +66,9 @@ def _module(monkeypatch: pytest.MonkeyPatch, name: str, function: str, replaceme
         ("help_population_head_model.txt", ["population", "head-model"]),
         ("help_population_portraits.txt", ["population", "portraits"]),
         ("help_population_wardrobe.txt", ["population", "wardrobe"]),
+        ("help_population_template.txt", ["population", "template"]),
+        ("help_retopologize.txt", ["retopologize"]),
+        ("help_animate.txt", ["animate"]),
         ("help_train_perception.txt", ["train-perception"]),
         ("help_evaluate.txt", ["evaluate"]),
         ("help_prior.txt", ["prior"]),
@@ -79,6 +82,7 @@ def _module(monkeypatch: pytest.MonkeyPatch, name: str, function: str, replaceme
         ("help_benchmark_speed.txt", ["benchmark", "speed"]),
         ("help_benchmark_study.txt", ["benchmark", "study"]),
         ("help_benchmark_texture.txt", ["benchmark", "texture"]),
+        ("help_benchmark_topology.txt", ["benchmark", "topology"]),
     ],
 )
 def test_help(
@@ -259,6 +263,12 @@ def _with_other_cameras(folder: Path) -> Path:
     return folder
 
 
+def _track(folder: Path) -> Path:
+    path = folder / "take.json"
+    path.write_text('[{"jawOpen": 1}]')
+    return path
+
+
 def _empty(folder: Path) -> Path:
     folder.mkdir()
     return folder
@@ -376,6 +386,21 @@ BAD_PLACES: dict[str, Callable[[Path], list[str]]] = {
     "render_as_another_kind": lambda folder: ["render", str(folder), "--turntable", str(folder / "turn.avi")],
     "render_of_an_empty_folder": lambda folder: [
         "render", str(_empty(folder / "head")), "--turntable", str(folder / "turn.gif"),
+    ],
+    "retopologize_of_an_empty_folder": lambda folder: ["retopologize", str(_empty(folder / "head"))],
+    "animate_without_a_rig": lambda folder: [
+        "animate", str(_empty(folder / "head")), "--weights", str(_track(folder)), "--out", str(folder / "clip.gif"),
+    ],
+    "animate_a_track_of_another_kind": lambda folder: [
+        "animate", str(folder), "--weights", str(folder / "take.txt"), "--out", str(folder / "clip.gif"),
+    ],
+    "topology_without_glb": lambda folder: [
+        "reconstruct", str(folder / "a.jpg"), "--out", str(folder / "out"), "--topology", "template",
+        "--formats", "ply",
+    ],
+    "template_without_sources": lambda folder: [
+        "population", "template", "--valid", str(_empty(folder / "valid")), "--ict", str(folder), "--out",
+        str(folder / "own.npz"),
     ],
     "render_of_a_head_without_texture": lambda folder: [
         "render", str(_plain_head(folder / "head.glb")), "--turntable", str(folder / "turn.gif"),

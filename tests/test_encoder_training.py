@@ -210,10 +210,9 @@ def test_people_with_expressions_teach_them_too(root: Path, tmp_path: Path, caps
         latents[name] = (own.mean + (drawn - drawn.mean(0)) @ own.axes).contiguous()
     save_file(latents, tmp_path / "prior.latents.safetensors")
     out = tmp_path / "own.safetensors"
-    given = {"prior": tmp_path / "prior.safetensors", "latents": tmp_path / "prior.latents.safetensors"}
     encoder = train_encoder(
-        tmp_path / "people", out, **given, valid=root / "valid", ict=root / "ict", tables=root / "tables", each=1,
-        most=2, jobs=1, quiet=True,
+        tmp_path / "people", out, prior=tmp_path / "prior.safetensors", latents=tmp_path / "prior.latents.safetensors",
+        valid=root / "valid", ict=root / "ict", tables=root / "tables", each=1, most=2, jobs=1, quiet=True,
     )  # fmt: skip
     # Two people are photographed, neutral and with an expression, and what is learned of it comes back.
     assert sorted(path.name for path in (tmp_path / "own.photos").glob("*.npz")) == [f"{k:05d}.npz" for k in range(4)]
@@ -226,14 +225,14 @@ def test_people_with_expressions_teach_them_too(root: Path, tmp_path: Path, caps
     (view,) = photos_of(tmp_path / "own.photos" / "00001.npz")
     estimate = encoder.estimate(Scene((view,), Similarity.identity(), posed=False), prior)
     assert estimate is not None
-    assert estimate.expression is not None
-    assert estimate.expression.axes.shape == (len(units), len(units))
+    assert estimate.expressions[0].axes.shape == (len(units), len(units))
     other = replace(prior.field.config, expression=("jawOpen",))
     replace(prior, field=HeadField(other), expression=LatentStatistics(torch.zeros(1), torch.eye(1))).save(
         tmp_path / "other.safetensors"
     )
     with pytest.raises(InputError, match="has other expressions than the prior"):
         train_encoder(
-            tmp_path / "people", out, **given | {"prior": tmp_path / "other.safetensors"}, valid=root / "valid",
-            ict=root / "ict", tables=root / "tables", quiet=True,
+            tmp_path / "people", out, prior=tmp_path / "other.safetensors",
+            latents=tmp_path / "prior.latents.safetensors", valid=root / "valid", ict=root / "ict",
+            tables=root / "tables", quiet=True,
         )  # fmt: skip

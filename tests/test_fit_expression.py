@@ -20,7 +20,7 @@ from protome.fit.reconstruct import FitResult, fit_head
 from protome.meshing.extract import extract_mesh
 from protome.pipeline import Head, head_from_fit, reconstruct
 from protome.prior.prior import HeadLatents, Prior
-from protome.scene import Scene
+from protome.scene import Scene, View
 from protome.units import UNIT_MM
 
 QUICK = FitConfig(size=96, rays=320, schedule=Schedule({1: 160}, {1: 0}, colours=0))
@@ -107,7 +107,7 @@ def test_a_neutral_head_is_seen_where_the_photos_see_the_same_skin(heads: tuple[
 def changing(prior: Prior, person: Person) -> tuple[FitResult, list[HeadLatents]]:
     """A fit to four photos, two of each of two expressions, and what the person's latents were."""
     moods = [replace(person.latents, z_expression=own) for own in (SEEN, torch.tensor([-0.6, 0.8]))]
-    views = []
+    views: list[View] = []
     for latents, angles in zip(moods, ((0.0, 45.0), (-45.0, 15.0)), strict=True):
         field = prior.bind(latents)
         shown = Person(prior, latents, field, extract_mesh(field, prior.bounds, 128))

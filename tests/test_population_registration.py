@@ -23,8 +23,9 @@ from busts import (
     write_valid,
 )
 from protome.errors import InputError
+from protome.geometry.extension import laplacian, smooth_extension
 from protome.population.faces import NECK_FOOT_M, FaceModes
-from protome.population.registration import Registration, laplacian, register, smooth_extension
+from protome.population.registration import Registration, register
 from protome.population.sources.valid import ValidHeads
 
 # Smooth fields on meshes

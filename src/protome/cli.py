@@ -30,6 +30,7 @@ from protome.cli_options import (
 from protome.cli_perception import portraits, train_perception, wardrobe
 from protome.cli_reconstruct import reconstruct
 from protome.cli_render import render
+from protome.cli_topology import animate, retopologize, template
 from protome.cli_view import view
 from protome.errors import IncompleteError, InputError, ProtomeWarning
 from protome.util.files import check_output_file, check_output_folder, check_photos_exist
@@ -307,6 +308,7 @@ def head_model(
         )
 
 
+population_app.command(template)
 population_app.command(wardrobe)
 population_app.command(portraits)
 
@@ -441,6 +443,8 @@ app.command(render)
 app.command(batch)
 app.command(view)
 app.command(name="app")(serve_app)
+app.command(retopologize)
+app.command(animate)
 app.command(benchmark_app, name="benchmark", help="Measure this package on this machine.")
 
 

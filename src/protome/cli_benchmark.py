@@ -249,3 +249,23 @@ def perception(
         benchmark_perception(
             out, photos=photos, wardrobe=wardrobe, cases=cases, weights=weights, scenes=scenes, quiet=quiet
         )
+
+
+@benchmark_app.command
+def topology(
+    population: Folder,
+    heads: Integer = 3,
+    prior: MaybeFile = None,
+    quiet: Flag = False,
+) -> None:
+    """Lay the template mesh onto held-out heads, compare corresponding points with the truth, and print a table.
+
+    Args:
+        population: The folder that "protome population build" wrote; its held-out heads are measured.
+        heads: The number of heads of each kind.
+        prior: The prior that is fitted to the heads; if left out, the one that ships with the package.
+        quiet: Show no progress; warnings and errors are still shown.
+    """
+    from protome.benchmark.topology import benchmark_topology
+
+    benchmark_topology(population, heads=heads, prior=prior, quiet=quiet)

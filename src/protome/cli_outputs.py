@@ -19,6 +19,10 @@ ASSET_FILES = (
     "head_displacement.png",
 )  # fmt: skip
 """What may be asked for besides."""
+TEMPLATE_FILES = (
+    "head_template.glb", "head_rigged.glb", "head_template.obj", "head_template.mtl", "head_template.png",
+)  # fmt: skip
+"""A head on the template."""
 DETAIL_FILES = (
     "detail.ply", "detail.glb", "displacement.png", "normal.png", "sheet.png", "result.json", "photo.png",
     "coarse_overlay.png", "render.png", "depth.png", "coarse_normals.png", "normals.png", "overlay.png",
@@ -49,7 +53,26 @@ def check_reconstruct(inputs: Sequence[Path], out: Path) -> None:
         InputError: as `check_inputs_stay`.
     """
     given = [file for path in inputs for file in ([*scene_files(path), *_photos(path)] if path.is_dir() else [path])]
-    check_inputs_stay(given, (out / name for name in (*HEAD_FILES, *ASSET_FILES)))
+    check_inputs_stay(given, (out / name for name in (*HEAD_FILES, *ASSET_FILES, *TEMPLATE_FILES)))
+
+
+def check_retopologize(result: Path, out: Path) -> None:
+    """Refuse a folder in which the result, given as other links, would be replaced.
+
+    Raises:
+        InputError: as `check_inputs_stay`.
+    """
+    check_inputs_stay([result / name for name in (*HEAD_FILES, *ASSET_FILES)], (out / name for name in TEMPLATE_FILES))
+
+
+def check_animate(result: Path, weights: Path, out: Path) -> None:
+    """Refuse a file that is the track, or one of the result's own.
+
+    Raises:
+        InputError: as `check_inputs_stay`.
+    """
+    own = (*HEAD_FILES, *ASSET_FILES, *TEMPLATE_FILES)
+    check_inputs_stay([weights, *([result / name for name in own] if result.is_dir() else [result])], [out])
 
 
 def check_inspect(inputs: Sequence[Path], out: Path, export: str | None, json: Path | None) -> None:
@@ -78,7 +101,7 @@ def check_render(result: Path, out: Path) -> None:
     Raises:
         InputError: as `check_inputs_stay`.
     """
-    given = [result / name for name in (*HEAD_FILES, *ASSET_FILES)] if result.is_dir() else [result]
+    given = [result / name for name in (*HEAD_FILES, *ASSET_FILES, *TEMPLATE_FILES)] if result.is_dir() else [result]
     check_inputs_stay(given, [out])
 
 

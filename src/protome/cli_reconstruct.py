@@ -54,6 +54,7 @@ def reconstruct(
     delight: Flag = False,
     detail: Flag = False,
     no_detail: Flag = False,
+    topology: Literal["free", "template"] = "free",
     report: Flag = True,
     view: Flag = False,
     strict: Flag = False,
@@ -86,6 +87,7 @@ def reconstruct(
         delight: Also write head_albedo.png, an estimate of the skin without the photos' light; pbr then shows it.
         detail: Recover fine detail from shading, as head_normal.png and head_displacement.png; fine always does.
         no_detail: Recover no fine detail, also with the preset fine.
+        topology: template also writes the head with one fixed mesh of quads, and with ARKit's 52 expressions.
         report: Do not write report.html, the page that shows head, photos, sizes and how it was made.
         view: Show the head in the browser while it is fitted, at an address that is printed.
         strict: Stop at a photo without a face, with several, or of another head, instead of a warning.
@@ -97,6 +99,8 @@ def reconstruct(
     asset = AssetOptions.parse(texture, faces, formats, material, delight, fine)
     if view:
         check_viser()
+    if topology == "template" and "glb" not in asset.formats:
+        raise InputError("--topology template takes its colours from head.glb: add glb to --formats")
     check_output_folder(out)
     check_photos_exist(inputs)
     own = [path for path in (prior, encoder) if path is not None]
@@ -129,3 +133,7 @@ def reconstruct(
             quiet=quiet,
         )
         head.save(out, command=("protome", *sys.argv[1:]), asset=asset, report=report)
+        if topology == "template":
+            from protome.topology.retopologize import retopologize
+
+            retopologize(out, quiet=quiet)

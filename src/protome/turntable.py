@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,7 @@ def turntable(result: Path, out: Path, *, views: int | None = None, size: int = 
     if not 64 <= size <= 4096 or size % 2:
         raise InputError(f"pictures of {size} pixels cannot be drawn: give an even number from 64 to 4096")
     if out.suffix.lower() == ".mp4":
-        _av()
+        check_av()
     check_output_file(out)
     head = read_textured(result)
     bounds = torch.tensor(np.stack([head.vertices.min(0), head.vertices.max(0)]))
@@ -55,8 +56,8 @@ def turntable(result: Path, out: Path, *, views: int | None = None, size: int = 
                 yield np.rint(255 * picture).astype(np.uint8)
                 step(1)
 
-        write = {".mp4": _write_mp4, ".gif": _write_gif, ".png": _write_sheet}[out.suffix.lower()]
-        write_atomically(out, lambda part: write(part, frames(), count))
+        write = {".mp4": write_mp4, ".gif": write_gif, ".png": _write_sheet}[out.suffix.lower()]
+        write_atomically(out, lambda part: write(part, frames(), max(1, round(count / _SECONDS))))
 
 
 def read_textured(path: Path) -> Textured:
@@ -82,22 +83,27 @@ def read_textured(path: Path) -> Textured:
     return Textured(vertices, faces, uv, np.asarray(image.convert("RGB")))
 
 
-def _av() -> object:
+def check_av() -> None:
+    """Check that videos can be written.
+
+    Raises:
+        InputError: PyAV is missing.
+    """
     try:
-        import av
+        import av  # noqa: F401  (its absence is what is asked)
     except ImportError as error:
         raise InputError(f"MP4 files are written by PyAV, which is not installed: run `{INSTALL_AV}`") from error
-    return av
 
 
-def _write_mp4(path: Path, frames: Iterator[UInt8[np.ndarray, "n n 3"]], count: int) -> None:
+def write_mp4(path: Path, frames: Iterator[UInt8[np.ndarray, "n n 3"]], fps: float) -> None:
+    """Write pictures as a video of a number of frames per second."""
     import av
 
     with av.open(str(path), "w", format="mp4") as container:
         stream = None
         for frame in frames:
             if stream is None:
-                stream = container.add_stream("libx264", rate=max(1, round(count / _SECONDS)))
+                stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
                 stream.width, stream.height, stream.pix_fmt = frame.shape[1], frame.shape[0], "yuv420p"
                 stream.options = {"crf": "18"}
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
@@ -105,17 +111,20 @@ def _write_mp4(path: Path, frames: Iterator[UInt8[np.ndarray, "n n 3"]], count: 
             container.mux(stream.encode())
 
 
-def _write_gif(path: Path, frames: Iterator[UInt8[np.ndarray, "n n 3"]], count: int) -> None:
+def write_gif(path: Path, frames: Iterator[UInt8[np.ndarray, "n n 3"]], fps: float) -> None:
+    """Write pictures as a GIF that repeats, of a number of frames per second, of which GIF can show at most 50."""
     pictures = [Image.fromarray(frame) for frame in frames]
     # One palette for all frames: with one for each, the background flickers.
-    wide = Image.fromarray(np.concatenate([np.asarray(picture) for picture in pictures[:: max(1, count // 8)]], 1))
+    wide = Image.fromarray(
+        np.concatenate([np.asarray(picture) for picture in pictures[:: max(1, len(pictures) // 8)]], 1)
+    )
     palette = wide.quantize(256)
     small = [picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for picture in pictures]
-    duration = max(20, round(1000 * _SECONDS / count))
+    duration = max(20, round(1000 / fps))
     small[0].save(path, "GIF", save_all=True, append_images=small[1:], duration=duration, loop=0)
 
 
-def _write_sheet(path: Path, frames: Iterator[UInt8[np.ndarray, "n n 3"]], count: int) -> None:
+def _write_sheet(path: Path, frames: Iterator[UInt8[np.ndarray, "n n 3"]], _: float) -> None:
     pictures = [frame / 255.0 for frame in frames]
-    rows = [pictures[start : start + _COLUMNS] for start in range(0, count, _COLUMNS)]
+    rows = [pictures[start : start + _COLUMNS] for start in range(0, len(pictures), _COLUMNS)]
     Image.fromarray(np.rint(255 * contact_sheet(rows)).astype(np.uint8)).save(path, "PNG")

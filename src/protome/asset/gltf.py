@@ -18,7 +18,7 @@ _JPEG_QUALITY = 94
 _ARRAY, _INDICES = 34962, 34963
 _FLOAT, _UNSIGNED = 5126, 5125
 _LINEAR, _MIPMAPS, _CLAMP = 9729, 9987, 33071
-_ROUGHNESS = 0.85
+ROUGHNESS = 0.85
 
 
 def write_glb(path: Path, asset: Asset) -> None:
@@ -32,7 +32,7 @@ def glb_of(asset: Asset) -> bytes:
     With detail it has the normal map and tangents. An unlit head has no use for them; its file holds a second, lit
     material as the variant "lit by the viewer" (KHR_materials_variants), which viewers leave aside unless asked.
     """
-    glb = _Glb()
+    glb = Glb()
     position = glb.accessor(asset.vertices().astype(np.float32) * np.float32(1e-3), "VEC3", _ARRAY, extent=True)
     normal = glb.accessor(_unit(asset.normals()), "VEC3", _ARRAY)
     uv = glb.accessor(asset.atlas.uv.astype(np.float32), "VEC2", _ARRAY)
@@ -44,7 +44,7 @@ def glb_of(asset: Asset) -> bytes:
     lit: dict[str, Any] = {
         "name": "head",
         "pbrMetallicRoughness": {
-            "baseColorTexture": {"index": 0}, "metallicFactor": 0.0, "roughnessFactor": _ROUGHNESS,
+            "baseColorTexture": {"index": 0}, "metallicFactor": 0.0, "roughnessFactor": ROUGHNESS,
         },
     }  # fmt: skip
     materials = [lit]
@@ -97,7 +97,7 @@ def _unit(normals: Shaped[np.ndarray, "u 3"]) -> Shaped[np.ndarray, "u 3"]:
     return small / np.linalg.norm(small, axis=1, keepdims=True)
 
 
-class _Glb:
+class Glb:
     """The two chunks of a GLB file while they are filled."""
 
     def __init__(self) -> None:

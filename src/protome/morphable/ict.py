@@ -28,7 +28,7 @@ def load_ict(folder: str | Path) -> MorphableModel:
     """
     folder = Path(folder)
     model = IctModel.load(folder)
-    corners = torch.tensor(_landmarks(folder))
+    corners = torch.tensor(ibug_vertices(folder))
     neutral = model.neutral - model.neutral[corners[list(EYE_CORNERS)].numpy()].mean(0)
     triangles, count, patches = [model.triangles], len(neutral), []
     loops = boundary_loops(model.triangles)
@@ -50,7 +50,12 @@ def load_ict(folder: str | Path) -> MorphableModel:
     )  # fmt: skip
 
 
-def _landmarks(folder: Path) -> list[int]:
+def ibug_vertices(folder: Path) -> list[int]:
+    """Return the vertices of ICT's mesh at the iBUG-68 landmarks.
+
+    Raises:
+        InputError: the file that names them is missing or another one.
+    """
     files = [place / INDICES for place in (folder, folder / "FaceXModel", folder.parent)]
     file = next((path for path in files if path.is_file()), None)
     if file is None:

@@ -11,9 +11,10 @@ import trimesh
 from jaxtyping import Bool, Float
 
 from protome.errors import InputError
+from protome.geometry.extension import laplacian, smooth_extension
 from protome.morphable.ict_files import IctModel
 from protome.population.face_landmarks import FACE_OVAL
-from protome.population.registration import Registration, laplacian, register, smooth_extension
+from protome.population.registration import Registration, register
 from protome.population.sources.valid import ValidHeads
 
 NECK_TOP_M, NECK_FOOT_M = -0.115, -0.175

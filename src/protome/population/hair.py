@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from scipy.sparse import csr_matrix
 
-from protome.population.registration import laplacian
+from protome.geometry.extension import laplacian
 from protome.population.sources.valid import Avatar, Part, ValidHeads, identity
 from protome.population.texture import texels
 

@@ -8,9 +8,8 @@ import igl
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.interpolate import RBFInterpolator
-from scipy.sparse import coo_matrix, csr_matrix, diags
-from scipy.sparse.linalg import splu
 
+from protome.geometry.extension import laplacian, smooth_extension
 from protome.geometry.triangles import barycentric
 
 STIFFNESS = (30.0, 10.0, 3.0, 1.0, 0.3)
@@ -35,23 +34,6 @@ class Registration:
     def carry(self, values: Float[np.ndarray, "*m t k"]) -> Float[np.ndarray, "*m v k"]:
         """Return values known at target vertices, at the template's vertices; zero where there is no place."""
         return (values[..., self.corners, :] * (self.weights * self.found[:, None])[..., None]).sum(-2)
-
-
-def laplacian(faces: Int[np.ndarray, "f 3"], count: int) -> csr_matrix:
-    """Return the normalised graph Laplacian: a vertex minus the mean of its neighbours."""
-    edges = np.unique(np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), 1), axis=0)
-    both = np.concatenate([edges, edges[:, ::-1]])
-    adjacency = coo_matrix((np.ones(len(both)), both.T), shape=(count, count)).tocsr()
-    degree = np.maximum(np.asarray(adjacency.sum(1)).ravel(), 1.0)
-    return (diags((np.asarray(adjacency.sum(1)).ravel() > 0).astype(float)) - diags(1.0 / degree) @ adjacency).tocsr()
-
-
-def smooth_extension(
-    smoothness: csr_matrix, weights: Float[np.ndarray, "v"], values: Float[np.ndarray, "v k"], stiffness: float
-) -> Float[np.ndarray, "v k"]:
-    """Return the smoothest values that stay close to the given ones where their weights are positive."""
-    system = diags(weights + 1e-9) + stiffness * (smoothness.T @ smoothness)
-    return splu(system.tocsc()).solve(weights[:, None] * values)
 
 
 def register(

@@ -13,8 +13,8 @@ from scipy.sparse.csgraph import dijkstra
 from scipy.sparse.linalg import splu
 
 from protome.errors import InputError
+from protome.geometry.extension import laplacian
 from protome.morphable.holes import boundary_loops
-from protome.population.registration import laplacian
 
 CROWN = 0.8
 """The cut ends at this share of the head's height over its lowest rim."""

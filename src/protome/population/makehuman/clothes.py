@@ -9,11 +9,11 @@ from jaxtyping import Float, Int, UInt8
 from trimesh import Trimesh
 
 from protome.geometry.align import Surface
+from protome.geometry.extension import laplacian
 from protome.geometry.mesh import Mesh
 from protome.geometry.obj import ObjMesh
 from protome.population.makehuman.fit import MakeHumanFit
 from protome.population.makehuman.mhclo import Binding, Worn, read_image
-from protome.population.registration import laplacian
 from protome.population.sources.valid import ValidHeads
 
 CROP_M = np.array([[-0.26, -0.32, -1.0], [0.26, 1.0, 1.0]])

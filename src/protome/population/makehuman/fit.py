@@ -19,11 +19,12 @@ from trimesh.ray.ray_pyembree import RayMeshIntersector
 
 from protome.errors import InputError
 from protome.geometry.align import Surface
+from protome.geometry.extension import laplacian
 from protome.geometry.mesh import Mesh
 from protome.geometry.obj import ObjMesh
 from protome.geometry.transforms import Similarity, procrustes
 from protome.population.makehuman.mhclo import BODY_GROUP
-from protome.population.registration import farthest, laplacian
+from protome.population.registration import farthest
 from protome.population.sources.valid import ValidHeads
 
 REACH_M = np.array([[-0.24, -0.31, -1.0], [0.24, 1.0, 1.0]])
@@ -198,6 +199,13 @@ def visible_from_outside(
     vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"], rounds: int = 40
 ) -> Bool[np.ndarray, "v"]:
     """Return the vertices visible from a tenth of the directions before them: skin, but no mouth or eye socket."""
+    return openness(vertices, faces, rounds) > 0.1
+
+
+def openness(
+    vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"], rounds: int = 40
+) -> Float[np.ndarray, "v"]:
+    """Return the share of the directions before each vertex that nothing occludes."""
     mesh = Trimesh(vertices, faces, process=False)
     rays, normals = RayMeshIntersector(mesh), np.array(mesh.vertex_normals)
     rng = np.random.default_rng(0)
@@ -207,4 +215,4 @@ def visible_from_outside(
         direction /= np.linalg.norm(direction, axis=1, keepdims=True)
         direction *= np.where((direction * normals).sum(1) < 0, -1, 1)[:, None]
         free += ~rays.intersects_any(vertices + 1e-4 * normals, direction)
-    return free > 0.1 * rounds
+    return free / rounds

@@ -13,11 +13,11 @@ from trimesh import Trimesh
 
 from protome.errors import InputError
 from protome.geometry.align import Surface
+from protome.geometry.extension import laplacian, smooth_extension
 from protome.geometry.mesh import Mesh
 from protome.geometry.triangles import barycentric
 from protome.population.makehuman.fit import MakeHumanFit
 from protome.population.makehuman.mhclo import read_target
-from protome.population.registration import laplacian, smooth_extension
 from protome.population.sources.valid import ValidHeads
 
 FOLDERS = ("asym", "cheek", "chin", "ears", "eyebrows", "eyes", "forehead", "head", "mouth", "neck", "nose")

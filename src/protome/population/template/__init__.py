@@ -1,0 +1,1 @@
+"""The mesh template of heads, made from ICT-FaceKit."""

@@ -1,0 +1,150 @@
+"""Files of a head on the template: GLB with nodes for skin, teeth, eyes and hair, and OBJ with quads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from PIL import Image
+from trimesh import Trimesh
+
+from protome.asset.gltf import ROUGHNESS, Glb, jpeg
+from protome.topology.fitted import TemplateHead
+from protome.topology.rig import Rig
+from protome.topology.template import Part
+
+NODES: dict[str, tuple[Part, ...]] = {
+    "skin": (Part.SKIN, Part.LINING), "teeth": (Part.UPPER_TEETH, Part.LOWER_TEETH, Part.TONGUE),
+    "eye_left": (Part.LEFT_EYE,), "eye_right": (Part.RIGHT_EYE,), "hair": (Part.HAIR,),
+}  # fmt: skip
+"""The meshes of a GLB file and what they hold."""
+ALL_TARGETS = ("skin",)
+"""Meshes that have every expression as a target; the others have those that move them."""
+LEAST_MM = 0.01
+"""Smaller moves are left out of a file."""
+_ARRAY, _INDICES, _FLOAT, _UNSIGNED = 34962, 34963, 5126, 5125
+GROUPS = {
+    Part.SKIN: "skin", Part.LINING: "lining", Part.UPPER_TEETH: "teeth_upper", Part.LOWER_TEETH: "teeth_lower",
+    Part.TONGUE: "tongue", Part.LEFT_EYE: "eye_left", Part.RIGHT_EYE: "eye_right", Part.HAIR: "hair",
+}  # fmt: skip
+
+
+def template_glb(
+    head: TemplateHead, image: UInt8[np.ndarray, "n n 3"], rig: Rig | None = None, unlit: bool = True
+) -> bytes:
+    """Return a GLB in metres; with a rig its meshes have the expressions as morph targets, named in `targetNames`.
+
+    Each eye is a node whose origin is the middle of its eyeball, about which it turns.
+    """
+    glb = Glb()
+    picture = glb.view(jpeg(image))
+    nodes: list[dict[str, Any]] = []
+    meshes: list[dict[str, Any]] = []
+    for name, parts in NODES.items():
+        pivot = np.zeros(3)
+        if name.startswith("eye"):
+            pivot = head.eyes.pivots[0 if name == "eye_left" else 1]
+        nodes.append({"name": name, "mesh": len(meshes), "translation": (1e-3 * pivot).tolist()})
+        meshes.append(_mesh(glb, name, head, parts, pivot, rig))
+    material: dict[str, Any] = {
+        "name": "head", "doubleSided": True,
+        "pbrMetallicRoughness": {
+            "baseColorTexture": {"index": 0}, "metallicFactor": 0.0, "roughnessFactor": ROUGHNESS,
+        },
+    }  # fmt: skip
+    if unlit:
+        material["extensions"] = {"KHR_materials_unlit": {}}
+        glb.tree["extensionsUsed"] = ["KHR_materials_unlit"]
+    glb.tree |= {
+        "scene": 0, "scenes": [{"nodes": [len(nodes)]}],
+        "nodes": [*nodes, {"name": "head", "children": list(range(len(nodes)))}],
+        "meshes": meshes, "materials": [material], "textures": [{"sampler": 0, "source": 0}],
+        "samplers": [{"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}],
+        "images": [{"bufferView": picture, "mimeType": "image/jpeg", "name": "colour"}],
+    }  # fmt: skip
+    return glb.bytes()
+
+
+def _mesh(
+    glb: Glb, name: str, head: TemplateHead, parts: Sequence[Part], pivot: Float[np.ndarray, "3"], rig: Rig | None
+) -> dict[str, Any]:
+    template = head.template
+    own = np.isin(template.triangle_part, parts)
+    faces, uv_faces = template.triangles[own], template.uv_triangles[own]
+    used, local = np.unique(uv_faces, return_inverse=True)
+    vertex = np.zeros(len(template.uv), np.int64)
+    vertex[uv_faces] = faces
+    vertex = vertex[used]
+    normals = np.array(Trimesh(head.vertices, faces, process=False).vertex_normals)[vertex]
+    place = (1e-3 * (head.vertices[vertex] - pivot)).astype(np.float32)
+    primitive: dict[str, Any] = {
+        "attributes": {
+            "POSITION": glb.accessor(place, "VEC3", _ARRAY, extent=True),
+            "NORMAL": glb.accessor(_unit(normals), "VEC3", _ARRAY),
+            "TEXCOORD_0": glb.accessor(template.uv[used].astype(np.float32), "VEC2", _ARRAY),
+        },
+        "indices": glb.accessor(local.astype(np.uint32).reshape(-1), "SCALAR", _INDICES),
+        "material": 0,
+    }
+    mesh: dict[str, Any] = {"name": name, "primitives": [primitive]}
+    if rig is None:
+        return mesh
+    moves = rig.moves[:, vertex]
+    moving = np.linalg.norm(moves, axis=2).max(1) > LEAST_MM
+    chosen = [k for k in range(len(rig.names)) if name in ALL_TARGETS or moving[k]]
+    if chosen:
+        primitive["targets"] = [{"POSITION": _sparse(glb, moves[k])} for k in chosen]
+        mesh["extras"] = {"targetNames": [rig.names[k] for k in chosen]}
+        mesh["weights"] = [0.0] * len(chosen)
+    return mesh
+
+
+def _sparse(glb: Glb, moves: Float[np.ndarray, "n 3"]) -> int:
+    """Add displacements, in millimetres, of which most are zero, and return the number of their accessor."""
+    moved = np.flatnonzero(np.linalg.norm(moves, axis=1) > LEAST_MM)
+    # At least one entry: not every reader takes an accessor without data.
+    moved = moved if len(moved) else np.zeros(1, np.int64)
+    values = (1e-3 * moves[moved]).astype(np.float32)
+    whole = np.concatenate([values, np.zeros((1, 3), np.float32)]) if len(moved) < len(moves) else values
+    accessors = glb.tree.setdefault("accessors", [])
+    accessors.append({
+        "componentType": _FLOAT, "count": len(moves), "type": "VEC3", "min": whole.min(0).tolist(),
+        "max": whole.max(0).tolist(),
+        "sparse": {
+            "count": len(moved),
+            "indices": {"bufferView": glb.view(moved.astype(np.uint32).tobytes()), "componentType": _UNSIGNED},
+            "values": {"bufferView": glb.view(values.tobytes())},
+        },
+    })  # fmt: skip
+    return len(accessors) - 1
+
+
+def _unit(normals: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+    small = normals.astype(np.float32)
+    length = np.linalg.norm(small, axis=1, keepdims=True)
+    return np.asarray(np.where(length > 1e-6, small / np.maximum(length, 1e-6), [0, 0, 1]), np.float32)
+
+
+def write_template_obj(path: Path, head: TemplateHead, image: UInt8[np.ndarray, "n n 3"]) -> None:
+    """Write an OBJ in millimetres with the template's polygons as they are, its groups, material and image beside."""
+    template, stem = head.template, path.with_suffix("")
+    with path.open("w", encoding="ascii") as file:
+        file.write(f"# protome: millimetres\nmtllib {stem.name}.mtl\no head\n")
+        np.savetxt(file, head.vertices, "v %.5f %.5f %.5f")
+        np.savetxt(file, template.uv * [1, -1] + [0, 1], "vt %.6f %.6f")
+        file.write("usemtl head\n")
+        for part, name in GROUPS.items():
+            file.write(f"g {name}\n")
+            own = template.part == part
+            for polygon, corners in zip(_lists(template.polygons[own]), _lists(template.uv_polygons[own]), strict=True):
+                file.write("f " + " ".join(f"{v + 1}/{t + 1}" for v, t in zip(polygon, corners, strict=True)) + "\n")
+    material = f"newmtl head\nKa 1 1 1\nKd 1 1 1\nKs 0 0 0\nd 1\nillum 0\nmap_Kd {stem.name}.png\n"
+    path.with_suffix(".mtl").write_text(material, encoding="ascii")
+    Image.fromarray(image).save(path.with_suffix(".png"), "PNG")
+
+
+def _lists(polygons: Int[np.ndarray, "p 4"]) -> list[list[int]]:
+    return [[corner for corner in row if corner >= 0] for row in polygons.tolist()]
