@@ -2,7 +2,7 @@
 
 What it does follows from the content of the photos: "bad" is refused, "slow" takes a minute, "crash" ends the process
 from outside, "warn" warns, "odd" ends with an unusual code; anything else is copied from the folder RESULT. It imports
-nothing, so that many can run.
+next to nothing, so that many can run.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import signal
 import sys
 import time
 from pathlib import Path
+
+from protome.util import messages
 
 
 def say(stage: str, share: float, left: float | None) -> None:
@@ -31,11 +33,10 @@ def main() -> int:
     what = [photo.read_bytes() for photo in photos]
     assert all(what)
     if b"bad" in what:
-        print(f"error: {photos[what.index(b'bad')]} cannot be read as an image: give a JPEG", file=sys.stderr)
-        return 2
+        return messages.ended("error", f"{photos[what.index(b'bad')]} cannot be read as an image: give a JPEG", 2)
     say("capture", 0.0, None)
     if b"warn" in what:
-        print(f"warning: the face is blurred in {photos[what.index(b'warn')].name}", file=sys.stderr)
+        messages.say("warning", f"the face is blurred in {photos[what.index(b'warn')].name}")
     if command == "inspect":
         out.mkdir(exist_ok=True)
         shutil.copy(Path(result) / "capture.png", out / "capture.png")

@@ -129,9 +129,14 @@ def test_a_scan_gives_errors(tmp_path: Path) -> None:
     assert (rows["b"]["face_mm"], rows["b"]["head_mm"]) == (None, None)
 
 
+def interruptible() -> None:
+    """Let a child be interrupted also where the tests run in the background, where interruptions are ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start_driver(given: Path, out: Path, tmp_path: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-c", DRIVER, str(Path(__file__).parent), str(given), str(out), str(tmp_path)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE)
+    return subprocess.Popen(command, stderr=subprocess.PIPE, preexec_fn=interruptible)
 
 
 def test_a_killed_run_is_continued_with_nothing_missing_and_nothing_done_twice(tmp_path: Path) -> None:
@@ -179,7 +184,10 @@ def test_a_stopped_run_ends_its_processes(tmp_path: Path) -> None:
     while len(begun(tmp_path)) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
     driver.send_signal(signal.SIGINT)
-    driver.communicate(timeout=30)
+    try:
+        driver.communicate(timeout=30)
+    finally:
+        driver.kill()
     assert not (out / KEPT / "records").exists()
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=False).stdout
     assert str(tmp_path / "stand_in.py") not in listed

@@ -121,7 +121,12 @@ def test_options_as_on_the_command_line() -> None:
 
 
 def test_every_option_of_the_command_may_be_given() -> None:
-    own = {name.replace("_", "-") for name in inspect.signature(reconstruct).parameters} - {"inputs", "out", "quiet"}
+    own = {name.replace("_", "-") for name in inspect.signature(reconstruct).parameters} - {
+        "inputs",
+        "out",
+        "quiet",
+        "view",
+    }
     on = {"report", "refine-cameras"}  # switches that are on by default
     assert (own - on) | {f"no-{name}" for name in on} == VALUES | SWITCHES
     assert not VALUES & SWITCHES

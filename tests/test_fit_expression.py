@@ -23,7 +23,7 @@ from protome.prior.prior import HeadLatents, Prior
 from protome.scene import Scene, View
 from protome.units import UNIT_MM
 
-QUICK = FitConfig(size=96, rays=320, schedule=Schedule({1: 160}, {1: 0}, colours=0))
+QUICK = FitConfig(size=64, rays=240, schedule=Schedule({1: 110}, {1: 0}, colours=0))
 SEEN = torch.tensor([0.9, -0.5])
 
 
@@ -36,12 +36,12 @@ def prior() -> Prior:
 def person(prior: Prior) -> Person:
     latents = replace(prior.sample(torch.Generator().manual_seed(1), 0.6), z_expression=SEEN)
     field = prior.bind(latents)
-    return Person(prior, latents, field, extract_mesh(field, prior.bounds, 128))
+    return Person(prior, latents, field, extract_mesh(field, prior.bounds, 100))
 
 
 @pytest.fixture(scope="module")
 def scene(person: Person) -> Scene:
-    return photograph(person, (0.0, 50.0, -50.0), 96, some_world())
+    return photograph(person, (0.0, 50.0, -50.0), 64, some_world())
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def fit(scene: Scene, prior: Prior) -> FitResult:
 def heads(fit: FitResult, scene: Scene, prior: Prior) -> tuple[Head, Head]:
     """The head as in the photos, and without its expression."""
     first, second = (
-        head_from_fit(fit, scene, prior, resolution=128, expression=kind, quiet=True)
+        head_from_fit(fit, scene, prior, resolution=100, expression=kind, quiet=True)
         for kind in ("as-photo", "neutral")  # type: ignore[arg-type]
     )
     return first, second
@@ -61,7 +61,7 @@ def heads(fit: FitResult, scene: Scene, prior: Prior) -> tuple[Head, Head]:
 
 def _face(prior: Prior, latents: HeadLatents) -> torch.Tensor:
     field = prior.bind(latents)
-    mesh = extract_mesh(field, prior.bounds, 128)
+    mesh = extract_mesh(field, prior.bounds, 100)
     return torch.from_numpy(Person(prior, latents, field, mesh).face())
 
 
@@ -110,8 +110,8 @@ def changing(prior: Prior, person: Person) -> tuple[FitResult, list[HeadLatents]
     views: list[View] = []
     for latents, angles in zip(moods, ((0.0, 45.0), (-45.0, 15.0)), strict=True):
         field = prior.bind(latents)
-        shown = Person(prior, latents, field, extract_mesh(field, prior.bounds, 128))
-        views += photograph(shown, angles, 96, some_world()).views
+        shown = Person(prior, latents, field, extract_mesh(field, prior.bounds, 100))
+        views += photograph(shown, angles, 64, some_world()).views
     assert prior.expression is not None
     scene = Scene(tuple(views), some_world().inverse())
     found = fit_head(scene, prior, QUICK, seed=1, expressions=(prior.expression,) * 4, shown=2, quiet=True)

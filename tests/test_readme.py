@@ -188,6 +188,8 @@ def test_the_command_line_takes_it(command: str, monkeypatch: pytest.MonkeyPatch
         ("protome.benchmark.page", "benchmark_accuracy"),
         ("protome.benchmark.casual", "benchmark_casual"),
         ("protome.batch.batch", "run_batch", "BatchOptions"),
+        ("protome.topology.retopologize", "retopologize"),
+        ("protome.topology.animate", "animate"),
     ):
         stand_in = types.ModuleType(module)
         vars(stand_in).update(dict.fromkeys(functions, work))

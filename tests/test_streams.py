@@ -101,16 +101,26 @@ def test_a_disk_that_fills_is_one_sentence_and_the_old_file_stays(tmp_path: Path
         assert [(item.name, item.read_text()) for item in tmp_path.iterdir()] == [(path.name, "old")]
 
 
+def interruptible() -> None:
+    """Let a child be interrupted also where the tests run in the background, where interruptions are ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_a_stopped_command_says_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = ["prior", "sample", "--count", "500", "--resolution", "64", "--quiet", "--out", str(out)]
-    child = subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        [*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=interruptible
+    )
     deadline = time.monotonic() + 60
     while not (out / ".protome.lock").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     time.sleep(0.5)
     child.send_signal(signal.SIGINT)
-    printed, said = child.communicate(timeout=60)
+    try:
+        printed, said = child.communicate(timeout=60)
+    finally:
+        child.kill()
     # A shell calls both 130. Python ends itself by the signal where a library in C has seen the interruption first.
     assert child.returncode in (130, -signal.SIGINT)
     assert (printed, said) == ("", "stopped before the end\n")

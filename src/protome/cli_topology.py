@@ -9,8 +9,7 @@ from tyro.conf import Positional, arg
 
 from protome import cli_outputs
 from protome.cli_options import File, Flag, Folder, Integer, MaybeFolder
-from protome.util.files import check_output_file, check_output_folder
-from protome.util.locks import only_run
+from protome.util.files import check_output_file
 
 Result = Positional[Annotated[Path, arg(metavar="RESULT", help_behavior_hint="(required)")]]
 
@@ -27,12 +26,9 @@ def retopologize(result: Result, out: MaybeFolder = None, quiet: Flag = False) -
         quiet: Show no progress; warnings and errors are still shown.
     """
     cli_outputs.check_retopologize(result, out or result)
-    if out is not None:
-        check_output_folder(out)
     from protome.topology.retopologize import retopologize as run
 
-    with only_run(out or result):
-        run(result, out, quiet=quiet)
+    run(result, out, quiet=quiet)
 
 
 def animate(

@@ -65,24 +65,23 @@ class Process:
         timer = threading.Timer(seconds, self._time_is_up)
         timer.daemon = True
         timer.start()
-        said: list[str] = []
+        warnings: list[str] = []
+        errors: list[str] = []
         others: deque[str] = deque(maxlen=KEPT_LINES)
         assert self.process.stderr is not None
         with self.process.stderr as lines:
             for line in lines:
-                progress = _progress(line)
+                progress, said = _progress(line), _said(line)
                 if progress is not None:
                     report(progress)
-                elif line.startswith(("warning: ", "error: ")):
-                    said.append(line.strip())
+                elif said is not None:
+                    (errors if said[0] == "error" else warnings).append(said[1])
                 else:
                     others.append(line)
         code = self._reap()
         timer.cancel()
         (self.folder / "log.txt").write_text("".join(others), encoding="utf-8")
-        warnings = tuple(line.removeprefix("warning: ") for line in said if line.startswith("warning: "))
-        errors = [line.removeprefix("error: ") for line in said if line.startswith("error: ")]
-        return Outcome(self._error(code, errors, seconds), warnings)
+        return Outcome(self._error(code, errors, seconds), tuple(warnings))
 
     def end(self) -> None:
         """Stop the command and all processes that it has started."""
@@ -137,6 +136,17 @@ def _name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+def _said(line: str) -> tuple[str, str] | None:
+    """Return the level and the sentence of a line that a command says of its own; None for another line."""
+    if not line.startswith('{"level"'):
+        return None
+    try:
+        facts = json.loads(line)
+        return str(facts["level"]), str(facts["message"])
+    except (ValueError, KeyError):
+        return None
 
 
 def _progress(line: str) -> Progress | None:

@@ -96,10 +96,10 @@ def _digest(facts: object) -> str:
 SWITCHES = frozenset(
     ("delight", "detail", "no-detail", "no-report", "strict", "no-refine-cameras")
 )  # fmt: skip
-"""Options of `protome reconstruct` without a value."""
+"""Options of `protome reconstruct` without a value, but for --view, which shows one head alone."""
 VALUES = frozenset((
     "preset", "device", "seed", "resolution", "units", "time-step", "method", "budget", "pupils", "distance", "texture",
-    "faces", "formats", "material", "views", "expression", "prior", "encoder",
+    "faces", "formats", "material", "views", "expression", "prior", "encoder", "topology",
 ))  # fmt: skip
 """Those with one."""
 

@@ -17,6 +17,7 @@ from protome.topology.rig import Rig
 from protome.topology.texture import template_texture
 from protome.turntable import read_textured
 from protome.util.files import check_output_folder
+from protome.util.locks import only_run
 from protome.util.progress import progress
 from protome.util.reading import reading
 from protome.util.together import write_together
@@ -37,30 +38,31 @@ def retopologize(result: Path, out: Path | None = None, *, quiet: bool = False) 
     if not result.is_dir():
         raise InputError(f"{result} is no folder: give one that `protome reconstruct` wrote")
     check_output_folder(out)
-    source = read_textured(result)
-    head = load_fitted(result / "field.safetensors")
-    if _is_neutral(result / "result.json"):
-        head = head.neutral()
-    if head.field.deformation is None:
-        raise InputError(
-            f"{result} was made by a method without a deformation, which the template is pulled back through: "
-            "reconstruct with another --method"
-        )
-    with progress("laying the template onto the head", 3, quiet=quiet) as step:
-        made = TemplateHead.of(head, _closed(source.vertices, source.faces))
-        step(1)
-        image = template_texture(made, source, len(source.image))
-        step(1)
-        rig = Rig.of(made)
-        unlit = "KHR_materials_unlit" in gltf_tree(result / "head.glb").get("extensionsUsed", ())
+    with only_run(out):
+        source = read_textured(result)
+        head = load_fitted(result / "field.safetensors")
+        if _is_neutral(result / "result.json"):
+            head = head.neutral()
+        if head.field.deformation is None:
+            raise InputError(
+                f"{result} was made by a method without a deformation, which the template is pulled back through: "
+                "reconstruct with another --method"
+            )
+        with progress("laying the template onto the head", 3, quiet=quiet) as step:
+            made = TemplateHead.of(head, _closed(source.vertices, source.faces))
+            step(1)
+            image = template_texture(made, source, len(source.image))
+            step(1)
+            rig = Rig.of(made)
+            unlit = "KHR_materials_unlit" in gltf_tree(result / "head.glb").get("extensionsUsed", ())
 
-        def write(folder: Path) -> None:
-            (folder / PLAIN).write_bytes(template_glb(made, image, unlit=unlit))
-            (folder / RIGGED).write_bytes(template_glb(made, image, rig, unlit))
-            write_template_obj(folder / OBJ, made, image)
+            def write(folder: Path) -> None:
+                (folder / PLAIN).write_bytes(template_glb(made, image, unlit=unlit))
+                (folder / RIGGED).write_bytes(template_glb(made, image, rig, unlit))
+                write_template_obj(folder / OBJ, made, image)
 
-        write_together(out, write)
-        step(1)
+            write_together(out, write)
+            step(1)
     return made
 
 
