@@ -2,7 +2,7 @@
 
 What it does follows from the content of the photos: "bad" is refused, "slow" takes a minute, "crash" ends the process
 from outside, "warn" warns, "odd" ends with an unusual code; anything else is copied from the folder RESULT. It imports
-next to nothing, so that many can run.
+nothing of the package, so that many can run.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ import sys
 import time
 from pathlib import Path
 
-from protome.util import messages
-
 
 def say(stage: str, share: float, left: float | None) -> None:
     """Report progress as the package does."""
     facts = {"stage": stage, "share": share, "elapsed_s": 1.0, "left_s": left, "detail": "colour 0.1"}
     print(json.dumps(facts), file=sys.stderr, flush=True)
+
+
+def print_sentence(level: str, sentence: str) -> None:
+    """Print a warning or an error as the package does (`protome.util.messages`)."""
+    print(json.dumps({"level": level, "message": sentence}), file=sys.stderr, flush=True)
 
 
 def main() -> int:
@@ -33,10 +36,11 @@ def main() -> int:
     what = [photo.read_bytes() for photo in photos]
     assert all(what)
     if b"bad" in what:
-        return messages.ended("error", f"{photos[what.index(b'bad')]} cannot be read as an image: give a JPEG", 2)
+        print_sentence("error", f"{photos[what.index(b'bad')]} cannot be read as an image: give a JPEG")
+        return 2
     say("capture", 0.0, None)
     if b"warn" in what:
-        messages.say("warning", f"the face is blurred in {photos[what.index(b'warn')].name}")
+        print_sentence("warning", f"the face is blurred in {photos[what.index(b'warn')].name}")
     if command == "inspect":
         out.mkdir(exist_ok=True)
         shutil.copy(Path(result) / "capture.png", out / "capture.png")
