@@ -36,7 +36,7 @@ def prior() -> Prior:
 def person(prior: Prior) -> Person:
     latents = replace(prior.sample(torch.Generator().manual_seed(1), 0.6), z_expression=SEEN)
     field = prior.bind(latents)
-    return Person(prior, latents, field, extract_mesh(field, prior.bounds, 100))
+    return Person(prior, latents, field, extract_mesh(field, prior.bounds, 72))
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def fit(scene: Scene, prior: Prior) -> FitResult:
 def heads(fit: FitResult, scene: Scene, prior: Prior) -> tuple[Head, Head]:
     """The head as in the photos, and without its expression."""
     first, second = (
-        head_from_fit(fit, scene, prior, resolution=100, expression=kind, quiet=True)
+        head_from_fit(fit, scene, prior, resolution=72, expression=kind, quiet=True)
         for kind in ("as-photo", "neutral")  # type: ignore[arg-type]
     )
     return first, second
@@ -61,7 +61,7 @@ def heads(fit: FitResult, scene: Scene, prior: Prior) -> tuple[Head, Head]:
 
 def _face(prior: Prior, latents: HeadLatents) -> torch.Tensor:
     field = prior.bind(latents)
-    mesh = extract_mesh(field, prior.bounds, 100)
+    mesh = extract_mesh(field, prior.bounds, 72)
     return torch.from_numpy(Person(prior, latents, field, mesh).face())
 
 
@@ -110,11 +110,12 @@ def changing(prior: Prior, person: Person) -> tuple[FitResult, list[HeadLatents]
     views: list[View] = []
     for latents, angles in zip(moods, ((0.0, 45.0), (-45.0, 15.0)), strict=True):
         field = prior.bind(latents)
-        shown = Person(prior, latents, field, extract_mesh(field, prior.bounds, 100))
+        shown = Person(prior, latents, field, extract_mesh(field, prior.bounds, 72))
         views += photograph(shown, angles, 64, some_world()).views
     assert prior.expression is not None
     scene = Scene(tuple(views), some_world().inverse())
-    found = fit_head(scene, prior, QUICK, seed=1, expressions=(prior.expression,) * 4, shown=2, quiet=True)
+    shorter = replace(QUICK, schedule=Schedule({1: 70}, {1: 0}, colours=0))
+    found = fit_head(scene, prior, shorter, seed=1, expressions=(prior.expression,) * 4, shown=2, quiet=True)
     return found, [moods[0], moods[0], moods[1], moods[1]]
 
 
