@@ -89,9 +89,8 @@ def errors(
 
 def neutral_mesh(head: Head) -> Mesh:
     """Return a fitted head without its expression, where its mesh is; millimetres."""
-    fitted = head.fit.head
-    field = fitted.field.bind(fitted.latents.z_shape, fitted.latents.z_appearance)
-    return extract_mesh(field, fitted.bounds, RESOLUTION).scaled(UNIT_MM)
+    still = head.fit.head.neutral()
+    return extract_mesh(still.bind(), still.bounds, RESOLUTION).scaled(UNIT_MM)
 
 
 def measured(options: Options, heads: Population, person: int, which: int, views: int) -> dict[str, object]:

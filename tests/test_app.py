@@ -380,8 +380,8 @@ def test_the_command_serves_until_it_is_stopped(kept: Path) -> None:
 
 def test_what_an_app_has_started_ends_with_it(kept: Path) -> None:
     code = "import time; time.sleep(60)"
-    words = [sys.executable, "-c", f"import sys; sys.argv[1:] = []; import runpy; from protome.app import child; "
-             f"runpy.run_module = lambda *a, **k: exec({code!r}); child.main()"]  # fmt: skip
+    program = f"from protome import cli, cli_child; cli.main = lambda: exec({code!r}); cli_child.main()"
+    words = [sys.executable, "-c", program]
     started = subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True)
     assert started.stdin is not None
     time.sleep(0.5)

@@ -374,19 +374,18 @@ def reconstruct(
     if options.prior is not None:
         chosen = chosen.with_prior(options.prior, options.encoder)
     budget = None if options.budget is None else Budget.parse(options.budget)
-    own = chosen.prior()
-    if options.expression == "neutral" and own.expression is None:
-        raise InputError("this prior has no expressions to take away: leave --expression out, or give another --prior")
     seconds: dict[str, float] = {}
+    with _timed(seconds, "prior", quiet=True):
+        prior = chosen.prior()
+    if options.expression == "neutral" and prior.expression is None:
+        raise InputError("this prior has no expressions to take away: leave --expression out, or give another --prior")
     imported_ahead(OPTIMISERS)  # while detection runs in a process of its own
     with _timed(seconds, "capture", quiet):
         scene = gather(inputs, units=units, views=views, time_step=time_step, strict=strict)
         facts = assess(scene)
     scene = weighed(scene, facts)
     warn(facts)
-    with _timed(seconds, "prior", quiet=True):
-        where = choose_device(device)
-        prior = own.to(where)
+    prior = prior.to(choose_device(device))
     started = time.perf_counter()
     refine = chosen.refine_cameras(scene) if options.refine_cameras is None else options.refine_cameras
     config = replace(chosen.settings(FIT_PRESETS[preset]), refine_cameras=refine)

@@ -10,13 +10,16 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from protome.util.progress import SWITCH
 
-PROGRAM = (sys.executable, "-m", "protome.app.child")
+PROGRAM = (sys.executable, "-m", "protome.cli_child")
 """What the words of a command follow."""
+NICE = 5
+"""Steps by which the system prefers the app and its pages to the work."""
 KEPT_LINES = 200
 """Last lines of other output that are kept in the job's log."""
 BAD_INPUT = 2
@@ -56,6 +59,9 @@ class Process:
             text=True, encoding="utf-8", errors="replace", start_new_session=True,
             env=os.environ | {SWITCH: "json", "PYTHONUNBUFFERED": "1"},
         )  # fmt: skip
+        if hasattr(os, "setpriority"):
+            with suppress(OSError):  # it has ended already
+                os.setpriority(os.PRIO_PROCESS, self.process.pid, os.getpriority(os.PRIO_PROCESS, 0) + NICE)
         self.too_long = False
         self.over = False
         self.one_at_a_time = threading.Lock()

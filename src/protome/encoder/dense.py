@@ -79,8 +79,9 @@ class _Photo:
             precision = torch.where(view.dense.visible > LEAST_VISIBLE, view.dense.visible, 0.0).double() * own
             pixels = view.dense.pixels.double()
         if mesh and view.landmarks is not None:
-            known = len(_mesh_weights())
-            other = torch.cat([_mesh_weights() * (MESH_MM * pixels_per_mm) ** -2, precision[known:] * 0])
+            trust = _mesh_weights()
+            known = len(trust)
+            other = torch.cat([trust * (MESH_MM * pixels_per_mm) ** -2, precision[known:] * 0])
             seen = torch.cat([view.landmarks[:known].double(), pixels[known:]])
             total = (precision + other).clamp_min(1e-30)[:, None]
             pixels, precision = (precision[:, None] * pixels + other[:, None] * seen) / total, precision + other
@@ -123,18 +124,15 @@ class Places:
 
 def places_on_head(
     field: HeadField, statistics: LatentStatistics, coefficients: Float[Tensor, "k"],
-    reference: Float[Tensor, "n 3"], start: Float[Tensor, "n 3"] | None = None,
+    reference: Float[Tensor, "n 3"],
 ) -> Places:  # fmt: skip
     """Return the points that the latent with these coefficients displaces to given places of the reference.
 
-    Derivatives follow from the implicit function theorem: (I + d delta/dx) dx = -(d delta/dz) dz. With a `start`
-    nearby only Newton's method is needed.
+    Derivatives follow from the implicit function theorem: (I + d delta/dx) dx = -(d delta/dz) dz.
     """
     z = statistics.latent(coefficients)
-    points = start
-    if points is None:
-        with torch.no_grad():
-            points = field.placed(reference, z[None], ROUNDS)
+    with torch.no_grad():
+        points = field.placed(reference, z[None], ROUNDS)
     identity = torch.eye(3).to(points)
     for last in [False] * NEWTON_ROUNDS + [True]:
         spots = points[:, None].clone().requires_grad_(True)

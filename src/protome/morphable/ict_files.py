@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,25 +39,15 @@ class IctModel:
         Raises:
             InputError: the folder holds neither, or files are missing.
         """
-        packed = folder / "ict_facekit.npz"
-        with reading(packed if packed.is_file() else folder, WHAT, ADVICE):
-            if packed.is_file():
-                data = read_arrays(packed, WHAT, ADVICE)
-                polygons, names = data["faces"][..., 0], tuple(str(name) for name in data["expression_names"])
-                neutral, modes, moves = (data[key] for key in ("neutral", "identity", "expression"))
-            else:
-                neutral, polygons, modes, moves, names = _upstream_ict(folder)
-            shape = (*neutral.shape[:1], 3)
-            if neutral.shape != shape or modes.shape[1:] != shape or moves.shape != (len(names), *shape):
-                raise ValueError("shapes that do not match")
-            kept = polygons[(polygons[:, :3] < ICT_HEAD).all(1)]
+        with _read_ict(folder) as own:
+            kept = own.polygons[(own.polygons[:, :3] < ICT_HEAD).all(1)]
             quads = kept[kept[:, 3] >= 0]
             return IctModel(
-                neutral[:ICT_HEAD].astype(np.float64) / 100,
+                own.neutral[:ICT_HEAD].astype(np.float64) / 100,
                 np.concatenate([kept[:, :3], quads[:, [0, 2, 3]]]).astype(np.int64),
-                modes[:, :ICT_HEAD].astype(np.float64) / 100,
-                moves[:, :ICT_HEAD].astype(np.float64) / 100,
-                names,
+                own.identity[:, :ICT_HEAD].astype(np.float64) / 100,
+                own.expression[:, :ICT_HEAD].astype(np.float64) / 100,
+                own.expression_names,
             )
 
 
@@ -79,30 +71,55 @@ class IctMesh:
         Raises:
             InputError: the folder holds neither, or files are missing.
         """
-        packed = folder / "ict_facekit.npz"
-        with reading(packed if packed.is_file() else folder, WHAT, ADVICE):
-            if packed.is_file():
-                data = read_arrays(packed, WHAT, ADVICE)
-                corners, names = data["faces"].astype(np.int64), tuple(str(name) for name in data["expression_names"])
-                neutral, uv, moves = data["neutral"], data["uv"], data["expression"]
-                polygons, uv_polygons = corners[..., 0], corners[..., 1]
-            else:
-                neutral, polygons, _, moves, names = _upstream_ict(folder)
-                mesh = _read_obj(next(place for place in (folder, folder / "FaceXModel") if _found(place)), _NEUTRAL)
-                uv, uv_polygons = mesh.uv, np.pad(mesh.uv_polygons, ((0, 0), (0, 1)), constant_values=-1)[:, :4]
-            if polygons.shape != uv_polygons.shape or moves.shape != (len(names), *neutral.shape):
-                raise ValueError("shapes that do not match")
+        with _read_ict(folder) as own:
+            if own.uv is None or own.uv_polygons is None or own.uv_polygons.shape != own.polygons.shape:
+                raise ValueError("no texture coordinates")
             return IctMesh(
-                neutral.astype(np.float64) / 100, polygons.astype(np.int64), uv.astype(np.float64),
-                uv_polygons.astype(np.int64), moves.astype(np.float64) / 100, names,
+                own.neutral.astype(np.float64) / 100, own.polygons.astype(np.int64), own.uv.astype(np.float64),
+                own.uv_polygons.astype(np.int64), own.expression.astype(np.float64) / 100, own.expression_names,
             )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Files:
+    """What the files hold, in centimetres."""
+
+    neutral: np.ndarray
+    polygons: np.ndarray
+    uv: np.ndarray | None
+    uv_polygons: np.ndarray | None
+    identity: np.ndarray
+    expression: np.ndarray
+    expression_names: tuple[str, ...]
+
+
+@contextmanager
+def _read_ict(folder: Path) -> Iterator[_Files]:
+    """Read the packed file or the folder of OBJ files; what the block finds wrong with them is said of them."""
+    packed = folder / "ict_facekit.npz"
+    with reading(packed if packed.is_file() else folder, WHAT, ADVICE):
+        own = _packed_ict(packed) if packed.is_file() else _upstream_ict(folder)
+        shape = (*own.neutral.shape[:1], 3)
+        moved = (len(own.expression_names), *shape)
+        if own.neutral.shape != shape or own.identity.shape[1:] != shape or own.expression.shape != moved:
+            raise ValueError("shapes that do not match")
+        yield own
+
+
+def _packed_ict(path: Path) -> _Files:
+    data = read_arrays(path, WHAT, ADVICE)
+    corners = data["faces"]
+    return _Files(
+        data["neutral"], corners[..., 0], data.get("uv"), corners[..., 1] if corners.shape[-1] > 1 else None,
+        data["identity"], data["expression"], tuple(str(name) for name in data["expression_names"]),
+    )  # fmt: skip
 
 
 def _found(place: Path) -> bool:
     return _obj_path(place, _NEUTRAL) is not None
 
 
-def _upstream_ict(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]:
+def _upstream_ict(folder: Path) -> _Files:
     found = next((place for place in (folder, folder / "FaceXModel") if _found(place)), None)
     if found is None:
         raise InputError(
@@ -110,7 +127,9 @@ def _upstream_ict(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
         )
     mesh = _read_obj(found, _NEUTRAL)
     neutral = mesh.vertices
-    polygons = np.pad(mesh.polygons, ((0, 0), (0, 1)), constant_values=-1)[:, :4]
+    polygons, uv_polygons = (
+        np.pad(own, ((0, 0), (0, 1)), constant_values=-1)[:, :4] for own in (mesh.polygons, mesh.uv_polygons)
+    )
     stems = sorted({path.name.split(".")[0] for path in found.glob("*.obj*")} - {_NEUTRAL})
     people = [stem for stem in stems if stem.startswith("identity")]
     moves = [stem for stem in stems if not stem.startswith("identity")]
@@ -118,8 +137,8 @@ def _upstream_ict(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
         raise InputError(f"{found} has no identity000.obj: give ICT-FaceKit's whole FaceXModel folder")
     delta = {stem: _read_obj(found, stem).vertices - neutral for stem in (*people, *moves)}
     empty = np.zeros((0, *neutral.shape))
-    return (
-        neutral, polygons, np.stack([delta[stem] for stem in people]),
+    return _Files(
+        neutral, polygons, mesh.uv, uv_polygons, np.stack([delta[stem] for stem in people]),
         np.stack([delta[stem] for stem in moves]) if moves else empty, tuple(moves),
     )  # fmt: skip
 
