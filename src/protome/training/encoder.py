@@ -273,7 +273,7 @@ def _read_latents(path: Path, prior: Prior, manifest: Manifest) -> tuple[Tensor,
     if shape.shape[1:] != prior.shape.mean.shape or not torch.allclose(shape.mean(0), prior.shape.mean, atol=1e-4):
         raise InputError(f"{path} belongs to another prior: give the file that lies beside it")
     people = manifest.heads["train"] // max(manifest.expressions, 1)
-    if len(shape) != people:
+    if len(shape) > people:  # fewer are the first ones, of a training that did not wait for the whole population
         raise InputError(
             f"{path} has the latents of {len(shape)} people, and the population {people}: give the population that the "
             "prior was trained on"
