@@ -289,8 +289,8 @@ def _take_photos(config: PhotoConfig, people: int, jobs: int, *, quiet: bool) ->
         raise InputError(f"{config.folder} holds photos of other settings: give the same ones, or another folder")
     write_atomically(path, lambda part: part.write_text(json.dumps(settings, indent=1) + "\n"))
     todo = [who for who in range(people) if not all(config.path(head).is_file() for head in config.heads(who))]
-    with workers(jobs, _prepare, config) as pool, progress("photographing people", people, quiet=quiet) as step:
-        step(people - len(todo))
+    before, pool = people - len(todo), workers(jobs, _prepare, config)
+    with pool, progress("photographing people", people, before=before, quiet=quiet) as step:
         for _ in pool.map(_photograph, [(config, who) for who in todo]):
             step(1)
 
