@@ -117,32 +117,43 @@ def _photograph(job: tuple[PhotoConfig, int]) -> None:
     """Take the photos of all heads of a person."""
     config, number = job
     if _characters is None:
-        _photograph_head(config, number, outer_surface(_composer, "train", number, _seed)[0], np.zeros(0, np.float32))
+        surface = outer_surface(_composer, "train", number, _seed)[0]
+        _keep(config, {number: (_photos(config, number, surface), np.zeros(0, np.float32))})
         return
     person = ExpressivePerson.of(_characters, "train", number, _seed)
+    taken = {}
     for which, head in enumerate(config.heads(number)):
         surface, weights, _ = person.surface(which)
-        _photograph_head(config, head, surface, weights)
+        taken[head] = _photos(config, head, surface), weights
+    _keep(config, taken)
 
 
-def _photograph_head(config: PhotoConfig, head: int, surface: OuterSurface, expression: Float[np.ndarray, "e"]) -> None:
+def _photos(config: PhotoConfig, head: int, surface: OuterSurface) -> list[View]:
     views = []
     for number in range(config.each):
         camera = draw_camera(np.random.default_rng([config.seed, head, number]))
         photo = photograph(surface, camera.transformed(Similarity.scaling(1 / UNIT_MM, torch.float64)), over=1)
         image, mask = (torch.from_numpy(array).float() for array in (photo.image, photo.mask))
         views.append(View(f"photo {number} of head {head}", image, mask, camera))
-    pairs = zip(views, detect([view.image for view in views], with_masks=False), strict=True)
-    seen = [replace(view, landmarks=choose_face(found, view.name)) for view, found in pairs if found.faces]
-    kept = {
-        "image": np.array([np.rint(255 * view.image.numpy()) for view in seen], np.uint8),
-        "mask": np.array([np.rint(255 * view.mask.numpy()) for view in seen], np.uint8),
-        "landmarks": np.array([view.landmarks.numpy() for view in seen if view.landmarks is not None]),
-        "K": np.array([view.camera.K.numpy() for view in seen]),
-        "T_head_camera": np.array([view.camera.T_world_camera.numpy() for view in seen]),
-        "expression": expression,
-    }
-    write_arrays(config.path(head), kept)
+    return views
+
+
+def _keep(config: PhotoConfig, taken: dict[int, tuple[list[View], Float[np.ndarray, "e"]]]) -> None:
+    """Write those photos of heads that show a face; `taken` has the photos and the expression of each head."""
+    every = [view for views, _ in taken.values() for view in views]
+    detected = iter(detect([view.image for view in every], with_masks=False))  # at once: a detector starts in seconds
+    for head, (views, expression) in taken.items():
+        pairs = [(view, next(detected)) for view in views]
+        seen = [replace(view, landmarks=choose_face(found, view.name)) for view, found in pairs if found.faces]
+        kept = {
+            "image": np.array([np.rint(255 * view.image.numpy()) for view in seen], np.uint8),
+            "mask": np.array([np.rint(255 * view.mask.numpy()) for view in seen], np.uint8),
+            "landmarks": np.array([view.landmarks.numpy() for view in seen if view.landmarks is not None]),
+            "K": np.array([view.camera.K.numpy() for view in seen]),
+            "T_head_camera": np.array([view.camera.T_world_camera.numpy() for view in seen]),
+            "expression": expression,
+        }
+        write_arrays(config.path(head), kept)
 
 
 def photos_of(path: Path) -> list[View]:

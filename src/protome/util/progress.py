@@ -72,7 +72,8 @@ def _bar(console: Console, stage: str, total: float, before: float) -> Iterator[
         TextColumn("{task.fields[detail]}", markup=False),
     )
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task(stage, total=total, completed=before, detail="")
+        task = bar.add_task(stage, total=total, detail="")
+        bar.update(task, completed=before)
 
         def step(amount: float = 1, detail: str = "") -> None:
             bar.update(task, advance=amount, detail=detail)
