@@ -114,14 +114,23 @@ STRENGTH = 2.5
 """Standard deviations of the shape that a coefficient of 1 stands for."""
 
 
+def without_expressions(prior: Prior) -> Prior:
+    """Return a prior's neutral heads as a prior that has no expressions."""
+    field = HeadField(replace(prior.field.config, expression=()))
+    own, known = field.state_dict(), prior.field.state_dict()
+    field.load_state_dict({name: known[name][tuple(map(slice, value.shape))] for name, value in own.items()})
+    return replace(prior, field=field.requires_grad_(False), expression=None, people=None)
+
+
 def with_expressions(prior: Prior, kept: int = 40) -> Prior:
     """Return a prior whose first two axes of shape have become expressions, and whose people differ along `kept` more.
 
     So people without an expression, and what an expression does to them, are known exactly.
     """
-    latent = prior.field.config.latent
-    field = HeadField(replace(prior.field.config, expression=NAMES, expression_width=2))
-    field = started_from(prior.field, field).requires_grad_(False)
+    plain = without_expressions(prior)
+    latent = plain.field.config.latent
+    field = HeadField(replace(plain.field.config, expression=NAMES, expression_width=2))
+    field = started_from(plain.field, field).requires_grad_(False)
     moves = STRENGTH * prior.shape.axes[:2]
     assert field.deformation is not None
     assert field.expression is not None

@@ -33,7 +33,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "perception": (),
     "capture": ("geometry", "landmarks", "morphable", "perception", "scene", "scenes"),
     "encoder": ("capture", "field", "geometry", "landmarks", "prior", "scene"),
-    "fit": ("encoder", "field", "geometry", "losses", "prior", "render", "scene"),
+    "fit": ("encoder", "field", "geometry", "landmarks", "losses", "prior", "render", "scene"),
     "meshing": ("field", "geometry"),
     "relief": ("capture", "geometry", "perception", "render", "scene"),
     "asset": ("geometry", "meshing", "relief", "scene"),

@@ -14,7 +14,7 @@ from protome import losses
 from protome.fit.cameras import GIVEN, CameraCorrections
 from protome.fit.config import FitConfig, Patches, Schedule
 from protome.fit.methods import method
-from protome.fit.photo_consistency import PhotoStack, Viewpoints, compare_patches
+from protome.fit.photo_consistency import PhotoStack, compare_patches
 from protome.fit.reconstruct import fit_head
 from protome.geometry.camera import Camera
 from protome.geometry.transforms import Similarity
@@ -51,7 +51,7 @@ def _on_plane(count: int) -> Tensor:
 
 def _stack(scene: Scene) -> tuple[PhotoStack, Viewpoints]:
     photos = PhotoStack.of(scene.in_head_frame(), BOUNDS, 512)
-    return photos, photos.viewpoints(photos.rays, photos.K)
+    return photos, photos.cameras.viewpoints(photos.cameras.rays, photos.cameras.K)
 
 
 def _loss(scene: Scene, points: Tensor, normals: Tensor) -> Tensor:

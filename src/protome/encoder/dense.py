@@ -15,10 +15,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from protome.encoder.encoder import LatentEstimate
+from protome.encoder.observed import observed_landmarks
 from protome.field.head import HeadField
 from protome.geometry.least_squares import Residuals, minimise
 from protome.geometry.transforms import Similarity, rotation_from_vector
-from protome.landmarks import load_face_landmarks, load_template_points
+from protome.landmarks import load_template_points
 from protome.prior.prior import LatentStatistics, Prior
 from protome.scene import Scene, View
 from protome.units import UNIT_MM
@@ -28,17 +29,8 @@ ROUNDS, NEWTON_ROUNDS = 12, 2
 FOLDED, STRAYED = 0.3, 1.0 / UNIT_MM
 """Determinant of the map into the reference below which it folds, and its remaining error above which a place is not
 found."""
-MODEL_MM = 1.0
-"""Deviation of the field's correspondences from the labels'."""
-MESH_MM = 1.0
-"""Deviation of MediaPipe's landmarks."""
-OUTER_LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
-INNER_LIPS = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
-CHIN = (83, 18, 313, 200, 199, 175, 152, 148, 377, 171, 396, 208, 428, 201, 421, 182, 406)
 TOGETHER = 20.0
 """Neighbouring landmarks err together: this many count as one."""
-LEAST_VISIBLE = 0.3
-"""Probability below which a landmark is left out: hidden ones are where the network believes them to be."""
 WIDTH = 3.0
 """Standard deviations beyond which a landmark's influence stops growing."""
 TURN, SHIFT, DEPTH = 0.1, 20.0 / UNIT_MM, 0.05
@@ -71,26 +63,13 @@ class _Photo:
         """Return a view that is posed in the head frame, and has landmarks; with `mesh`, MediaPipe's are used too."""
         camera = view.camera.to(torch.float64)
         depth = float(camera.to_camera(middle[None])[0, 2])
-        pixels_per_mm = float(camera.focal) / depth / UNIT_MM
-        count = len(load_template_points())
-        pixels, precision = torch.zeros(count, 2).double(), torch.zeros(count).double()
-        if view.dense is not None:
-            own = (view.dense.sigma.double().square() + (MODEL_MM * pixels_per_mm) ** 2) ** -1
-            precision = torch.where(view.dense.visible > LEAST_VISIBLE, view.dense.visible, 0.0).double() * own
-            pixels = view.dense.pixels.double()
-        if mesh and view.landmarks is not None:
-            trust = _mesh_weights()
-            known = len(trust)
-            other = torch.cat([trust * (MESH_MM * pixels_per_mm) ** -2, precision[known:] * 0])
-            seen = torch.cat([view.landmarks[:known].double(), pixels[known:]])
-            total = (precision + other).clamp_min(1e-30)[:, None]
-            pixels, precision = (precision[:, None] * pixels + other[:, None] * seen) / total, precision + other
         focal = FOCAL_SPREAD.get(view.focal_from, min(FOCAL_SPREAD.values()))
         spreads = torch.tensor([TURN] * 3 + [SHIFT] * 2 + [DEPTH, focal], dtype=torch.float64)
         pose = camera.T_world_camera
-        weight = (precision > 0).double()
-        deviation = torch.where(precision > 0, precision, 1.0) ** -0.5
-        return _Photo(pixels, deviation, weight, camera.K, pose[:3, :3], pose[:3, 3], depth, spreads**-2)
+        found = observed_landmarks(view, middle, mesh)
+        weight = (found.precision > 0).double()
+        deviation = torch.where(found.precision > 0, found.precision, 1.0) ** -0.5
+        return _Photo(found.pixels, deviation, weight, camera.K, pose[:3, :3], pose[:3, 3], depth, spreads**-2)
 
     def seen(self, points: Float[Tensor, "n 3"], pose: Float[Tensor, "7"], middle: Float[Tensor, "3"]) -> Tensor:
         """Return the pixels (n, 2) of a head's points; `pose` moves the head as the unknowns say."""
@@ -149,19 +128,6 @@ def places_on_head(
             points = points - torch.linalg.solve(slope, off)
     by_latent = torch.stack([row[1] for row in rows], 1) @ statistics.axes.T
     return Places(points, -torch.linalg.solve(slope, by_latent), even & (off.norm(dim=1) < STRAYED))
-
-
-def _mesh_weights() -> Float[Tensor, "468"]:
-    """Return how far MediaPipe's landmarks are to be trusted where a face may have an expression.
-
-    The packaged weights are for poses: low where expressions move the face. The outer lips and the chin say most of
-    them. The inner lips say little, because there the field's correspondence jumps from lip to lip.
-    """
-    weights = load_face_landmarks().weights.double().clone()
-    weights[list(OUTER_LIPS)] = 1.0
-    weights[list(INNER_LIPS)] = 0.0
-    weights[list(CHIN)] = 0.3
-    return weights
 
 
 def with_landmarks(estimate: LatentEstimate, scene: Scene, prior: Prior) -> LatentEstimate:

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from protome.fit.rays import head_window
-from protome.geometry.camera import Rays
+from protome.fit.viewpoints import CameraRays, Viewpoints
 from protome.scene import Scene
 
 SIDE = 7
@@ -32,29 +32,6 @@ FAINT = 0.01
 
 
 @dataclass(frozen=True)
-class Viewpoints:
-    """Poses and intrinsics of all photos' cameras, in the head frame."""
-
-    centre: Float[Tensor, "v 3"]
-    axes: Float[Tensor, "v 3 3"]
-    """Rows: right, down and forward."""
-    K: Float[Tensor, "v 3 3"]
-    """Intrinsics in the pixels of a `PhotoStack`."""
-
-    def project(self, view: Int[Tensor, "n"], points: Float[Tensor, "n p 3"]) -> Float[Tensor, "n p 2"]:
-        """Return the pixel positions of each view's own points."""
-        local = torch.einsum("nij,npj->npi", self.axes[view], points - self.centre[view, None])
-        flat = torch.einsum("nij,npj->npi", self.K[view], local)
-        return flat[..., :2] / flat[..., 2:]
-
-    def directions(self, view: Int[Tensor, "n"], spots: Float[Tensor, "n p 2"]) -> Float[Tensor, "n p 3"]:
-        """Return directions (one long along the camera's axis) in which each view's pixel positions lie."""
-        flat = torch.cat([spots, torch.ones_like(spots[..., :1])], -1)
-        local = torch.einsum("nij,npj->npi", torch.linalg.inv(self.K)[view], flat)
-        return torch.einsum("nji,npj->npi", self.axes[view], local)
-
-
-@dataclass(frozen=True)
 class PhotoStack:
     """The brightness of all photos around the head, with their cameras before any refinement."""
 
@@ -62,11 +39,8 @@ class PhotoStack:
     """Smaller photos are padded with zeros on the right and below."""
     extent: Float[Tensor, "v 2"]
     """Width and height of each photo."""
-    K: Float[Tensor, "v 3 3"]
-    rays: Rays
-    """Three a view: from its camera's centre right, down and forward; head frame, inner units."""
-    view: Int[Tensor, "n"]
-    """The view of each ray."""
+    cameras: CameraRays
+    """With the intrinsics of the shrunk photos."""
 
     @staticmethod
     def of(scene: Scene, bounds: Float[Tensor, "2 3"], size: int) -> PhotoStack:
@@ -77,17 +51,7 @@ class PhotoStack:
         brightness = torch.zeros(len(windows), height, width)
         for own, window in zip(brightness, windows, strict=True):
             own[: window.camera.height, : window.camera.width] = window.image.mean(-1)
-        cameras = [window.camera for window in windows]
-        centres = torch.stack([camera.centre for camera in cameras]).repeat_interleave(3, 0)
-        axes = torch.cat([camera.T_world_camera[:3, :3].T for camera in cameras])
-        number = torch.arange(len(windows)).repeat_interleave(3)
-        return PhotoStack(
-            brightness, extent, torch.stack([camera.K for camera in cameras]), Rays(centres, axes), number
-        )
-
-    def viewpoints(self, moved: Rays, K: Float[Tensor, "v 3 3"]) -> Viewpoints:
-        """Return the cameras whose rays are `moved`, which are this stack's `rays` after a fit's corrections."""
-        return Viewpoints(moved.origins.reshape(-1, 3, 3)[:, 0], moved.directions.reshape(-1, 3, 3), K)
+        return PhotoStack(brightness, extent, CameraRays.of([window.camera for window in windows]))
 
     def sample(self, view: Int[Tensor, "n"], spots: Float[Tensor, "n p 2"]) -> Float[Tensor, "n p"]:
         """Return each view's brightness at its own pixel positions, between pixels bilinearly."""
@@ -107,10 +71,7 @@ class PhotoStack:
 
     def to(self, device: torch.device) -> PhotoStack:
         """Move to a device."""
-        return PhotoStack(
-            self.brightness.to(device), self.extent.to(device), self.K.to(device), self.rays.to(device),
-            self.view.to(device),
-        )  # fmt: skip
+        return PhotoStack(self.brightness.to(device), self.extent.to(device), self.cameras.to(device))
 
 
 @dataclass(frozen=True)

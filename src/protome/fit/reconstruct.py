@@ -21,14 +21,16 @@ from protome.fit.appearance import MOST_PIXELS, fit_colours
 from protome.fit.cameras import CameraCorrections, spread_of
 from protome.fit.clock import COLOUR_STEP, Budget, Clock
 from protome.fit.config import FitConfig, Patches, by_views
+from protome.fit.landmarks import PhotoLandmarks
 from protome.fit.latents import FreeLatent, LatentBasis
 from protome.fit.light import PhotoLight
-from protome.fit.photo_consistency import PhotoStack, Viewpoints, compare_patches
+from protome.fit.photo_consistency import PhotoStack, compare_patches
 from protome.fit.photo_heads import PhotoHeads, same_place
 from protome.fit.placement import Placement
 from protome.fit.rays import PixelTable, pixel_table
 from protome.fit.schedule import background_share, mask_sharpness, rate_factor
 from protome.fit.tracing import HeadTracer, TracingConfig
+from protome.fit.viewpoints import CameraRays, Viewpoints
 from protome.geometry.camera import Camera, Rays
 from protome.geometry.transforms import Similarity
 from protome.prior.prior import FittedHead, HeadLatents, LatentStatistics, Prior, save_head
@@ -89,6 +91,8 @@ class _Fit:
     placement: Placement
     cameras: CameraCorrections | None
     light: PhotoLight | None
+    landmarks: PhotoLandmarks | None
+    """Where the photos show the template's landmarks; None where they are no term of the loss."""
     photos: PhotoStack | None
     """The photos in which patches are compared; None without photo-consistency."""
     bounds: Tensor
@@ -136,16 +140,23 @@ class _Fit:
         head.field.requires_grad_(False)
         return head
 
-    def rays(self, batch: PixelTable | PhotoStack) -> Rays:
+    def rays(self, batch: PixelTable | CameraRays) -> Rays:
         """Return the rays of pixels or cameras in the head frame with the current corrections."""
         rays = batch.rays if self.cameras is None else self.cameras.move(batch.rays, batch.view)
         return self.placement.move(rays, batch.view)
 
-    def viewpoints(self, photos: PhotoStack) -> Viewpoints:
+    def viewpoints(self, cameras: CameraRays) -> Viewpoints:
         """Return the photos' cameras in the head frame with the current corrections."""
-        return photos.viewpoints(
-            self.rays(photos), photos.K if self.cameras is None else self.cameras.intrinsics(photos.K)
-        )
+        K = cameras.K if self.cameras is None else self.cameras.intrinsics(cameras.K)
+        return cameras.viewpoints(self.rays(cameras), K)
+
+    def landmark_loss(self, landmarks: PhotoLandmarks) -> Tensor:
+        """Return the loss of the photos' landmarks."""
+        shape = self.shape.latent()[None]
+        conditions = [
+            self.head.shape_condition(shape, None if own is None else own[None]) for own in self._expressions()
+        ]
+        return landmarks.loss(self.head, conditions, self.viewpoints(landmarks.cameras))
 
 
 def step_losses(fit: _Fit, batch: PixelTable, sharpness: float, generator: torch.Generator) -> dict[str, Tensor]:
@@ -179,13 +190,15 @@ def step_losses(fit: _Fit, batch: PixelTable, sharpness: float, generator: torch
     }
     if fit.latent_weight:
         terms["latent"] = fit.latent_weight * fit.latent_penalty()
+    if fit.landmarks is not None:
+        terms["landmarks"] = weights.landmarks * fit.landmark_loss(fit.landmarks)
     if fit.photos is not None:
         few = slice(config.patches.count)
         alike = None
         if len(fit.expressions) > 1:
             alike = same_place(fit.head, fit.latents(), points[few].detach(), photo[few])
         compared = compare_patches(
-            fit.photos, fit.viewpoints(fit.photos), photo[few], points[few], at.normals[few], generator, alike
+            fit.photos, fit.viewpoints(fit.photos.cameras), photo[few], points[few], at.normals[few], generator, alike
         )
         found = losses.consistency(compared.correlation, compared.valid, config.patches.count)
         terms["consistency"] = config.patches.weight * found
@@ -237,6 +250,7 @@ def new_fit(
         _placement(scene, head).to(device),
         CameraCorrections(scene.views, spread_of(scene)).to(device) if config.refine_cameras else None,
         PhotoLight(views, config.match_lights).to(device) if config.match_exposures and views > 1 else None,
+        _landmarks(scene, prior, config) if estimate is not None else None,
         _photos(scene, prior, config.patches),
         prior.bounds,
         [
@@ -256,6 +270,14 @@ def _latents(
     if free is None:
         return [LatentBasis(own) for own in start]
     return [FreeLatent(len(own.mean), free, generator) for own in start]
+
+
+def _landmarks(scene: Scene, prior: Prior, config: FitConfig) -> PhotoLandmarks | None:
+    """Return the landmarks of the scene's photos, where the prior has expressions: else they would deform the face."""
+    if not config.weights.landmarks or prior.expression is None:
+        return None
+    found = PhotoLandmarks.of(scene, prior.field)
+    return None if found is None else found.to(prior.bounds.device)
 
 
 def _photos(scene: Scene, prior: Prior, patches: Patches) -> PhotoStack | None:
