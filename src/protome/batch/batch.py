@@ -206,6 +206,7 @@ class _Table:
     def take(self, record: Record) -> None:
         """Take in what has become of a subject."""
         self.known[record.id] = record
+        self.records.words.pop(record.id, None)  # its file is another one now
         if record.kind == "lost":  # whoever worked on it could not write
             self.records.write(record)
         if time.monotonic() >= self.next:
