@@ -4,8 +4,8 @@
 
 Each command is first run to its end. Then it is run into the same folder with files limited to a size, as on a full
 disk, at random sizes below that of its largest file; in a folder that may not be written; without a home folder;
-without a terminal; with its standard output closed, ended early, or full; and interrupted. What may fail has to end with
-the exit code for it and one sentence, and to leave the old result. Prints a line for each command.
+without a terminal; with its standard output closed, ended early, or full; and interrupted. What may fail has to end
+with the exit code for it and one sentence, and to leave the old result. Prints a line for each command.
 """
 
 from __future__ import annotations
