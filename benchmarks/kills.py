@@ -6,6 +6,10 @@ Each command has two variants, whose results differ. Both are first run to the e
 they run in turn into one folder and are killed: every other time at any moment, otherwise from the moment on at which
 files are written. After each kill the folder has to hold one of the two results, whole. A last run has to leave nothing
 but its result. Prints one line for each command.
+
+Commands that continue a stopped run are killed again and again until they have ended, and have to end with the same
+bytes as a run without kills. `--sources` names a folder with `valid`, `ict` and `makehuman` to build a population from,
+`--scenes` held-out scenes for the benchmark.
 """
 
 from __future__ import annotations
@@ -24,11 +28,14 @@ from typing import Literal
 from PIL import Image, ImageOps
 
 from command import command
+from fuzz_kinds import KINDS
 from protome.errors import InputError
 from protome.portrait import save_portrait
 
-Name = Literal["sample", "inspect", "reconstruct", "detail"]
-TIMED = ("result.json", "report.html", "capture.json")
+Name = Literal["sample", "inspect", "reconstruct", "detail", "train", "batch", "population", "accuracy"]
+RESUMED = ("train", "batch", "population", "accuracy")
+"""Commands that continue a stopped run."""
+TIMED = ("result.json", "report.html", "capture.json", "index.parquet", "index.html", "accuracy.json", "benchmark.md")
 """Files that hold times, which differ from run to run: only the others are compared."""
 
 
@@ -36,8 +43,12 @@ TIMED = ("result.json", "report.html", "capture.json")
 class Options:
     """Options of the measurement."""
 
-    commands: tuple[Name, ...] = ("sample", "inspect", "reconstruct", "detail")
+    commands: tuple[Name, ...] = ("sample", "inspect", "reconstruct", "detail", "train", "batch")
     """The commands to kill."""
+    sources: Path | None = None
+    """For population: a folder with the folders valid (busts), ict and makehuman."""
+    scenes: Path | None = None
+    """For accuracy: held-out scenes."""
     kills: int = 30
     """How often each is killed."""
     seed: int = 0
@@ -55,7 +66,8 @@ def run(options: Options) -> None:
     for name in options.commands:
         with tempfile.TemporaryDirectory() as held:
             folder = Path(held)
-            print(_row(name, folder, options.kills, chance), flush=True)
+            row = _resumed_row if name in RESUMED else _row
+            print(row(name, folder, options, chance), flush=True)
 
 
 def _variants(name: Name, folder: Path) -> tuple[list[str], list[str]]:
@@ -74,13 +86,13 @@ def _variants(name: Name, folder: Path) -> tuple[list[str], list[str]]:
     return words[0], words[1]
 
 
-def _row(name: Name, folder: Path, kills: int, chance: random.Random) -> str:
-    variants, whole, took = _variants(name, folder), [], 0.0
+def _row(name: Name, folder: Path, options: Options, chance: random.Random) -> str:
+    variants, whole, took, kills = _variants(name, folder), list[dict[str, str]](), 0.0, options.kills
     for number, words in enumerate(variants):
         started = time.perf_counter()
         _start(words, folder / str(number)).communicate()
         took = time.perf_counter() - started
-        whole.append(_hashes(folder / str(number)))
+        whole.append(hashes(folder / str(number)))
     if whole[0] == whole[1] or not all(whole):
         raise InputError(f"the two variants of {name} do not differ: nothing can be measured")
     out, last = folder / "out", -1
@@ -95,7 +107,7 @@ def _row(name: Name, folder: Path, kills: int, chance: random.Random) -> str:
             time.sleep(chance.uniform(0, 0.25 * took) if chance.random() < 0.5 else chance.uniform(0, 0.05))
         child.send_signal(signal.SIGKILL)
         child.communicate()
-        found = _hashes(out)
+        found = hashes(out)
         if found == {}:
             counts["none"] += 1
         elif found in whole:
@@ -106,11 +118,74 @@ def _row(name: Name, folder: Path, kills: int, chance: random.Random) -> str:
         counts["left"] += len(list(folder.glob(".*")))
     last_run = _start(variants[0], out)
     last_run.communicate()
-    found, left = _hashes(out), sorted(path.name for path in (*folder.glob(".*"), *out.glob(".*")))
+    found, left = hashes(out), sorted(path.name for path in (*folder.glob(".*"), *out.glob(".*")))
     if last_run.returncode or found != whole[0] or left:
         differs = sorted(key for key in {*found, *whole[0]} if found.get(key) != whole[0].get(key))
         raise InputError(f"{name} has ended with code {last_run.returncode}: {differs} differ, {left} are left behind")
     cells = (name, f"{took:.1f}", kills, counts["old"], counts["new"], counts["none"], f"{counts['left']}, then 0")
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def _resumed(name: Name, folder: Path, options: Options) -> list[str]:
+    """Return the words of a command that continues a stopped run, without their folder."""
+    inputs = folder / "inputs"
+    if name == "train":
+        if not inputs.is_dir():
+            inputs.mkdir()
+            KINDS["population"].write(inputs)
+        return ["train", "--population", str(inputs), "--config", "tiny", "--steps", "200"]
+    if name == "batch":
+        if not inputs.is_dir():
+            save_portrait(inputs / "a.png")
+            ImageOps.mirror(Image.open(inputs / "a.png")).save(inputs / "b.png")
+        small = "--preset draft --budget 8 --resolution 64 --texture 1024 --faces 5000 --no-report"
+        return ["batch", str(inputs), f"--options={small}", "--jobs", "1"]
+    if name == "population":
+        if options.sources is None:
+            raise InputError("population is built from models that are fetched: name their folder with --sources")
+        given = [word for part in ("valid", "ict", "makehuman") for word in (f"--{part}", str(options.sources / part))]
+        return ["population", "build", *given, "--count", "4", "--jobs", "1"]
+    if options.scenes is None:
+        raise InputError("accuracy is measured on held-out scenes: name their folder with --scenes")
+    return [
+        "benchmark",
+        "accuracy",
+        "--scenes",
+        str(options.scenes),
+        "--quick",
+        "--ours-only",
+        "--preset",
+        "draft",
+        "--jobs",
+        "1",
+    ]
+
+
+def _resumed_row(name: Name, folder: Path, options: Options, chance: random.Random) -> str:
+    words, started = _resumed(name, folder, options), time.perf_counter()
+    ended = "prior.safetensors" if name == "train" else ""
+    (folder / "whole").mkdir()
+    (folder / "out").mkdir()
+    _start(words, folder / "whole" / ended).communicate()
+    took, whole = time.perf_counter() - started, hashes(folder / "whole")
+    if not whole:
+        raise InputError(f"{name} leaves no result without any kill")
+    done = 0
+    for _ in range(options.kills):
+        child = _start(words, folder / "out" / ended)
+        # Most runs end before much is done, so that a run of many kills moves on by what was kept alone.
+        time.sleep(chance.uniform(0, 0.7 * took))
+        child.send_signal(signal.SIGKILL)
+        child.communicate()
+        done += hashes(folder / "out") == whole
+    last_run = _start(words, folder / "out" / ended)
+    last_run.communicate()
+    found = hashes(folder / "out")
+    left = sorted(path.name for path in (folder / "out").rglob(".*") if path.name != ".batch")
+    if last_run.returncode or found != whole or left:
+        differs = sorted(key for key in {*found, *whole} if found.get(key) != whole.get(key))
+        raise InputError(f"{name} has ended with code {last_run.returncode}: {differs} differ, {left} are left behind")
+    cells = (name, f"{took:.1f}", options.kills, "resumed", done, options.kills - done, "0")
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
@@ -119,9 +194,10 @@ def _start(words: list[str], out: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(given, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def _hashes(folder: Path) -> dict[str, str]:
+def hashes(folder: Path) -> dict[str, str]:
     """Return a digest of each visible file of a result; of those that hold times, only that they are there."""
-    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    visible = [path for path in folder.rglob("*") if not any(p.startswith(".") for p in path.relative_to(folder).parts)]
+    files = [path for path in visible if path.is_file()]
     return {
         str(path.relative_to(folder)): "" if path.name in TIMED else hashlib.sha256(path.read_bytes()).hexdigest()
         for path in files

@@ -19,7 +19,7 @@ from protome.batch import places
 from protome.batch.batch import run_batch
 from protome.batch.manifest import parse_options, read_subjects
 from protome.batch.places import Place
-from protome.batch.records import LEASE_S, Records
+from protome.batch.records import LEASE_S, Record, Records
 from protome.batch.subject import SWITCHES, VALUES, Subject, checked
 from protome.cli_reconstruct import reconstruct
 from protome.errors import InputError
@@ -233,3 +233,35 @@ def test_libraries_are_asked_for_in_one_sentence(
     with pytest.raises(InputError, match=re.escape(sentence)):
         run_batch(str(given), str(tmp_path / "out"), replace(options(tmp_path), engine=engine), quiet=True)
     assert begun(tmp_path) == []
+
+
+def record(name: str) -> Record:
+    """Return what is known of a subject that is done."""
+    return Record(name, "done", "", "", "", 3.0, 900.0, 1, None, None, "f", "c", "[]", "{}", "0", "here", 1e9)
+
+
+@pytest.mark.parametrize("kind", ["local", "memory"])
+def test_only_records_that_have_changed_since_the_table_are_read(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyarrow")
+    records = Records(Place(str(tmp_path) if kind == "local" else f"memory://words/{uuid.uuid4()}"))
+    own = {name: record(name) for name in ("anna", "ben", "cleo")}
+    for each in own.values():
+        records.write(each)
+    assert records.all() == own
+    records.write_index(records.all())
+    read: list[str] = []
+    real = Place.read
+    monkeypatch.setattr(Place, "read", lambda place: (read.append(place.name), real(place))[1])
+    later = Records(records.out)
+    assert later.all() == own
+    assert read == ["index.parquet"]
+    # A second run writes one anew, and the first writes its table without knowing of it.
+    Records(records.out).write(replace(own["ben"], seconds=7.5))
+    later.write_index(own)
+    read.clear()
+    assert Records(records.out).all() == own | {"ben": replace(own["ben"], seconds=7.5)}
+    assert read == ["index.parquet", "ben.json"]
+    (records.out / "index.parquet").write(b"no table")
+    assert len(Records(records.out).all()) == 3

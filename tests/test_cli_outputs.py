@@ -22,6 +22,7 @@ WORK = (
     "protome.inspection", "protome.training.perception", "protome.population.portraits.shards",
     "protome.population.portraits.prepare", "protome.benchmark.perception", "protome.turntable",
     "protome.benchmark.casual", "protome.benchmark.texture", "protome.benchmark.detail",
+    "protome.topology.retopologize", "protome.topology.animate", "protome.population.template.build",
 )  # fmt: skip
 """What does the commands' work; none of it may begin."""
 
@@ -253,6 +254,36 @@ def turntable_over_the_head(folder: Path) -> tuple[list[object], Path]:
     return ["render", folder / "me", "--turntable", head], head
 
 
+def template_linked_to_the_head(folder: Path) -> tuple[list[object], Path]:
+    head = put(result(folder / "me") / "head.glb")
+    (folder / "out").mkdir()
+    link(folder / "out" / "head_template.glb", head)
+    return ["retopologize", folder / "me", "--out", folder / "out"], head
+
+
+def animation_over_the_track(folder: Path) -> tuple[list[object], Path]:
+    track = put(folder / "track.csv")
+    return ["animate", result(folder / "me"), "--weights", track, "--out", track], track
+
+
+def animation_over_the_head(folder: Path) -> tuple[list[object], Path]:
+    head = put(result(folder / "me") / "head_rigged.glb")
+    return ["animate", folder / "me", "--weights", put(folder / "track.csv"), "--out", head], head
+
+
+def template_into_a_source(folder: Path) -> tuple[list[object], Path]:
+    source = put(folder / "ict" / "ict_facekit.npz")
+    return ["population", "template", "--valid", folder / "v", "--ict", folder / "ict", "--out", source], source
+
+
+def index_over_the_list(name: str) -> Case:
+    def case(folder: Path) -> tuple[list[object], Path]:
+        listed = put(folder / name)
+        return ["batch", listed, "--out", folder], listed
+
+    return case
+
+
 def sheet_over_a_case(folder: Path) -> tuple[list[object], Path]:
     photo = put(folder / "photos.jpg")
     return ["benchmark", "perception", "--photos", folder, "--out", folder], photo
@@ -296,6 +327,11 @@ CASES: dict[str, Case] = {
     "companion of a wardrobe": companion_of_a_wardrobe,
     "prior of a result": prior_of_a_result,
     "turntable over the head": turntable_over_the_head,
+    "template linked to the head": template_linked_to_the_head,
+    "animation over the track": animation_over_the_track,
+    "animation over the head": animation_over_the_head,
+    "template into a source": template_into_a_source,
+    "table over the list": index_over_the_list("index.parquet"),
     "sheet over a case": sheet_over_a_case,
     "prior of random people": people_over_the_prior,
     "morph into its own folder": morph("head.glb"),
@@ -401,7 +437,7 @@ def test_a_folder_of_inputs_is_no_folder_of_results(
 
 
 def test_every_command_that_reads_and_writes_is_in_the_tables(tmp_path: Path) -> None:
-    """`benchmark speed` reads nothing."""
+    """`benchmark speed` reads nothing, `view` writes nothing; `app` gives each job a folder that was not there."""
     tried = [
         case(tmp_path / str(number))[0] for number, case in enumerate(CASES.values()) if make(tmp_path / str(number))
     ]
@@ -413,6 +449,7 @@ def test_every_command_that_reads_and_writes_is_in_the_tables(tmp_path: Path) ->
         "evaluate", "benchmark accuracy", "benchmark study", "train-encoder", "population head-model",
         "inspect", "train-perception", "population portraits", "population wardrobe", "benchmark perception",
         "render", "benchmark casual", "benchmark texture", "benchmark detail",
+        "retopologize", "animate", "population template", "batch",
     }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -242,3 +243,17 @@ def test_an_unknown_split_is_named(tmp_path: Path) -> None:
     _written(tmp_path, _heads(2))
     with pytest.raises(InputError, match="has no heads called holdout_ict: use one of train"):
         Population(tmp_path, "holdout_ict")
+
+
+def test_more_shards_are_read_than_files_may_be_open(tmp_path: Path) -> None:
+    heads = _heads(60)
+    folder = _written(tmp_path, heads, per_shard=1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").is_dir() else 64
+    resource.setrlimit(resource.RLIMIT_NOFILE, (opened + 20, hard))
+    try:
+        people = Population(folder)
+        drawn = people.batch(np.arange(60), 1, 1, np.random.default_rng(0))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert drawn.points.shape == (60, 1, 3)

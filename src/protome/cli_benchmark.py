@@ -19,7 +19,7 @@ from protome.cli_options import (
     MaybeInteger,
     MaybeNames,
 )
-from protome.util.files import check_output_folder
+from protome.util.files import check_inputs_stay, check_output_folder
 from protome.util.locks import only_run
 
 benchmark_app = SubcommandApp()
@@ -32,6 +32,7 @@ def speed(
     device: Device = "auto",
     seed: Integer = 0,
     out: MaybeFile = None,
+    against: MaybeFile = None,
     quiet: Flag = False,
 ) -> None:
     """Fit one head with each acceleration switched on and off, and print seconds, queries and errors.
@@ -42,11 +43,14 @@ def speed(
         device: Where to compute; auto takes the graphics card if there is one.
         seed: The number of the random person whose head it is.
         out: A JSON file for the numbers; if left out, only the table is printed.
+        against: The JSON file of an earlier run, on any machine, to compare with. Exit code 3: a number is worse.
         quiet: Show no progress; warnings and errors are still shown.
     """
+    if against is not None and out is not None:
+        check_inputs_stay([against], [out])
     from protome.benchmark.speed import report_speed
 
-    report_speed(out=out, views=views, preset=preset, device=device, seed=seed, quiet=quiet)
+    report_speed(out=out, against=against, views=views, preset=preset, device=device, seed=seed, quiet=quiet)
 
 
 @benchmark_app.command

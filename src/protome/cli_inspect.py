@@ -18,6 +18,7 @@ def inspect(
     units: MaybeUnits = None,
     views: MaybeNames = None,
     time_step: MaybeInteger = None,
+    outside: Flag = False,
     strict: Flag = False,
     export: Annotated[Literal["colmap", "nerfstudio"] | None, arg(help_behavior_hint=""), DisallowNone] = None,
     json: MaybeFile = None,
@@ -30,6 +31,7 @@ def inspect(
         units: The unit of length of a scene folder's cameras, as for "protome reconstruct".
         views: The images of a scene folder to use, as for "protome reconstruct".
         time_step: The time step of a scene folder, as for "protome reconstruct".
+        outside: Allow images and masks outside of the scene folder, as for "protome reconstruct".
         strict: Stop at a photo with several faces, instead of taking the largest face with a warning.
         export: Also write images, masks and cameras, for other methods: a COLMAP model or transforms.json.
         json: A file for the facts and measurements of each photo.
@@ -41,4 +43,7 @@ def inspect(
     cli_outputs.check_inspect(inputs, out, export, json)
     from protome.inspection import inspect_photos
 
-    inspect_photos(inputs, out, units=units, views=views, time_step=time_step, strict=strict, export=export, json=json)
+    inspect_photos(
+        inputs, out, units=units, views=views, time_step=time_step, outside=outside, strict=strict, export=export,
+        json=json,
+    )  # fmt: skip

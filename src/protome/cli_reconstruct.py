@@ -39,6 +39,7 @@ def reconstruct(
     units: MaybeUnits = None,
     views: MaybeNames = None,
     time_step: MaybeInteger = None,
+    outside: Flag = False,
     method: Annotated[str, arg(metavar="NAME")] = "protome",
     budget: Annotated[str | None, arg(metavar="N|Ns", help_behavior_hint=""), DisallowNone] = None,
     refine_cameras: Flag = True,
@@ -72,6 +73,7 @@ def reconstruct(
         units: The unit of length of a scene folder's cameras; if left out, mm for a single view.
         views: The images of a scene folder to use, or the name of an H3DS view set; if left out, all, at most 32.
         time_step: The time step of a scene folder that has several (VHAP, NeuS2); by default that with most images.
+        outside: Allow a scene folder whose files name, or link to, images and masks outside of it.
         method: The method: protome, or a baseline: sira++-paper, sira++, sira, deform, h3d-net-pm, h3d-net, idr.
         budget: Steps of the fit (300) or seconds (60s), instead of the preset's; with seconds, results vary.
         refine_cameras: Keep a scene folder's cameras fixed; by default protome refines those of two or more photos.
@@ -126,6 +128,7 @@ def reconstruct(
             resolution=resolution,
             views=views,
             time_step=time_step,
+            outside=outside,
             options=FitOptions(
                 method, budget, None if refine_cameras else False, size, prior, encoder, expression, watch
             ),

@@ -29,20 +29,22 @@ def inspect_photos(
     units: Units | None = None,
     views: Sequence[str] | None = None,
     time_step: int | None = None,
+    outside: bool = False,
     strict: bool = False,
     export: Layout | None = None,
     json: Path | None = None,
 ) -> tuple[PhotoFacts, ...]:
     """Write capture.png into a folder, print a line for each photo, and return the facts.
 
-    `inputs`, `units`, `views`, `time_step` and `strict` are as in `protome.pipeline.reconstruct`. `export` also writes
-    the images, masks and cameras into the folder, as another program's scene; `json` is a file for the facts.
+    `inputs`, `units`, `views`, `time_step`, `outside` and `strict` are as in `protome.pipeline.reconstruct`. `export`
+    also writes the images, masks and cameras into the folder, as another program's scene; `json` is a file for the
+    facts.
 
     Raises:
         InputError: as `protome.pipeline.gather`; or a file cannot be written.
     """
     check_output_folder(out)
-    scene = gather(inputs, units=units, views=views, time_step=time_step, strict=strict)
+    scene = gather(inputs, units=units, views=views, time_step=time_step, outside=outside, strict=strict)
     facts = assess(scene)
     scene = weighed(scene, facts)
 

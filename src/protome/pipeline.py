@@ -349,6 +349,7 @@ def reconstruct(
     resolution: int | None = None,
     views: Sequence[str] | None = None,
     time_step: int | None = None,
+    outside: bool = False,
     options: FitOptions | None = None,
     strict: bool = False,
     quiet: bool = False,
@@ -356,7 +357,8 @@ def reconstruct(
     """Reconstruct one person's head from photos and videos, or from one posed scene folder.
 
     `protome.capture.inputs.load_photos` describes what can be given as photos, up to 32 of which are used.
-    `protome.scenes.scene_folder.read_scene` describes scene folders, the names of `views` and the `time_step` in them.
+    `protome.scenes.scene_folder.read_scene` describes scene folders, the names of `views`, the `time_step` in them, and
+    files `outside` of them.
     `units` is the length unit of a posed scene's world. A single view does not determine the scale and is assumed in
     millimetres by default; several views determine it, and a given unit is checked against it. `resolution` is the
     number of mesh cells along 60 cm. With a budget in seconds the result depends on the machine; otherwise on a
@@ -381,7 +383,7 @@ def reconstruct(
         raise InputError("this prior has no expressions to take away: leave --expression out, or give another --prior")
     imported_ahead(OPTIMISERS)  # while detection runs in a process of its own
     with _timed(seconds, "capture", quiet):
-        scene = gather(inputs, units=units, views=views, time_step=time_step, strict=strict)
+        scene = gather(inputs, units=units, views=views, time_step=time_step, outside=outside, strict=strict)
         facts = assess(scene)
     scene = weighed(scene, facts)
     warn(facts)
@@ -409,6 +411,7 @@ def gather(
     units: Units | None = None,
     views: Sequence[str] | None = None,
     time_step: int | None = None,
+    outside: bool = False,
     strict: bool = False,
 ) -> Scene:
     """Return the scene of photos and videos, or of one posed scene folder, with the head located in it.
@@ -430,7 +433,11 @@ def gather(
         raise InputError("views were named but no scene folder was given: give only the photos to use")
     if time_step is not None and not scenes:
         raise InputError("a time step was chosen but no scene folder was given: leave the option out")
-    return _posed_scene(paths[0], views, time_step, units) if scenes else capture_photos(paths, strict=strict)
+    if not scenes:
+        return capture_photos(paths, strict=strict)
+    posed = read_scene(paths[0], views, time_step, outside)
+    # Several views determine the head's size in the scene's unit; a single view does not.
+    return locate_head(posed, units or ("mm" if len(posed) == 1 else None))
 
 
 def head_from_fit(
@@ -472,12 +479,6 @@ def head_from_fit(
         inner.scaled(UNIT_MM), inner.transformed(out_of_inner), landmarks, face, fit, scene, preset, seed, device,
         seconds, size, expression,
     )  # fmt: skip
-
-
-def _posed_scene(folder: Path, names: Sequence[str] | None, time_step: int | None, units: Units | None) -> Scene:
-    views = read_scene(folder, names, time_step)
-    # Several views determine the head's size in the scene's unit; a single view does not.
-    return locate_head(views, units or ("mm" if len(views) == 1 else None))
 
 
 def mean_head(resolution: int = 288) -> Mesh:

@@ -14,12 +14,12 @@ from protome.batch.engines import Engine, Local, Ray
 from protome.batch.manifest import read_subjects
 from protome.batch.places import Place
 from protome.batch.process import CHILD, Limits
-from protome.batch.records import KEPT, Record, Records, check_index_library
+from protome.batch.records import INDEX, KEPT, Record, Records, check_index_library
 from protome.batch.subject import Subject
-from protome.batch.summary import write_summary
+from protome.batch.summary import PAGE, write_summary
 from protome.batch.work import Task, is_current
 from protome.errors import IncompleteError, InputError
-from protome.util.files import check_output_folder
+from protome.util.files import check_inputs_stay, check_output_folder
 from protome.util.locks import partial
 from protome.util.progress import progress
 
@@ -105,6 +105,7 @@ def run_batch(given: str, out: str, options: BatchOptions, *, quiet: bool = Fals
     options.checked()
     check_index_library()
     place = Place(out)
+    _check_list_stays(Place(given), place)
     subjects = read_subjects(given, place, options.options)
     if not place.remote:
         check_output_folder(place.local)
@@ -131,6 +132,19 @@ def run_batch(given: str, out: str, options: BatchOptions, *, quiet: bool = Fals
             f"({failed[0].error}): {(place / 'index.html').address} lists them"
         )
     return count
+
+
+def _check_list_stays(given: Place, out: Place) -> None:
+    """Refuse a list of subjects that the batch's own table or page would replace.
+
+    Raises:
+        InputError: it would.
+    """
+    written = [out / name for name in (INDEX, PAGE)]
+    if not given.remote and not out.remote:
+        check_inputs_stay([given.local], [each.local for each in written])
+    elif given.address in [each.address for each in written]:
+        raise InputError(f"the result would replace the input {given.address}: choose another place to write to")
 
 
 def _check_apart(subjects: list[Subject], out: Path) -> None:
@@ -192,6 +206,7 @@ class _Table:
     def take(self, record: Record) -> None:
         """Take in what has become of a subject."""
         self.known[record.id] = record
+        self.records.words.pop(record.id, None)  # its file is another one now
         if record.kind == "lost":  # whoever worked on it could not write
             self.records.write(record)
         if time.monotonic() >= self.next:

@@ -111,7 +111,7 @@ def _lines(text: str, source: str, base: Place | None, options: dict[str, str]) 
         if line.lstrip().startswith("{"):
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise InputError(f"{where} is no JSON ({error}): write one object on each line") from error
             subjects.append(_subject(row, where, base, options))
         elif line.strip():

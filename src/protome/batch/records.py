@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from protome.batch.places import Place
@@ -23,6 +23,8 @@ from protome.util.locks import lock_file
 KEPT = ".batch"
 """The folder, in the folder of results, of what belongs to the batch and to no subject."""
 INDEX = "index.parquet"
+WORD = "record_word"
+"""The column of the words that say whether a record's file has changed since."""
 LEASE_S = 300.0
 """Seconds after which a claim in an object store, where there are no locks, is of a process that has ended."""
 Status = Literal["done", "failed"]
@@ -69,6 +71,8 @@ class Records:
     """The records in a folder of results; several processes and machines may write at once."""
 
     out: Place
+    words: dict[str, str] = field(default_factory=dict, compare=False)
+    """Of each record that was read, a word that changes with its file."""
 
     def _at(self, kind: str, name: str, suffix: str) -> Place:
         shard = hashlib.sha256(name.encode()).hexdigest()[:2]
@@ -80,6 +84,7 @@ class Records:
 
     def write(self, record: Record) -> None:
         """Write one subject's record, all at once."""
+        self.words.pop(record.id, None)
         self._at("records", record.id, ".json").write(json.dumps(asdict(record), indent=1).encode())
 
     def read(self, name: str) -> Record | None:
@@ -91,15 +96,29 @@ class Records:
             return None
 
     def all(self) -> dict[str, Record]:
-        """Return all records by name."""
+        """Return all records by name.
+
+        Their files are listed, which costs one request for a thousand of them, and those alone are read that have
+        changed since the table was written: a million requests take hours.
+        """
         root = self.out / KEPT / "records"
         if not root.exists():
             return {}
+        listed = {name: word for name, word in root.files() if name.endswith(".json") and "/." not in f"/{name}"}
+        found: dict[str, Record] = {}
+        for record, word in _rows(_content(self.out / INDEX)):
+            file = self._at("records", record.id, ".json").address[len(root.address.rstrip("/")) + 1 :]
+            if word and listed.get(file.replace("\\", "/")) == word:
+                found[record.id] = record
+                self.words[record.id] = word
+                del listed[file.replace("\\", "/")]
         with ThreadPoolExecutor(8) as threads:
-            shards = list(threads.map(Place.children, root.children()))
-            names = [each for shard in shards for each in shard if each.name.endswith(".json")]
-            found = threads.map(lambda place: _record(_content(place)), names)
-            return {record.id: record for record in found if record is not None}
+            read = threads.map(lambda name: _record(_content(root / name)), listed)
+            for word, own in zip(listed.values(), read, strict=True):
+                if own is not None:
+                    found[own.id] = own
+                    self.words[own.id] = word
+        return found
 
     @contextmanager
     def claim(self, name: str) -> Iterator[bool]:
@@ -132,8 +151,11 @@ class Records:
         kinds = {"str": arrow.string(), "float": arrow.float64(), "float | None": arrow.float64(), "int": arrow.int64()}
         names = [field.name for field in fields(Record) if field.name != "log"]
         typed = {field.name: kinds.get(str(field.type), arrow.string()) for field in fields(Record)}
-        schema = arrow.schema([(name, typed[name]) for name in names])
-        rows = [{name: getattr(record, name) for name in names} for _, record in sorted(records.items())]
+        schema = arrow.schema([*((name, typed[name]) for name in names), (WORD, arrow.string())])
+        rows = [
+            {name: getattr(record, name) for name in names} | {WORD: self.words.get(record.id, "")}
+            for _, record in sorted(records.items())
+        ]
         buffer = io.BytesIO()
         parquet.write_table(arrow.Table.from_pylist(rows, schema=schema), buffer)
         (self.out / INDEX).write(buffer.getvalue())
@@ -156,6 +178,17 @@ def _content(place: Place) -> bytes:
         return place.read()
     except InputError:
         return b""
+
+
+def _rows(content: bytes) -> list[tuple[Record, str]]:
+    """Return the records of a table, each with the word of its file; none of what is no such table."""
+    parquet = importlib.import_module("pyarrow.parquet")
+    try:
+        names = [own.name for own in fields(Record) if own.name != "log"]
+        rows = parquet.read_table(io.BytesIO(content), columns=[*names, WORD]).to_pylist()
+        return [(Record(**{name: row[name] for name in names}), row[WORD]) for row in rows]
+    except Exception:  # a table of an earlier version, or a damaged one: the records themselves are read
+        return []
 
 
 def _record(content: bytes) -> Record | None:

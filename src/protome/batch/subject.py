@@ -94,7 +94,7 @@ def _digest(facts: object) -> str:
 
 
 SWITCHES = frozenset(
-    ("delight", "detail", "no-detail", "no-report", "strict", "no-refine-cameras")
+    ("delight", "detail", "no-detail", "no-report", "strict", "no-refine-cameras", "outside")
 )  # fmt: skip
 """Options of `protome reconstruct` without a value, but for --view, which shows one head alone."""
 VALUES = frozenset((

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from protome.errors import InputError
+from protome.errors import IncompleteError, InputError
 from protome.evaluate.metrics import compare
 from protome.face import NOSE_TIP
 from protome.field.field import Field
@@ -30,7 +30,14 @@ from protome.units import UNIT_MM
 from protome.util.device import choose_device
 from protome.util.files import check_output_file, write_atomically
 from protome.util.progress import progress
+from protome.util.reading import reading
 
+MEASURED = {
+    "ratio": "the ratio of seconds", "queries": "the number of queries", "face_mm": "the error of the face",
+    "head_mm": "the error of the head",
+}  # fmt: skip
+ALLOWED = {"ratio": 1.3, "queries": 1.05, "face_mm": 1.15, "head_mm": 1.15}
+"""Up to how many times a baseline's number chance explains; seconds of one machine vary by up to a quarter."""
 AZIMUTHS = {1: (8.0,), 2: (-25.0, 25.0), 3: (4.0, 45.0, -45.0)}
 
 
@@ -146,20 +153,80 @@ def speed_table(rows: list[SpeedRow]) -> str:
     return "\n".join(lines)
 
 
+@dataclass(frozen=True)
+class Baseline:
+    """The numbers of an earlier run, to compare a new one with."""
+
+    path: Path
+    settings: dict[str, object]
+    """Number of views, preset and seed."""
+    rows: dict[str, SpeedRow]
+
+    @staticmethod
+    def load(path: Path) -> Baseline:
+        """Read what `report_speed` wrote.
+
+        Raises:
+            InputError: the file is missing, or holds something else.
+        """
+        with reading(path, "the numbers of a benchmark", "give what `protome benchmark speed --out` wrote"):
+            facts = json.loads(path.read_text(encoding="utf-8"))
+            rows = {row["name"]: SpeedRow(**row) for row in facts["rows"]}
+            numbers = [value for row in rows.values() for value in list(asdict(row).values())[1:]]
+            if not rows or not all(value > 0 for value in numbers):
+                raise ValueError("a number that no measurement gives")
+            return Baseline(path, {key: facts[key] for key in ("views", "preset", "seed")}, rows)
+
+    def compared(self, rows: list[SpeedRow]) -> tuple[str, list[str]]:
+        """Return a table of a run's numbers as multiples of these, and a sentence for each that is worse.
+
+        Seconds differ between machines. What is compared is each row's ratio to its own run's first row, the queries,
+        and the errors.
+        """
+        lines = [f"{'of the baseline':<32}{'ratio':>8}{'queries/ray':>13}{'face mm':>9}{'head mm':>9}"]
+        worse = []
+        for row in rows:
+            old = self.rows.get(row.name)
+            if old is None:
+                continue
+            change = {key: getattr(row, key) / getattr(old, key) for key in ALLOWED}
+            lines.append(
+                f"{row.name:<32}{change['ratio']:>8.2f}{change['queries']:>13.2f}{change['face_mm']:>9.2f}"
+                f"{change['head_mm']:>9.2f}"
+            )
+            worse += [
+                f"{row.name}: {words} is {change[key]:.2f} times that of the baseline"
+                for key, words in MEASURED.items() if change[key] > ALLOWED[key]
+            ]  # fmt: skip
+        return "\n".join(lines), worse
+
+
 def report_speed(
-    *, out: Path | None = None, views: int = 3, preset: str = "draft", device: str = "auto", seed: int = 0,
-    quiet: bool = False,
+    *, out: Path | None = None, against: Path | None = None, views: int = 3, preset: str = "draft",
+    device: str = "auto", seed: int = 0, quiet: bool = False,
 ) -> None:  # fmt: skip
     """Run the benchmark, print its table and, with `out`, write its numbers as JSON.
 
+    With `against`, the numbers of an earlier run, a second table compares the two.
+
     Raises:
-        InputError: a setting is not one that there is, or the file cannot be written.
+        InputError: a setting is not one that there is or not the baseline's, or a file cannot be read or written.
+        IncompleteError: a number is worse than the baseline's by more than chance.
     """
+    baseline = None if against is None else Baseline.load(against)
+    settings: dict[str, object] = {"views": views, "preset": preset, "seed": seed}
+    if baseline is not None and baseline.settings != settings:
+        other = ", ".join(f"--{key} {value}" for key, value in baseline.settings.items())
+        raise InputError(f"{against} was measured with {other}: give the same")
     if out is not None:
         check_output_file(out)
     rows = benchmark_speed(views=views, preset=preset, device=device, seed=seed, quiet=quiet)
     print(speed_table(rows))
     if out is not None:
-        numbers = {"views": views, "preset": preset, "seed": seed, "rows": [asdict(row) for row in rows]}
-        facts = json.dumps(numbers, indent=1)
+        facts = json.dumps(settings | {"rows": [asdict(row) for row in rows]}, indent=1)
         write_atomically(out, lambda path: path.write_text(facts + "\n"))
+    if baseline is not None:
+        table, worse = baseline.compared(rows)
+        print(table)
+        if worse:
+            raise IncompleteError(f"{'; '.join(worse)} ({against})")

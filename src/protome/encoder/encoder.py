@@ -17,6 +17,7 @@ from protome.geometry.transforms import Similarity, rotation_from_vector
 from protome.prior.prior import LatentStatistics, Prior, read_tensors
 from protome.scene import Scene
 from protome.util.files import write_atomically
+from protome.util.reading import reading
 
 _FORMAT = "protome encoder 1"
 KEPT = {"landmarks": 100, "outline": 120, "colours": 60, "pose": 4}
@@ -107,8 +108,9 @@ class Encoder:
         if path is None:
             path = Path(str(resources.files("protome") / "assets" / "encoder.safetensors"))
         _, own = read_tensors(Path(path), _FORMAT, "protome train-encoder")
-        means, axes = ({key: own.pop(f"{name}.{key}") for key in KEPT} for name in ("means", "axes"))
-        return Encoder(means, axes, **own)
+        with reading(Path(path), "an encoder", "give a file written by `protome train-encoder`"):
+            means, axes = ({key: own.pop(f"{name}.{key}") for key in KEPT} for name in ("means", "axes"))
+            return Encoder(means, axes, **own)
 
     def save(self, path: str | Path) -> None:
         """Write the encoder as safetensors, in half precision; the file appears only when it is complete."""

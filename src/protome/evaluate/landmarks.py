@@ -15,6 +15,7 @@ from protome.errors import InputError
 from protome.face import LANDMARK_NAMES
 from protome.geometry.mesh import Mesh
 from protome.geometry.obj import ObjMesh
+from protome.util.reading import reason
 
 NOW_NAMES = (
     "right_eye_outer", "right_eye", "left_eye", "left_eye_outer", "nose_base", "right_lips", "left_lips",
@@ -114,7 +115,9 @@ def read_landmarks(path: Path, mesh: Mesh) -> Landmarks:
     except InputError:
         raise
     except Exception as error:  # broken JSON, UTF-8 and arrays, words for numbers, and numbers too large for any vertex
-        raise InputError(f"{path} cannot be read as landmarks ({error}): write a name and x y z per line") from error
+        raise InputError(
+            f"{path} cannot be read as landmarks ({reason(error)}): write a name and x y z per line"
+        ) from error
 
 
 def _from_json(path: Path, text: str, mesh: Mesh) -> Landmarks:

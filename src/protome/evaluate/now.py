@@ -20,11 +20,14 @@ from protome.evaluate.metrics import OpenBorder, welded
 from protome.geometry.align import Dof, Surface, align_landmarks, icp
 from protome.geometry.transforms import Similarity
 from protome.util.progress import progress
+from protome.util.reading import reading
 
 CURVE_LIMIT_MM = 8.0
 CURVE_STEP_MM = 0.1
 IMAGE_LISTS = ("imagepathsvalidation.txt", "imagepathstest.txt")
 
+LONGEST_LINE = 200
+"""Characters of a line of the list of images; those of the dataset have about 50."""
 COARSE_VERTICES = 5000
 """Number of the scan's vertices in the first pass of the alignment; the second pass uses all."""
 
@@ -161,11 +164,13 @@ def list_images(predictions: Path, dataset: Path) -> NowFolder:
     if not lists:
         raise InputError(f"{dataset} holds no list of images: put {IMAGE_LISTS[0]} of the NoW data into it")
     images, missing = [], []
-    for line in lists[0].read_text(encoding="utf-8").splitlines():
+    with reading(lists[0], "a list of images", f"copy {lists[0].name} of the NoW data there"):
+        lines = lists[0].read_text(encoding="utf-8").splitlines()
+    for line in lines:
         if not line.strip():
             continue
         parts = Path(line.strip()).with_suffix("").parts[-3:]
-        if len(parts) < 3:
+        if len(parts) < 3 or ".." in parts or Path(line.strip()).is_absolute() or len(line) > LONGEST_LINE:
             raise InputError(f"{lists[0]} lists {line}: write subject/challenge/image on each line")
         name, subject = "/".join(parts), parts[0]
         mesh = _first(predictions / f"{name}{suffix}" for suffix in (".obj", ".ply"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import trimesh
 from jaxtyping import Float, Int
 
 from protome.errors import InputError
+from protome.geometry.glb import glb_tree
 from protome.geometry.ply import Ply
 from protome.geometry.transforms import Similarity
 from protome.util.files import write_atomically
+from protome.util.reading import reason
 
 MESH_SUFFIXES = (".ply", ".obj", ".glb")
 _COLOUR = "_LINEAR_RGB"
@@ -111,7 +114,9 @@ class Mesh:
         try:
             parts = [_from_ply(Ply.load(path))] if path.suffix.lower() == ".ply" else _parts(path)
         except Exception as error:  # readers raise various errors on broken files
-            raise InputError(f"{path} cannot be read as a mesh ({error}): give a PLY, OBJ or GLB file") from error
+            raise InputError(
+                f"{path} cannot be read as a mesh ({reason(error)}): give a PLY, OBJ or GLB file"
+            ) from error
         parts = [part for part in parts if len(part.faces)]
         if not parts:
             raise InputError(f"{path} holds no triangles: give a mesh with faces")
@@ -172,7 +177,11 @@ def _parts(path: Path) -> list[Mesh]:
 
     They are joined by the caller and not by trimesh, which would drop the file's normals.
     """
-    loaded = trimesh.load_scene(path, process=False)
+    content = path.read_bytes()
+    if path.suffix.lower() == ".glb":
+        glb_tree(content)
+    # Without the path, no file that this one names is read: materials and pictures, which nothing here needs.
+    loaded = trimesh.load_scene(io.BytesIO(content), file_type=path.suffix.lower()[1:], process=False)
     parts = []
     for node in loaded.graph.nodes_geometry:
         pose, name = loaded.graph[node]

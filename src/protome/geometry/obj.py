@@ -12,6 +12,8 @@ from jaxtyping import Float, Int
 
 from protome.errors import InputError
 
+MOST_ROWS = 2**31
+
 
 @dataclass(frozen=True)
 class ObjMesh:
@@ -117,6 +119,8 @@ class ObjMesh:
 def _row(word: str, count: int) -> int:
     """Return the row of an index in a face after `count` rows."""
     number = int(word)
+    if abs(number) > MOST_ROWS:
+        raise ValueError("no file has so many rows")
     row = number - 1 if number > 0 else count + number
     if number == 0 or row < 0:
         raise ValueError(f"there is no vertex {number}")

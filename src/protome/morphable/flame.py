@@ -17,6 +17,7 @@ from protome.errors import InputError
 from protome.morphable.ibug import detector_deviations
 from protome.morphable.model import JAW, Contour, MorphableModel, Skeleton, SurfaceAnchors
 from protome.morphable.unpickle import read_pickle
+from protome.util.reading import reason
 
 WHERE = "the unchanged FLAME model from https://flame.is.tue.mpg.de, where it is given out under its own licence"
 NAMES = ("generic_model.pkl", "flame2023.pkl", "flame2023_Open.pkl", "FLAME2023.pkl", "flame2023_no_jaw.pkl")
@@ -48,7 +49,7 @@ def load_flame(
     try:
         return _model(path, data, _embedding(path, embedding), identities, expressions)
     except (ValueError, IndexError, TypeError, OverflowError, KeyError) as error:
-        raise InputError(f"{path} does not have the shape of a FLAME model ({error}): give {WHERE}") from error
+        raise InputError(f"{path} does not have the shape of a FLAME model ({reason(error)}): give {WHERE}") from error
 
 
 def _model_file(path: Path) -> Path:

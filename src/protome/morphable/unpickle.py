@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copyreg
 import io
+import math
 import pickle
+import pickletools
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,10 @@ from numpy._core.multiarray import _reconstruct, scalar
 from scipy.sparse import csc_matrix
 
 from protome.errors import InputError
+from protome.util.reading import reason
+
+MOST_DENSE = 1 << 27
+"""Elements of a sparse matrix that is made dense; FLAME's has 25,115."""
 
 
 class _Chumpy:
@@ -40,6 +46,8 @@ class _Sparse:
         """Return the dense matrix."""
         own = self.state
         shape = own["_shape"] if "_shape" in own else own["shape"]
+        if math.prod(shape) > MOST_DENSE:
+            raise pickle.UnpicklingError("a sparse matrix is too large")
         return csc_matrix((own["data"], own["indices"], own["indptr"]), shape=shape).toarray()
 
 
@@ -47,7 +55,18 @@ def _encode(text: str, encoding: str) -> bytes:
     return text.encode(encoding)
 
 
+class _Array:
+    """A substitute for the class of NumPy's arrays, which can be called with any size."""
+
+
+def _empty(*_: Any) -> np.ndarray:
+    """Return the array without elements that the pickle then fills: NumPy's own function makes one of any size."""
+    return _reconstruct(np.ndarray, (0,), b"b")  # type: ignore[no-any-return]
+
+
 def _tensor(storage: Any, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> np.ndarray:
+    if math.prod(size) > storage.size():
+        raise pickle.UnpicklingError("a tensor is larger than what it is stored in")
     flat = torch.tensor([], dtype=storage.dtype).set_(storage._untyped_storage)
     return torch.as_strided(flat, size, stride, offset).numpy().copy()
 
@@ -57,7 +76,7 @@ def _storage(content: bytes) -> Any:
 
 
 _HARMLESS: dict[tuple[str, str], Any] = {
-    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): np.dtype,
     ("chumpy.ch", "Ch"): _Chumpy,
     ("chumpy", "Ch"): _Chumpy,
@@ -74,7 +93,7 @@ _HARMLESS: dict[tuple[str, str], Any] = {
     ("torch.storage", "_load_from_bytes"): _storage,
 }
 for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-    _HARMLESS |= {(_module, "_reconstruct"): _reconstruct, (_module, "scalar"): scalar}
+    _HARMLESS |= {(_module, "_reconstruct"): _empty, (_module, "scalar"): scalar}
 for _module in ("scipy.sparse.csc", "scipy.sparse._csc"):
     _HARMLESS[(_module, "csc_matrix")] = _Sparse
 
@@ -95,7 +114,7 @@ def read_pickle(path: Path, wanted: str) -> dict[str, Any]:
         InputError: the file is damaged, holds no dictionary, or needs other classes.
     """
     try:
-        with path.open("rb") as file:
+        with io.BytesIO(path.read_bytes()) as file:
             if file.read(6) == b"\x93NUMPY":
                 file.seek(0)
                 version = np.lib.format.read_magic(file)
@@ -103,10 +122,14 @@ def read_pickle(path: Path, wanted: str) -> dict[str, Any]:
                 reader(file)
             else:
                 file.seek(0)
+            start = file.tell()
+            for _ in pickletools.genops(file):
+                pass  # which fails at a text that claims to be longer than the file, before memory for it is taken
+            file.seek(start)
             # Python 2 wrote these files: its byte strings are text here.
             found = _Reader(file, encoding="latin1").load()
     except Exception as error:
-        raise InputError(f"{path} cannot be read safely ({error}): give {wanted}") from error
+        raise InputError(f"{path} cannot be read safely ({reason(error)}): give {wanted}") from error
     found = found.item() if isinstance(found, np.ndarray) and found.shape == () else found
     if not isinstance(found, dict):
         raise InputError(f"{path} holds no dictionary of arrays: give {wanted}")

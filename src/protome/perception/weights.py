@@ -41,8 +41,14 @@ def stored_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def load_network(path: Path) -> PerceptionNet:
-    """Return the network of a file, ready for use."""
-    return network_of(stored_weights(path)[0])
+    """Return the network of a file, ready for use.
+
+    Raises:
+        InputError: the file is missing, of another kind, or holds the weights of another network.
+    """
+    tensors, _ = stored_weights(path)
+    with reading(path, "a perception network", "train or fetch it again"):
+        return network_of(tensors)
 
 
 def network_of(tensors: dict[str, Tensor]) -> PerceptionNet:

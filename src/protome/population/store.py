@@ -29,6 +29,7 @@ EXPRESSIVE = "holdout_expressive"
 """Held-out modelled people with the expressions that are measured; only in populations with expressions."""
 _FORMAT = "protome population 2"
 _SHARD_FORMAT = "protome population shard 2"
+_KEYS = ("landmarks", "shape_hint", "appearance_hint")
 _AGAIN = "run `protome population build` again, which adds what is missing"
 _WITH_EXPRESSIONS = ("expressions", "units")
 """Entries of the manifest that populations without expressions lack."""
@@ -123,8 +124,13 @@ def read_manifest(folder: Path) -> Manifest:
         keys = ("seed", "heads", "heads_per_shard", "samples", "sources")
         units = tuple(str(name) for name in facts.get("units", ()))
         own: dict[str, Any] = {key: facts[key] for key in keys}
+        whole = [own["seed"], own["heads_per_shard"], own["samples"], *own["heads"].values()]
+        if not all(isinstance(number, int) for number in whole) or min(*whole[1:3], 1) < 1 or min(whole) < 0:
+            raise foreign
         return Manifest(**own, expressions=int(facts.get("expressions", 0)), units=units)
-    except (ValueError, KeyError, TypeError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # of what is not as written here
         raise foreign from error
 
 
@@ -177,7 +183,7 @@ def complete(path: Path) -> bool:
     try:
         with h5py.File(path) as file:
             return file.attrs.get("format") == _SHARD_FORMAT and "space" in file
-    except (OSError, RuntimeError):  # a file that was cut off or altered has HDF5's first bytes, but not the others
+    except Exception:  # a file that was cut off or altered has HDF5's first bytes, but not the others
         return False
 
 
@@ -238,13 +244,15 @@ class Population:
                 raise InputError(f"{path} is missing or damaged: {_AGAIN}")
             with reading(path, "heads", _AGAIN), h5py.File(path) as file:
                 self.names += [name.decode() for name in file["name"][:]]
-                for key, values in zip(("landmarks", "shape_hint", "appearance_hint"), arrays, strict=True):
+                for key, values in zip(_KEYS, arrays, strict=True):
                     values.append(file[key][:])
                 if "person" in file:
                     persons.append(file["person"][:])
                     weights.append(file["expression"][:])
                     self.facts += [json.loads(facts) for facts in file["facts"][:]]
-                surface, space = _mapped(path, file["surface"]), _mapped(path, file["space"])
+                surface, space = _mapped(path, file["surface"], _SURFACE), _mapped(path, file["space"], _SPACE)
+                if len({len(surface), len(space), *(len(file[key]) for key in ("name", *_KEYS))}) > 1:
+                    raise ValueError("the parts are of different numbers of heads")
             self._rows += list(zip(surface, space, strict=True))
             if limit is not None and len(self.names) >= limit:
                 break
@@ -330,9 +338,21 @@ class Population:
         )
 
 
-def _mapped(path: Path, dataset: h5py.Dataset) -> np.ndarray:
+def _mapped(path: Path, dataset: h5py.Dataset, kind: np.dtype) -> np.ndarray:
+    """Return a shard's records, mapped into memory.
+
+    Raises:
+        ValueError: they are others, or none.
+    """
+    if dataset.dtype != kind or dataset.ndim != 2 or not dataset.shape[1]:
+        raise ValueError("no records of heads")
     # The records lie in one piece in the file, so they can be mapped: a batch then costs a few copies, no decoding.
-    return np.memmap(path, dataset.dtype, "r", dataset.id.get_offset(), dataset.shape)
+    # NumPy's own maps keep their files open, and a population of 100,000 heads has more shards than a process may open.
+    start, size = dataset.id.get_offset(), dataset.size * kind.itemsize
+    if start is None or start + size > path.stat().st_size:
+        raise ValueError("the file is cut off")
+    mapped = torch.from_file(str(path), shared=False, size=start + size, dtype=torch.uint8).numpy()
+    return mapped[start:].view(kind).reshape(dataset.shape)
 
 
 def _run(records: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -155,16 +155,22 @@ class Prior:
         if path is None:
             path = Path(str(resources.files("protome") / "assets" / "prior.safetensors"))
         field, own = _read(Path(path), _FORMAT, "`protome train`")
-        shape, appearance = (
-            LatentStatistics(own[f"{name}_mean"], own[f"{name}_axes"]) for name in ("shape", "appearance")
-        )
-        # Older priors hold none.
-        cross_covariance = own.get("coupling", shape.mean.new_zeros(len(shape.axes), len(appearance.axes)))
-        expression = None
-        if "expression_axes" in own:
-            expression = LatentStatistics(torch.zeros_like(own["expression_axes"][0]), own["expression_axes"])
-        people = People(own["people_shape"], own["people_appearance"]) if "people_shape" in own else None
-        return Prior(field, shape, appearance, own["landmarks"], own["bounds"], cross_covariance, expression, people)
+        with reading(Path(path), "a prior", "give a file written by `protome train`"):
+            shape, appearance = (
+                LatentStatistics(own[f"{name}_mean"], own[f"{name}_axes"]) for name in ("shape", "appearance")
+            )
+            # Older priors hold none.
+            cross_covariance = own.get("coupling", shape.mean.new_zeros(len(shape.axes), len(appearance.axes)))
+            expression = None
+            if "expression_axes" in own:
+                expression = LatentStatistics(torch.zeros_like(own["expression_axes"][0]), own["expression_axes"])
+            people = People(own["people_shape"], own["people_appearance"]) if "people_shape" in own else None
+            latent = (field.config.latent,)
+            if shape.mean.shape != latent or appearance.mean.shape != latent or own["bounds"].shape != (2, 3):
+                raise ValueError("latents of another length than the networks take")
+            return Prior(
+                field, shape, appearance, own["landmarks"], own["bounds"], cross_covariance, expression, people
+            )
 
     def save(self, path: str | Path) -> None:
         """Write the prior as safetensors; the file appears only when it is complete."""
@@ -336,8 +342,12 @@ def load_fitted(path: str | Path) -> FittedHead:
         InputError: the file is missing or is no fitted head.
     """
     field, own = _read(Path(path), _HEAD_FORMAT, "`protome reconstruct`")
-    latents = HeadLatents(own["code_shape"], own["code_appearance"], own.get("code_expression"))
-    return FittedHead(field, latents, own["bounds"])
+    with reading(Path(path), "a fitted head", "give a file written by `protome reconstruct`"):
+        latents = HeadLatents(own["code_shape"], own["code_appearance"], own.get("code_expression"))
+        latent = (field.config.latent,)
+        if latents.z_shape.shape != latent or latents.z_appearance.shape != latent or own["bounds"].shape != (2, 3):
+            raise ValueError("latents of another length than the networks take")
+        return FittedHead(field, latents, own["bounds"])
 
 
 def load_head(path: str | Path) -> tuple[Field, Float[Tensor, "2 3"]]:

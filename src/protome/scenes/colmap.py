@@ -80,8 +80,12 @@ def find_model(folder: str | Path) -> Path | None:
     return None
 
 
-def read_colmap(folder: str | Path, names: Sequence[str] | None = None) -> tuple[View | Unmasked, ...]:
+def read_colmap(
+    folder: str | Path, names: Sequence[str] | None = None, outside: bool = False
+) -> tuple[View | Unmasked, ...]:
     """Read the views of a scene by name, as `protome.scenes.pictures.choose` chooses them.
+
+    `outside` as in `protome.scenes.scene_folder.read_scene`.
 
     Where the model is stored in both forms, the binary one is read, as in COLMAP. An image's mask is
     `masks/<image name>.png`, else its own opacity. Distorted images are undistorted.
@@ -106,7 +110,7 @@ def read_colmap(folder: str | Path, names: Sequence[str] | None = None) -> tuple
         raise InputError(f"the COLMAP model in {model} has no images: give one in which some were registered")
     images.sort(key=lambda image: image.name)
     chosen = [images[index] for index in choose([image.name for image in images], names, model)]
-    return tuple(_posed_file(folder, model, image, lenses).read() for image in chosen)
+    return tuple(_posed_file(folder, model, image, lenses, outside).read() for image in chosen)
 
 
 def _parsed(source: Path, parse: Callable[[Path], Content]) -> Content:
@@ -118,16 +122,17 @@ def _parsed(source: Path, parse: Callable[[Path], Content]) -> Content:
         raise InputError(f"{source} is not what COLMAP writes: export the model again") from error
 
 
-def _posed_file(folder: Path, model: Path, image: Image, lenses: dict[int, Lens]) -> PosedFile:
+def _posed_file(folder: Path, model: Path, image: Image, lenses: dict[int, Lens], outside: bool) -> PosedFile:
     if image.camera not in lenses:
         raise InputError(f"{model} has no camera {image.camera} of image {image.name}: export the model again")
-    path = existing(folder / IMAGE_FOLDER / image.name, model)
+    path = existing(folder / IMAGE_FOLDER / image.name, model, None if outside else folder)
     return PosedFile(
         image.name,
         path,
         mask_beside(folder, Path(image.name)) or mask_file_of(path),
         lenses[image.camera],
         image.pose(),
+        None if outside else folder,
     )
 
 

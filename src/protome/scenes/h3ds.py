@@ -60,12 +60,14 @@ def view_sets(folder: str | Path) -> dict[str, tuple[int, ...]]:
         scenes = tomllib.loads(path.read_text(encoding="utf-8"))["scenes"]
         sets = scenes.get(Path(folder).resolve().name, {}).get("default_views_configs", {})
         return {name: tuple(int(number) for number in numbers) for name, numbers in sets.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except Exception as error:  # of what TOML can hold besides lists of numbers
         raise InputError(f"{path} is no list of H3DS's views: copy config_v2.toml of the h3ds package there") from error
 
 
-def read_h3ds(folder: str | Path, names: Sequence[str] | None = None) -> tuple[View, ...]:
+def read_h3ds(folder: str | Path, names: Sequence[str] | None = None, outside: bool = False) -> tuple[View, ...]:
     """Read the views of a scene: by names of images as `read_idr` does, or all of the view set of one name.
+
+    `outside` as in `protome.scenes.scene_folder.read_scene`.
 
     Raises:
         InputError: as `read_idr`; or one name that is neither an image's nor a view set's.
@@ -73,14 +75,14 @@ def read_h3ds(folder: str | Path, names: Sequence[str] | None = None) -> tuple[V
     folder = Path(folder)
     images = pictures_in(folder / "image")
     if names is None or len(names) != 1 or any(names[0] in (path.name, path.stem) for path in images):
-        return read_idr(folder, names)
+        return read_idr(folder, names, outside)
     sets = view_sets(folder)
     if names[0] not in sets:
         known = (
             f"known are {', '.join(sets)}" if sets else f"put config_v2.toml of the h3ds package as {_config(folder)}"
         )
         raise InputError(f"{folder} has no image and no view set named {names[0]}: {known}")
-    return read_idr(folder, [f"img_{number:04d}" for number in sets[names[0]]])
+    return read_idr(folder, [f"img_{number:04d}" for number in sets[names[0]]], outside)
 
 
 def write_h3ds(folder: str | Path, views: Sequence[View], truth: Truth) -> None:

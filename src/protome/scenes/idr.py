@@ -22,6 +22,7 @@ from protome.geometry.transforms import Similarity
 from protome.scene import LARGEST_SIDE, View
 from protome.scenes.masks import mask_file_of
 from protome.scenes.pictures import choose, pictures_in, read_mask, read_picture, resampled, write_picture
+from protome.scenes.posed_file import check_inside
 from protome.util.files import write_atomically
 
 CAMERAS = "cameras.npz"
@@ -34,8 +35,10 @@ def find_cameras(folder: str | Path) -> Path | None:
     return next((path for name in (CAMERAS, SPHERE_CAMERAS) if (path := Path(folder) / name).is_file()), None)
 
 
-def read_idr(folder: str | Path, names: Sequence[str] | None = None) -> tuple[View, ...]:
+def read_idr(folder: str | Path, names: Sequence[str] | None = None, outside: bool = False) -> tuple[View, ...]:
     """Read the views of a scene by name, as `protome.scenes.pictures.choose` chooses them.
+
+    `outside` as in `protome.scenes.scene_folder.read_scene`.
 
     Raises:
         InputError: no images; a named one, its mask or its camera is missing; a mask of another size than its image;
@@ -50,6 +53,9 @@ def read_idr(folder: str | Path, names: Sequence[str] | None = None) -> tuple[Vi
     cameras = _load_cameras(source)
     indices = _camera_indices(images, cameras)
     masks = pictures_in(folder / "mask")
+    if not outside:
+        for file in (*(images[i] for i in wanted), *masks):
+            check_inside(file, folder)
     return tuple(_read_view(source, images, masks, i, cameras, indices[i]) for i in wanted)
 
 

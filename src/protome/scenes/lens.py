@@ -43,9 +43,9 @@ class Lens:
         """Return a lens by focal lengths, principal point, distortion, and image width and height.
 
         Raises:
-            ValueError: a number is not finite, or a focal length not positive.
+            ValueError: a number is not finite, or a focal length or a side not positive.
         """
-        if not (np.isfinite([*focal, *middle, skew]).all() and distortion.is_finite and min(focal) > 0):
+        if not (np.isfinite([*focal, *middle, skew]).all() and distortion.is_finite and min(*focal, *size) > 0):
             raise ValueError("not the intrinsics of a camera")
         K = np.array([[focal[0], skew, middle[0]], [0.0, focal[1], middle[1]], [0.0, 0.0, 1.0]])
         return Lens(K, distortion, *size)

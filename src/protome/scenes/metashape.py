@@ -43,8 +43,12 @@ def find_metashape(folder: str | Path) -> Path | None:
     return None
 
 
-def read_metashape(folder: str | Path, names: Sequence[str] | None = None) -> tuple[View | Unmasked, ...]:
+def read_metashape(
+    folder: str | Path, names: Sequence[str] | None = None, outside: bool = False
+) -> tuple[View | Unmasked, ...]:
     """Read the views of a scene by name, as `protome.scenes.pictures.choose` chooses them.
+
+    `outside` as in `protome.scenes.scene_folder.read_scene`.
 
     Cameras that were not aligned are left out.
 
@@ -67,10 +71,12 @@ def read_metashape(folder: str | Path, names: Sequence[str] | None = None) -> tu
         raise InputError(f"{source} has no aligned cameras: align the photos in Metashape and export the cameras again")
     cameras.sort(key=lambda camera: camera.get("label", ""))
     chosen = choose([camera.get("label", "") for camera in cameras], names, source)
-    return tuple(_posed_file(folder, source, chunk, cameras[i]).read() for i in chosen)
+    return tuple(_posed_file(folder, source, chunk, cameras[i], outside).read() for i in chosen)
 
 
-def _posed_file(folder: Path, source: Path, chunk: ElementTree.Element, camera: ElementTree.Element) -> PosedFile:
+def _posed_file(
+    folder: Path, source: Path, chunk: ElementTree.Element, camera: ElementTree.Element, outside: bool
+) -> PosedFile:
     label = camera.get("label", "")
     image = find_image(folder, label, source)
     try:
@@ -80,7 +86,8 @@ def _posed_file(folder: Path, source: Path, chunk: ElementTree.Element, camera: 
         pose = rigid(world @ pose)
     except ValueError as error:
         raise InputError(f"the transform of {label} in {source} is no camera pose: export the cameras again") from error
-    return PosedFile(image.name, image, mask_of(folder, image), _lens(chunk, camera, source), pose)
+    lens, inside = _lens(chunk, camera, source), None if outside else folder
+    return PosedFile(image.name, image, mask_of(folder, image), lens, pose, inside)
 
 
 def _world(chunk: ElementTree.Element, component: str | None) -> tuple[float, Float[np.ndarray, "4 4"]]:

@@ -49,13 +49,14 @@ def find_transforms(folder: str | Path) -> Path | None:
 
 
 def read_nerfstudio(
-    folder: str | Path, names: Sequence[str] | None = None, time_step: int | None = None
+    folder: str | Path, names: Sequence[str] | None = None, time_step: int | None = None, outside: bool = False
 ) -> tuple[View | Unmasked, ...]:
     """Read the views of a scene by name, as `protome.scenes.pictures.choose` chooses them.
 
     A frame's mask is what its `mask_path` or `fg_mask_path` names, else the file of the image's name in `masks/` or
     `mask/`, else the image's own opacity. Distorted images are undistorted. Of a scene with several time steps one is
-    read: the one of this number, else that with the most images, of several such the first.
+    read: the one of this number, else that with the most images, of several such the first. `outside` as in
+    `protome.scenes.scene_folder.read_scene`.
 
     Raises:
         InputError: a file is missing or cannot be read; a number is missing or wrong; an unknown camera model; there is
@@ -69,7 +70,7 @@ def read_nerfstudio(
     short = [path.name for path in paths]
     called = short if len(set(short)) == len(short) else [path.as_posix() for path in paths]
     return tuple(
-        _posed_file(folder, source, {**facts, **frames[index]}, paths[index], called[index]).read()
+        _posed_file(folder, source, {**facts, **frames[index]}, paths[index], called[index], outside).read()
         for index in choose(called, names, source)
     )
 
@@ -122,7 +123,7 @@ def _load(source: Path) -> dict[str, Any]:
         facts = json.loads(source.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{source} is missing: a nerfstudio scene needs it, with its cameras inside") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{source} cannot be read as JSON: export the scene again") from error
     frames = facts.get("frames") if isinstance(facts, dict) else None
     if not isinstance(frames, list) or not frames:
@@ -133,9 +134,10 @@ def _load(source: Path) -> dict[str, Any]:
     return facts
 
 
-def _posed_file(folder: Path, source: Path, frame: dict[str, Any], path: Path, name: str) -> PosedFile:
+def _posed_file(folder: Path, source: Path, frame: dict[str, Any], path: Path, name: str, outside: bool) -> PosedFile:
     """Return one frame, to which the numbers for all frames were added."""
-    image = _image(folder, path, source)
+    inside = None if outside else folder
+    image = _image(folder, path, source, inside)
     try:
         matrix = np.array(frame["transform_matrix"], np.float64)
         bottom = np.array([[0.0, 0.0, 0.0, 1.0]])
@@ -145,21 +147,22 @@ def _posed_file(folder: Path, source: Path, frame: dict[str, Any], path: Path, n
             f"the transform_matrix of {path.as_posix()} in {source} is no camera pose: give 4 rows of 4 numbers, a "
             "rotation and a position"
         ) from error
-    mask = _mask(folder, frame, path, source) or mask_file_of(image)
+    mask = _mask(folder, frame, path, source, inside) or mask_file_of(image)
     axes = np.eye(4) if frame.get("from_na") is True else OPENCV_FROM_OPENGL
-    return PosedFile(name, image, mask, _lens(frame, image, source), pose @ axes)
+    return PosedFile(name, image, mask, _lens(frame, image, source), pose @ axes, inside)
 
 
-def _image(folder: Path, path: Path, source: Path) -> Path:
+def _image(folder: Path, path: Path, source: Path, inside: Path | None) -> Path:
     places = [folder / path, source.parent / path]
     candidates = [*places, *(place.with_name(f"{path.name}{suffix}") for place in places for suffix in IMAGE_SUFFIXES)]
-    return next((candidate for candidate in candidates if candidate.is_file()), None) or existing(folder / path, source)
+    found = next((candidate for candidate in candidates if candidate.is_file()), folder / path)
+    return existing(found, source, inside)
 
 
-def _mask(folder: Path, frame: dict[str, Any], path: Path, source: Path) -> Path | None:
+def _mask(folder: Path, frame: dict[str, Any], path: Path, source: Path, inside: Path | None) -> Path | None:
     for key in ("mask_path", "fg_mask_path"):
         if isinstance(frame.get(key), str):
-            return existing(folder / frame[key].replace("\\", "/"), source)
+            return existing(folder / frame[key].replace("\\", "/"), source, inside)
     inner = Path(*path.parts[1:]) if len(path.parts) > 1 else path
     return mask_beside(folder, inner) or mask_beside(folder, Path(path.name))
 

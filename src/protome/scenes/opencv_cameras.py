@@ -25,8 +25,12 @@ from protome.scenes.posed_file import PosedFile, existing, mask_of, rigid
 OPENCV_CAMERAS = "opencv_cameras.json"
 
 
-def read_opencv_cameras(folder: str | Path, names: Sequence[str] | None = None) -> tuple[View | Unmasked, ...]:
+def read_opencv_cameras(
+    folder: str | Path, names: Sequence[str] | None = None, outside: bool = False
+) -> tuple[View | Unmasked, ...]:
     """Read the views of a scene by name, as `protome.scenes.pictures.choose` chooses them.
+
+    `outside` as in `protome.scenes.scene_folder.read_scene`.
 
     Raises:
         InputError: a file is missing or cannot be read; a number is missing or wrong; or no image has a wanted name.
@@ -34,16 +38,16 @@ def read_opencv_cameras(folder: str | Path, names: Sequence[str] | None = None) 
     folder = Path(folder)
     source = folder / OPENCV_CAMERAS
     frames = _frames(source)
-    images = _images(folder, frames, source)
+    images = _images(folder, frames, source, outside)
     called = [path.name for path in images]
-    posed = [_posed_file(folder, frames[i], images[i], source) for i in choose(called, names, source)]
+    posed = [_posed_file(folder, frames[i], images[i], source, outside) for i in choose(called, names, source)]
     return tuple(file.read() for file in posed)
 
 
 def _frames(source: Path) -> list[dict[str, Any]]:
     try:
         facts = json.loads(source.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{source} cannot be read as JSON: export the cameras again") from error
     frames = facts.get("frames") if isinstance(facts, dict) else facts
     if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
@@ -51,14 +55,15 @@ def _frames(source: Path) -> list[dict[str, Any]]:
     return frames
 
 
-def _images(folder: Path, frames: list[dict[str, Any]], source: Path) -> list[Path]:
+def _images(folder: Path, frames: list[dict[str, Any]], source: Path, outside: bool) -> list[Path]:
     """Return each camera's image.
 
     Raises:
         InputError: one is missing, or there are more or fewer images than cameras that name none.
     """
     if all(isinstance(frame.get("file_path"), str) for frame in frames):
-        return [existing(folder / frame["file_path"].replace("\\", "/"), source) for frame in frames]
+        inside = None if outside else folder
+        return [existing(folder / frame["file_path"].replace("\\", "/"), source, inside) for frame in frames]
     images = pictures_in(folder / "images")
     if len(images) != len(frames):
         raise InputError(
@@ -68,7 +73,7 @@ def _images(folder: Path, frames: list[dict[str, Any]], source: Path) -> list[Pa
     return images
 
 
-def _posed_file(folder: Path, frame: dict[str, Any], image: Path, source: Path) -> PosedFile:
+def _posed_file(folder: Path, frame: dict[str, Any], image: Path, source: Path, outside: bool) -> PosedFile:
     try:
         width, height, fx, fy, cx, cy = (float(frame[key]) for key in ("w", "h", "fx", "fy", "cx", "cy"))
         lens = Lens.of((fx, fy), (cx, cy), Distortion(), (round(width), round(height)))
@@ -78,4 +83,4 @@ def _posed_file(folder: Path, frame: dict[str, Any], image: Path, source: Path) 
             f"the camera of {image.name} in {source} is unusable: give w, h, fx, fy, cx, cy and w2c, a rotation and a "
             "translation in 4 rows of 4 numbers"
         ) from error
-    return PosedFile(image.name, image, mask_of(folder, image), lens, pose)
+    return PosedFile(image.name, image, mask_of(folder, image), lens, pose, None if outside else folder)

@@ -32,13 +32,19 @@ class PosedFile:
     """Its mask file; without one the image's own opacity is the mask, if it has any."""
     lens: Lens
     T_world_camera: Float[np.ndarray, "4 4"]
+    folder: Path | None = None
+    """The scene's folder, where neither file may lie outside of it."""
 
     def read(self) -> View | Unmasked:
         """Read the image and its mask and take the lens's distortion out of both.
 
         Raises:
-            InputError: a file cannot be read; sizes do not fit each other; or the distortion cannot be undone.
+            InputError: a file cannot be read, or lies outside the scene's folder; sizes do not fit each other; or the
+                distortion cannot be undone.
         """
+        for file in (self.image, self.mask):
+            if file is not None and self.folder is not None:
+                check_inside(file, self.folder)
         picture = read_picture(self.image)
         height, width = picture.colours.shape[:2]
         lens = self.lens.resized(width, height, str(self.image))
@@ -109,12 +115,28 @@ def rigid(matrix: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "4 4"]:
     return pose
 
 
-def existing(path: Path, source: Path) -> Path:
-    """Return the path of a file that another names.
+def existing(path: Path, source: Path, folder: Path | None) -> Path:
+    """Return the path of a file that another names; `folder` is the scene's, where files may not lie outside of it.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or it lies outside.
     """
+    if folder is not None:
+        check_inside(path, folder)
     if not path.is_file():
         raise InputError(f"{path} is missing, but {source} names it: put it there")
     return path
+
+
+def check_inside(path: Path, folder: Path) -> None:
+    """Make sure that a file of a scene lies in the scene's folder, whatever links and spellings lead to it.
+
+    Scene folders come from others. One that names files elsewhere could bring a reader to show them in its results.
+
+    Raises:
+        InputError: it lies elsewhere.
+    """
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise InputError(
+            f"{path} lies outside the scene's folder {folder}: copy it there, or allow such files with --outside"
+        )

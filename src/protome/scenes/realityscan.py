@@ -25,7 +25,7 @@ from protome.scene import Unmasked, View
 from protome.scenes.distortion import Distortion
 from protome.scenes.lens import Lens
 from protome.scenes.pictures import choose, is_picture
-from protome.scenes.posed_file import PosedFile, find_image, mask_of, rigid
+from protome.scenes.posed_file import PosedFile, check_inside, find_image, mask_of, rigid
 from protome.util.image_files import read_size
 
 XCR = "{http://www.capturingreality.com/ns/xcr/1.1#}"
@@ -62,8 +62,12 @@ def find_realityscan(folder: str | Path) -> Path | None:
     return next((path for path in _xmp_files(folder)), None)
 
 
-def read_realityscan(folder: str | Path, names: Sequence[str] | None = None) -> tuple[View | Unmasked, ...]:
+def read_realityscan(
+    folder: str | Path, names: Sequence[str] | None = None, outside: bool = False
+) -> tuple[View | Unmasked, ...]:
     """Read the views of a scene by name, as `protome.scenes.pictures.choose` chooses them.
+
+    `outside` as in `protome.scenes.scene_folder.read_scene`.
 
     Raises:
         InputError: a file is missing or cannot be read; a number is missing or wrong; a distortion model that is not
@@ -76,16 +80,18 @@ def read_realityscan(folder: str | Path, names: Sequence[str] | None = None) -> 
     if source.suffix.lower() == ".csv":
         rows = _rows(source)
         chosen = [_of_row(rows[i], source) for i in choose([row["name"] for row in rows], names, source)]
-        return tuple(_posed_file(folder, one, source).read() for one in chosen)
+        return tuple(_posed_file(folder, one, source, outside).read() for one in chosen)
     files = [path for path in _xmp_files(folder) if _image_beside(path) is not None]
     if not files:
         raise InputError(f"{source} has no image of its name beside it: put each XMP file beside its image")
     chosen = [_of_xmp(files[i]) for i in choose([path.name for path in files], names, folder)]
-    return tuple(_posed_file(folder, one, source).read() for one in chosen)
+    return tuple(_posed_file(folder, one, source, outside).read() for one in chosen)
 
 
-def _posed_file(folder: Path, camera: Registered, source: Path) -> PosedFile:
-    image = find_image(folder, camera.name, source)
+def _posed_file(folder: Path, camera: Registered, source: Path, outside: bool) -> PosedFile:
+    image, inside = find_image(folder, camera.name, source), None if outside else folder
+    if inside is not None:
+        check_inside(image, inside)
     width, height = read_size(image)
     longer = max(width, height)
     focal = camera.focal_mm / FILM_MM * longer
@@ -94,7 +100,7 @@ def _posed_file(folder: Path, camera: Registered, source: Path) -> PosedFile:
         lens = Lens.of((focal, focal * camera.aspect), middle, camera.distortion, (width, height), camera.skew * longer)
     except ValueError as error:
         raise InputError(f"{source} gives {image.name} no usable focal length: export the cameras again") from error
-    return PosedFile(image.name, image, mask_of(folder, image), lens, camera.T_world_camera)
+    return PosedFile(image.name, image, mask_of(folder, image), lens, camera.T_world_camera, inside)
 
 
 def _xmp_files(folder: Path) -> list[Path]:

@@ -15,8 +15,9 @@ from protome.scenes.nerfstudio import find_transforms, read_nerfstudio
 from protome.scenes.opencv_cameras import OPENCV_CAMERAS, read_opencv_cameras
 from protome.scenes.pictures import is_picture
 from protome.scenes.realityscan import find_realityscan, read_realityscan
+from protome.util.reading import reading
 
-Reader = Callable[[Path, Sequence[str] | None], tuple[View | Unmasked, ...]]
+Reader = Callable[..., tuple[View | Unmasked, ...]]
 
 IMAGE_FOLDERS = ("image", "images", "rgb", "color", "imgs")
 OTHER_CAMERAS = (
@@ -40,7 +41,7 @@ def is_scene(path: str | Path) -> bool:
 
 
 def read_scene(
-    folder: str | Path, names: Sequence[str] | None = None, time_step: int | None = None
+    folder: str | Path, names: Sequence[str] | None = None, time_step: int | None = None, outside: bool = False
 ) -> tuple[View | Unmasked, ...]:
     """Read the views of a scene by name, as `protome.scenes.pictures.choose` chooses them.
 
@@ -48,20 +49,28 @@ def read_scene(
     `cameras.npz` (IDR, H3DS; NeuS's `cameras_sphere.npz`), `transforms.json` (nerfstudio, instant-ngp, NeuS2, VHAP),
     `opencv_cameras.json` (GS-LRM, FaceLift), a sparse model (COLMAP), Metashape's XML file, RealityScan's CSV or XMP
     files. One name may also be that of an H3DS view set. `time_step` chooses one of several that the second has.
+    Images and masks have to lie in the folder, also behind links, unless `outside` allows others.
 
     Raises:
         InputError: the folder has none of them (the sentence names what was found); a time step was chosen where there
             are none; or as the layout's own reader raises it.
     """
     folder = Path(folder)
+    with reading(folder, "a scene", "export it again"):
+        return _read(folder, names, time_step, outside)
+
+
+def _read(
+    folder: Path, names: Sequence[str] | None, time_step: int | None, outside: bool
+) -> tuple[View | Unmasked, ...]:
     reader = _reader(folder)
     if reader is None:
         raise InputError(f"{folder} holds no cameras of a known layout (found {_found(folder)}): give {KNOWN}")
     if reader is read_nerfstudio:
-        return read_nerfstudio(folder, names, time_step)
+        return read_nerfstudio(folder, names, time_step, outside)
     if time_step is not None:
         raise InputError(f"a time step was chosen, but {folder} has none: leave the option out")
-    return reader(folder, names)
+    return reader(folder, names, outside)
 
 
 def _reader(folder: Path) -> Reader | None:

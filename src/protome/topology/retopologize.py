@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -76,19 +75,13 @@ def _is_neutral(path: Path) -> bool:
 
 
 def gltf_tree(path: Path) -> dict:
-    """Return the JSON part of a GLB file (glTF 2.0 specification, section 4.4).
+    """Return the description in a GLB file.
 
     Raises:
         InputError: the file is no GLB file.
     """
-    content = path.read_bytes()
-    try:
-        magic, _, _, length, _ = struct.unpack("<4sIIII", content[:20])
-        if magic != b"glTF":
-            raise ValueError("it begins with other bytes")
-        return dict(json.loads(content[20 : 20 + length]))
-    except (struct.error, ValueError) as error:
-        raise InputError(f"{path} is no GLB file ({error}): give a result of protome") from error
+    with reading(path, "a GLB file", "give a result of protome"):
+        return glb_tree(path.read_bytes())
 
 
 def _closed(vertices: np.ndarray, faces: np.ndarray) -> Mesh:

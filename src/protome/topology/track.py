@@ -86,7 +86,7 @@ def _from_csv(path: Path, text: str) -> tuple[float, list[dict[str, float]]]:
 def _from_json(path: Path, text: str) -> tuple[float, list[dict[str, float]]]:
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is no JSON ({error}): {_FORMATS}") from error
     fps: object = JSON_FPS
     if isinstance(content, dict):

@@ -16,6 +16,7 @@ import numpy as np
 
 from protome.errors import InputError
 
+LONGEST_REASON = 200
 MOST_BYTES = 4 << 30
 """Of the arrays in one file: more than any model, scan or shard here has."""
 
@@ -35,6 +36,12 @@ def reading(path: Path, what: str, advice: str) -> Iterator[None]:
         raise InputError(f"{path} does not exist: {advice}") from error
     except Exception as error:
         raise InputError(f"{path} cannot be read as {what}: {advice}") from error
+
+
+def reason(error: Exception) -> str:
+    """Return what an error of a library says, as a part of a sentence."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    return said if len(said) <= LONGEST_REASON else said[:LONGEST_REASON] + "…"
 
 
 def read_arrays(path: Path, what: str, advice: str) -> dict[str, np.ndarray]:

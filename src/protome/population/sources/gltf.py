@@ -7,8 +7,6 @@ compressed (`EXT_meshopt_compression`), with WebP textures (`EXT_texture_webp`),
 from __future__ import annotations
 
 import io
-import json
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -66,13 +64,10 @@ class Glb:
         self.path = path
         try:
             data = path.read_bytes()
-            magic, version, length, size, kind = struct.unpack_from("<4sIII4s", data)
-            if (magic, version, kind) != (b"glTF", 2, b"JSON") or length > len(data):
-                raise ValueError
-            self.tree: dict[str, Any] = json.loads(data[20 : 20 + size])
-        except (OSError, ValueError, struct.error) as error:
+            self.tree = glb_tree(data)
+        except Exception as error:  # also of what is in the description
             raise InputError(f"{path} is no complete binary glTF 2.0 file: get it again from its source") from error
-        self._data = data[28 + size :]
+        self._data = data[28 + int.from_bytes(data[12:16], "little") :]
 
     def nodes(self) -> dict[str, int]:
         """Return the nodes that hold meshes, by name."""
