@@ -18,11 +18,12 @@ INTRODUCTION = """# Commands
 This page is generated from the program; `protome COMMAND --help` prints the same. Every command takes
 `--log-format json` anywhere. [Exit codes](../usage.md#many-subjects-and-other-programs) are those of all commands.
 
-The program completes its commands and options in bash, zsh, fish and tcsh:
+The program completes its commands and options in bash, zsh and fish:
 
 ```sh
 protome --tyro-print-completion bash > ~/.local/share/bash-completion/completions/protome
 protome --tyro-print-completion zsh > ~/.zfunc/_protome
+protome --tyro-print-completion fish > ~/.config/fish/completions/protome.fish
 ```
 
 The second needs `fpath+=~/.zfunc` before `compinit` in `~/.zshrc`.
