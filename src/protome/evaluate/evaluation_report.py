@@ -57,7 +57,7 @@ def write_evaluation_report(
 
 
 def coloured(scan: MarkedMesh, distances: Float[np.ndarray, "v"], limit: float) -> Mesh:
-    """Return the scan in metres, upright, in linear colours of its distances, with few enough triangles."""
+    """Return the scan in metres, upright, in colours (sRGB) of its distances, with few enough triangles."""
     vertices, faces = scan.mesh.vertices @ upright(scan.landmarks or {}).T, scan.mesh.faces
     colours = heat_colours(distances, limit)
     if len(faces) > MOST_FACES:
@@ -66,9 +66,7 @@ def coloured(scan: MarkedMesh, distances: Float[np.ndarray, "v"], limit: float) 
         )
         colours = colours[cKDTree(vertices).query(fewer)[1]]
         vertices = fewer.astype(np.float64)
-    # glTF's colours of vertices are linear.
-    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
-    return Mesh(vertices / 1000.0, np.asarray(faces, np.int64), linear)
+    return Mesh(vertices / 1000.0, np.asarray(faces, np.int64), colours)
 
 
 def distribution(distances: Float[np.ndarray, "k"], limit: float) -> Markup:
