@@ -26,7 +26,8 @@ def write_detail_report(folder: Path, facts: Mapping[str, Any]) -> None:
         for first, words, second, others in PAIRS
     )
     moved, seconds = facts["displacement_mm"], facts["seconds"]
-    depth = f"The relief moves the face by {moved['median']:.3f} mm in the median; 99 % of it by less than {moved['p99']:.2f} mm."
+    median, most = moved["median"], moved["p99"]
+    depth = f"The relief moves the face by {median:.3f} mm in the median; 99 % of it by less than {most:.2f} mm."
     rows = [(name, str(facts[name])) for name in ("photo", "model", "preset", "device", "seed") if name in facts]
     rows += [("command", " ".join(map(str, facts["command"])))]
     rows += [("vertices of detail.ply", f"{facts['mesh']['vertices']:,}")]
