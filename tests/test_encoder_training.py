@@ -177,8 +177,8 @@ def test_what_does_not_belong_together_is_refused(root: Path, tmp_path: Path) ->
         _trained(root, out, each=0)
     with pytest.raises(InputError, match="does not exist: build it with"):
         train_encoder(root / "nobody", out, latents=root / "x", valid=root / "valid", quiet=True)
-    write_manifest(tmp_path / "more", Manifest(3, {"train": 9}, 9, 10, Sources(root, root).described()))
-    with pytest.raises(InputError, match="has the latents of 4 people, and the population 9"):
+    write_manifest(tmp_path / "more", Manifest(3, {"train": 3}, 9, 10, Sources(root, root).described()))
+    with pytest.raises(InputError, match="has the latents of 4 people, and the population 3"):
         train_encoder(
             tmp_path / "more", out, latents=root / "prior.latents.safetensors", valid=root / "valid",
             ict=root / "ict", prior=root / "prior.safetensors", quiet=True,

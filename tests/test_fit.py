@@ -223,7 +223,7 @@ def test_a_head_in_three_lights_has_one_colour(person: Person, scene: Scene) -> 
         views.append(replace(view, image=torch.where(view.mask[..., None] > 0.5, lit, view.image)))
     lit_scene, errors = replace(scene, views=tuple(views)), {}
     for shaded in (False, True):
-        config = replace(quick(80, 30, 60), match_lights=shaded)
+        config = replace(quick(50, 20, 40), match_lights=shaded)
         result = fit_head(lit_scene, person.prior, config, seed=1, quiet=True)
         after, before = result.head.bind(), person.field
         points = torch.from_numpy(person.face()).float()

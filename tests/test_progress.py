@@ -53,6 +53,21 @@ def test_log_lines_come_every_ten_seconds_with_elapsed_and_remaining_time(
     assert captured.out == ""
 
 
+def test_what_an_earlier_run_has_done_tells_nothing_of_the_speed(
+    monkeypatch: pytest.MonkeyPatch, clock: _Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress("training", 100, before=60) as step:
+        clock.now += 20
+        step(10)
+    assert capsys.readouterr().err.splitlines()[0] == "training: 70% after 0:20, about 1:00 left"
+    monkeypatch.setenv("PROTOME_PROGRESS", "json")
+    with progress("training", 100, before=60) as step:
+        clock.now += 20
+        step(10)
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(line["share"], line["left_s"]) for line in lines] == [(0.6, None), (0.7, 60.0), (1.0, 0.0)]
+
+
 def test_log_lines_know_hours_and_totals_of_zero(clock: _Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with progress("training", 0) as step:
         clock.now += 3725

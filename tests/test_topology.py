@@ -20,6 +20,7 @@ from protome.prior.prior import FittedHead, Prior
 from protome.topology.eyes import Eyeballs, over_ball
 from protome.topology.fitted import TemplateHead
 from protome.topology.hair import BELOW_MM, first_exit, shell
+from protome.topology.lids import folded, lid_colours
 from protome.topology.names import ARKIT, ict_units
 from protome.topology.pull import CORE_MM, expected, pulled_back, sure_skin
 from protome.topology.template import EYES, HAIR_CENTRE_MM, MOST_VERTICES, Part, Template
@@ -225,6 +226,19 @@ def test_skin_has_the_colours_of_the_head_at_the_same_places(template: Template)
     uv = template.uv[np.unique(template.uv_triangles[face[template.triangles].all(1)])]
     x, y = np.clip((uv * 128).astype(int), 0, 127).T
     assert np.abs(made[y, x].astype(int) - image[y, x].astype(int)).mean() < 3
+
+
+def test_folded_skin_is_on_the_upper_lids_and_continues_the_skin_around(template: Template) -> None:
+    hidden = folded(template)
+    on = hidden > 0.9
+    for pivot, radius in zip(template.pivots, template.radii, strict=True):
+        away = template.vertices[on & (np.linalg.norm(template.vertices - pivot, axis=1) < 2 * radius)] - pivot
+        assert len(away) > 20
+        assert away[:, 1].mean() > 0  # above the middle of its eye
+    colours = np.where(hidden[:, None] > 0, 0.02, 0.6) * np.ones((1, 3))  # lashes in the photo, skin around
+    found = lid_colours(template, hidden, colours.astype(np.float32))
+    assert found[on].min() > 0.5
+    assert (found[hidden == 0] == colours[hidden == 0].astype(np.float32)).all()
 
 
 def test_the_table_judges_the_means() -> None:

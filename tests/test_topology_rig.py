@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.spatial.transform import Rotation
 from trimesh import Trimesh
 from trimesh.ray.ray_pyembree import RayMeshIntersector
 
@@ -16,9 +17,10 @@ from browser import targets_in_browser
 from protome.errors import InputError
 from protome.geometry.obj import ObjMesh
 from protome.topology.animate import animate
+from protome.topology.bones import JAW, SKULL, TORSO, Bones
 from protome.topology.names import ARKIT
 from protome.topology.outputs import template_glb, write_template_obj
-from protome.topology.retopologize import RIGGED, retopologize
+from protome.topology.retopologize import RIGGED, gltf_tree, retopologize
 from protome.topology.rig import Rig
 from protome.topology.rigged import RiggedHead
 from protome.topology.template import EYES, Part, Template
@@ -171,6 +173,30 @@ def test_a_rigged_file_is_read_back_as_it_was_posed(rig: Rig, file: Path) -> Non
     assert len(head.faces) == len(template.triangles)
 
 
+def test_bones_carry_the_whole_head_and_the_jaw_turns_as_its_target(rig: Rig, file: Path) -> None:
+    bones, template = Bones.of(rig), rig.head.template
+    np.testing.assert_allclose(bones.weights.sum(1), 1, atol=1e-6)
+    skin = template.has(Part.SKIN)
+    top, bottom = rig.head.vertices[skin, 1].argmax(), rig.head.vertices[skin, 1].argmin()
+    assert bones.weights[skin][top, SKULL] == 1
+    assert bones.weights[skin][bottom, TORSO] == 1
+    assert bones.weights[template.ibug68[CHIN], JAW] == pytest.approx(1)
+    assert bones.weights[template.ibug68[:48][27:], JAW].max() < 0.15  # nose and eyes
+    # Turned about its hinges by the angle of its target, the jaw bone takes the lower lip where the target does.
+    hinge, move = bones.places[JAW], rig.moves[rig.names.index("jawOpen")]
+    arm, chin = rig.head.vertices[template.ibug68[CHIN]] - hinge, move[template.ibug68[CHIN]]
+    angle = np.arctan2(arm[2], arm[1]) - np.arctan2(*(arm + chin)[[2, 1]])
+    lip = template.ibug68[LOWER_LIP]
+    turned = Rotation.from_rotvec([-angle, 0, 0]).apply(rig.head.vertices[lip] - hinge) + hinge
+    moved = rig.head.vertices[lip] + move[lip]
+    assert np.linalg.norm(turned - moved) < 0.3 * np.linalg.norm(move[lip])
+    tree = gltf_tree(file)
+    names = [tree["nodes"][joint]["name"] for joint in tree["skins"][0]["joints"]]
+    assert names == ["torso", "neck", "skull", "jaw"]
+    skull = tree["nodes"][tree["skins"][0]["joints"][SKULL]]
+    assert {"eye_left", "eye_right", "jaw"} == {tree["nodes"][child]["name"] for child in skull["children"]}
+
+
 def test_an_obj_keeps_the_quads_and_the_groups(rig: Rig, tmp_path: Path) -> None:
     write_template_obj(tmp_path / "head.obj", rig.head, image())
     again = ObjMesh.load(tmp_path / "head.obj")
@@ -190,7 +216,7 @@ def test_blender_shows_the_targets_by_name(rig: Rig, file: Path) -> None:
     }  # fmt: skip
     largest = np.linalg.norm(rig.moves[rig.names.index("jawOpen")], axis=1).max()
     np.testing.assert_allclose(1000 * found["skin"]["largest"], largest, rtol=0.02)
-    np.testing.assert_allclose(1000 * found["eye_left"]["origin"][0], rig.head.eyes.pivots[0, 0], atol=0.01)
+    np.testing.assert_allclose(1000 * found["eye_left"]["origin"][0], rig.head.eyes.pivots[0, 0], atol=0.1)
 
 
 def test_three_js_shows_the_targets_by_name(rig: Rig, file: Path, tmp_path: Path) -> None:

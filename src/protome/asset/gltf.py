@@ -16,7 +16,7 @@ from protome.asset.asset import Asset
 
 _JPEG_QUALITY = 94
 _ARRAY, _INDICES = 34962, 34963
-_FLOAT, _UNSIGNED = 5126, 5125
+_COMPONENTS = {"float32": 5126, "uint32": 5125, "uint8": 5121}
 _LINEAR, _MIPMAPS, _CLAMP = 9729, 9987, 33071
 ROUGHNESS = 0.85
 
@@ -114,12 +114,14 @@ class Glb:
         self.length += len(self.parts[-1])
         return len(views) - 1
 
-    def accessor(self, values: Shaped[np.ndarray, "n *c"], kind: str, target: int, extent: bool = False) -> int:
+    def accessor(
+        self, values: Shaped[np.ndarray, "n *c"], kind: str, target: int | None = None, extent: bool = False
+    ) -> int:
         """Add an array and return the number of its accessor."""
         accessors = self.tree.setdefault("accessors", [])
         own: dict[str, Any] = {
             "bufferView": self.view(np.ascontiguousarray(values).tobytes(), target),
-            "componentType": _FLOAT if values.dtype == np.float32 else _UNSIGNED,
+            "componentType": _COMPONENTS[values.dtype.name],
             "count": len(values),
             "type": kind,
         }

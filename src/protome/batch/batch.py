@@ -116,8 +116,8 @@ def run_batch(given: str, out: str, options: BatchOptions, *, quiet: bool = Fals
     chosen = todo[: options.limit]
     tasks = [Task(each, out, options.limits, not options.resume, options.program) for each in chosen]
     table = _Table(records, known)
-    with progress("subjects", max(len(subjects), 1), quiet=quiet) as step:
-        step(len(subjects) - len(todo))
+    before = len(subjects) - len(todo)
+    with progress("subjects", max(len(subjects), 1), before=before, quiet=quiet) as step:
         for record in _all_done(options.processes(), tasks):
             table.take(record)
             step(1, f"{record.id}: {record.status}")

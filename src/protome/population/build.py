@@ -271,8 +271,7 @@ def build_population(
     if todo:
         sources.hair(people, cache)  # once, before the workers all ask for it
     pool = workers(min(jobs or os.cpu_count() or 1, max(len(todo), 1)), _prepare, sources, cache)
-    with pool, progress("composing heads", sum(heads.values()), quiet=quiet) as step:
-        step(done)
+    with pool, progress("composing heads", sum(heads.values()), before=done, quiet=quiet) as step:
         for made in pool.map(_fill, todo):
             step(made)
     return out

@@ -12,6 +12,8 @@ from PIL import Image
 from trimesh import Trimesh
 
 from protome.asset.gltf import ROUGHNESS, Glb, jpeg
+from protome.topology.bones import NAMES as BONES
+from protome.topology.bones import PARENTS, SKULL, Bones
 from protome.topology.fitted import TemplateHead
 from protome.topology.rig import Rig
 from protome.topology.template import Part
@@ -35,20 +37,24 @@ GROUPS = {
 def template_glb(
     head: TemplateHead, image: UInt8[np.ndarray, "n n 3"], rig: Rig | None = None, unlit: bool = True
 ) -> bytes:
-    """Return a GLB in metres; with a rig its meshes have the expressions as morph targets, named in `targetNames`.
+    """Return a GLB in metres.
 
-    Each eye is a node whose origin is the middle of its eyeball, about which it turns.
+    With a rig its meshes have the expressions as morph targets, named in `targetNames`, and follow the bones torso,
+    neck, skull and jaw. Each eye is a node whose origin is the middle of its eyeball, about which it turns; it hangs on
+    the skull.
     """
     glb = Glb()
     picture = glb.view(jpeg(image))
+    bones = None if rig is None else Bones.of(rig)
     nodes: list[dict[str, Any]] = []
     meshes: list[dict[str, Any]] = []
     for name, parts in NODES.items():
-        pivot = np.zeros(3)
-        if name.startswith("eye"):
-            pivot = head.eyes.pivots[0 if name == "eye_left" else 1]
-        nodes.append({"name": name, "mesh": len(meshes), "translation": (1e-3 * pivot).tolist()})
-        meshes.append(_mesh(glb, name, head, parts, pivot, rig))
+        eye = name.startswith("eye")
+        pivot = head.eyes.pivots[0 if name == "eye_left" else 1] if eye else np.zeros(3)
+        origin = np.zeros(3) if bones is None or not eye else bones.places[SKULL]
+        node = {"name": name, "mesh": len(meshes), "translation": (1e-3 * (pivot - origin)).tolist()}
+        nodes.append(node if bones is None or eye else node | {"skin": 0})
+        meshes.append(_mesh(glb, name, head, parts, pivot, rig, None if eye else bones))
     material: dict[str, Any] = {
         "name": "head", "doubleSided": True,
         "pbrMetallicRoughness": {
@@ -58,9 +64,21 @@ def template_glb(
     if unlit:
         material["extensions"] = {"KHR_materials_unlit": {}}
         glb.tree["extensionsUsed"] = ["KHR_materials_unlit"]
+    if bones is None:
+        roots = [len(nodes)]
+        nodes.append({"name": "head", "children": list(range(len(nodes)))})
+    else:
+        roots = [k for k, node in enumerate(nodes) if "skin" in node] + [len(nodes)]
+        eyes = [k for k, node in enumerate(nodes) if "skin" not in node]
+        first, inverse = len(nodes), np.tile(np.eye(4, dtype=np.float32), (len(BONES), 1, 1))
+        nodes += _bone_nodes(bones, first, eyes)
+        inverse[:, 3, :3] = -1e-3 * bones.places  # by columns
+        glb.tree["skins"] = [{
+            "joints": list(range(first, len(nodes))), "skeleton": first,
+            "inverseBindMatrices": glb.accessor(inverse.reshape(-1, 16), "MAT4"),
+        }]  # fmt: skip
     glb.tree |= {
-        "scene": 0, "scenes": [{"nodes": [len(nodes)]}],
-        "nodes": [*nodes, {"name": "head", "children": list(range(len(nodes)))}],
+        "scene": 0, "scenes": [{"nodes": roots}], "nodes": nodes,
         "meshes": meshes, "materials": [material], "textures": [{"sampler": 0, "source": 0}],
         "samplers": [{"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}],
         "images": [{"bufferView": picture, "mimeType": "image/jpeg", "name": "colour"}],
@@ -68,9 +86,22 @@ def template_glb(
     return glb.bytes()
 
 
+def _bone_nodes(bones: Bones, first: int, eyes: Sequence[int]) -> list[dict[str, Any]]:
+    """Return the nodes of the bones, numbered from `first` on; the eyes' nodes hang on the skull."""
+    nodes: list[dict[str, Any]] = []
+    for number, (name, parent) in enumerate(zip(BONES, PARENTS, strict=True)):
+        place = bones.places[number] - (bones.places[parent] if parent >= 0 else 0)
+        children = [first + k for k, above in enumerate(PARENTS) if above == number]
+        children += eyes if number == SKULL else []
+        node = {"name": name, "translation": (1e-3 * place).tolist()}
+        nodes.append(node | {"children": children} if children else node)
+    return nodes
+
+
 def _mesh(
-    glb: Glb, name: str, head: TemplateHead, parts: Sequence[Part], pivot: Float[np.ndarray, "3"], rig: Rig | None
-) -> dict[str, Any]:
+    glb: Glb, name: str, head: TemplateHead, parts: Sequence[Part], pivot: Float[np.ndarray, "3"], rig: Rig | None,
+    bones: Bones | None,
+) -> dict[str, Any]:  # fmt: skip
     template = head.template
     own = np.isin(template.triangle_part, parts)
     faces, uv_faces = template.triangles[own], template.uv_triangles[own]
@@ -80,15 +111,22 @@ def _mesh(
     vertex = vertex[used]
     normals = np.array(Trimesh(head.vertices, faces, process=False).vertex_normals)[vertex]
     place = (1e-3 * (head.vertices[vertex] - pivot)).astype(np.float32)
-    primitive: dict[str, Any] = {
-        "attributes": {
-            "POSITION": glb.accessor(place, "VEC3", _ARRAY, extent=True),
-            "NORMAL": glb.accessor(_unit(normals), "VEC3", _ARRAY),
-            "TEXCOORD_0": glb.accessor(template.uv[used].astype(np.float32), "VEC2", _ARRAY),
-        },
-        "indices": glb.accessor(local.astype(np.uint32).reshape(-1), "SCALAR", _INDICES),
-        "material": 0,
+    attributes = {
+        "POSITION": glb.accessor(place, "VEC3", _ARRAY, extent=True),
+        "NORMAL": glb.accessor(_unit(normals), "VEC3", _ARRAY),
+        "TEXCOORD_0": glb.accessor(template.uv[used].astype(np.float32), "VEC2", _ARRAY),
     }
+    if bones is not None:
+        weights = bones.weights[vertex].astype(np.float32)
+        weights /= weights.sum(1, keepdims=True)
+        joints = np.where(weights > 0, np.arange(len(BONES)), 0).astype(np.uint8)
+        attributes |= {
+            "JOINTS_0": glb.accessor(joints, "VEC4", _ARRAY), "WEIGHTS_0": glb.accessor(weights, "VEC4", _ARRAY)
+        }  # fmt: skip
+    primitive: dict[str, Any] = {
+        "attributes": attributes, "indices": glb.accessor(local.astype(np.uint32).reshape(-1), "SCALAR", _INDICES),
+        "material": 0,
+    }  # fmt: skip
     mesh: dict[str, Any] = {"name": name, "primitives": [primitive]}
     if rig is None:
         return mesh

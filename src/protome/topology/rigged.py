@@ -61,13 +61,14 @@ def _read(file: Path) -> RiggedHead:
     start = 20 + struct.unpack("<I", content[12:16])[0] + 8
     vertices, faces, uv, offset = [], [], [], 0
     parts: list[tuple[str, int, np.ndarray]] = []
-    for node in tree["nodes"]:
+    origins = _origins(tree)
+    for number, node in enumerate(tree["nodes"]):
         if "mesh" not in node:
             continue
         mesh = tree["meshes"][node["mesh"]]
         primitive = mesh["primitives"][0]
         place = _values(tree, content, start, primitive["attributes"]["POSITION"])
-        vertices.append(1000 * (place + np.array(node.get("translation", [0, 0, 0]))))
+        vertices.append(1000 * (place + origins[number]))
         uv.append(_values(tree, content, start, primitive["attributes"]["TEXCOORD_0"]))
         faces.append(_values(tree, content, start, primitive["indices"]).reshape(-1, 3).astype(np.int64) + offset)
         for name, target in zip(
@@ -85,6 +86,23 @@ def _read(file: Path) -> RiggedHead:
     first = start + view.get("byteOffset", 0)
     image = np.asarray(Image.open(io.BytesIO(content[first : first + view["byteLength"]])).convert("RGB"))
     return RiggedHead(np.concatenate(vertices), np.concatenate(faces), np.concatenate(uv), image, moves)
+
+
+def _origins(tree: dict[str, Any]) -> Float[np.ndarray, "n 3"]:
+    """Return where each node has its origin; nodes are only shifted, and skinned meshes lie as they are."""
+    nodes: list[dict[str, Any]] = tree["nodes"]
+    parent: dict[int, int] = {}
+    for number, node in enumerate(nodes):
+        parent |= dict.fromkeys(node.get("children", ()), number)
+    found = np.zeros((len(nodes), 3))
+    for number in range(len(nodes)):
+        at: int | None = number
+        for _ in nodes:  # no file is deeper than its nodes are many
+            if at is None:
+                break
+            found[number] += nodes[at].get("translation", [0.0, 0.0, 0.0])
+            at = parent.get(at)
+    return found
 
 
 def _values(tree: dict[str, Any], content: bytes, start: int, number: int) -> Float[np.ndarray, "n k"]:

@@ -17,6 +17,7 @@ from protome.geometry.align import Surface
 from protome.geometry.mesh import Mesh
 from protome.geometry.triangles import barycentric
 from protome.topology.fitted import TemplateHead
+from protome.topology.lids import LASHES, folded, lid_colours, margin
 from protome.topology.template import EYES, Part, Template
 
 LINING_RGB, TONGUE_RGB, TEETH_RGB = (0.36, 0.13, 0.12), (0.62, 0.30, 0.29), (0.83, 0.79, 0.71)
@@ -86,7 +87,8 @@ def _from_source(head: TemplateHead, found: _Layout, source: Textured) -> Float3
 
     A ray for each texel costs a twentieth of a search for its nearest place.
     """
-    smooth = found.texels.interpolated(_nearest(source, head.vertices))
+    plain = _nearest(source, head.vertices)
+    smooth = found.texels.interpolated(plain)
     normals = layout(head.template, head.vertices).mesh.normals
     assert normals is not None
     caster = RayMeshIntersector(_bare(source.vertices, source.faces))
@@ -105,7 +107,20 @@ def _from_source(head: TemplateHead, found: _Layout, source: Textured) -> Float3
         weights = barycentric(corners, starts[hit] - ahead[:, None] * ways[hit]).clip(0, 1)
         uv = (source.uv[source.faces[face[hit]]] * weights[..., None]).sum(1) / weights.sum(1, keepdims=True)
         smooth[block.start + hit] = sampled(image, (uv * image.shape[1::-1]).astype(np.float32))
-    return smooth
+    return _with_lids(head.template, found, smooth, plain)
+
+
+def _with_lids(
+    template: Template, found: _Layout, colour: Float32[np.ndarray, "k 3"], plain: Float32[np.ndarray, "v 3"]
+) -> Float32[np.ndarray, "k 3"]:
+    """Return the texels' colours with folded lids in the colours of the skin around, and dark lashes."""
+    hidden = folded(template)
+    skin = found.part == Part.SKIN
+    share, lashes = (
+        np.where(skin, found.texels.interpolated(values), 0)[:, None] for values in (hidden, margin(template))
+    )
+    lids = found.texels.interpolated(lid_colours(template, hidden, plain))
+    return ((1 - share) * colour + share * lids * (1 - LASHES * lashes)).astype(np.float32)
 
 
 def _nearest(source: Textured, places: Float[np.ndarray, "k 3"]) -> Float32[np.ndarray, "k 3"]:

@@ -117,32 +117,43 @@ def _photograph(job: tuple[PhotoConfig, int]) -> None:
     """Take the photos of all heads of a person."""
     config, number = job
     if _characters is None:
-        _photograph_head(config, number, outer_surface(_composer, "train", number, _seed)[0], np.zeros(0, np.float32))
+        surface = outer_surface(_composer, "train", number, _seed)[0]
+        _keep(config, {number: (_photos(config, number, surface), np.zeros(0, np.float32))})
         return
     person = ExpressivePerson.of(_characters, "train", number, _seed)
+    taken = {}
     for which, head in enumerate(config.heads(number)):
         surface, weights, _ = person.surface(which)
-        _photograph_head(config, head, surface, weights)
+        taken[head] = _photos(config, head, surface), weights
+    _keep(config, taken)
 
 
-def _photograph_head(config: PhotoConfig, head: int, surface: OuterSurface, expression: Float[np.ndarray, "e"]) -> None:
+def _photos(config: PhotoConfig, head: int, surface: OuterSurface) -> list[View]:
     views = []
     for number in range(config.each):
         camera = draw_camera(np.random.default_rng([config.seed, head, number]))
         photo = photograph(surface, camera.transformed(Similarity.scaling(1 / UNIT_MM, torch.float64)), over=1)
         image, mask = (torch.from_numpy(array).float() for array in (photo.image, photo.mask))
         views.append(View(f"photo {number} of head {head}", image, mask, camera))
-    pairs = zip(views, detect([view.image for view in views], with_masks=False), strict=True)
-    seen = [replace(view, landmarks=choose_face(found, view.name)) for view, found in pairs if found.faces]
-    kept = {
-        "image": np.array([np.rint(255 * view.image.numpy()) for view in seen], np.uint8),
-        "mask": np.array([np.rint(255 * view.mask.numpy()) for view in seen], np.uint8),
-        "landmarks": np.array([view.landmarks.numpy() for view in seen if view.landmarks is not None]),
-        "K": np.array([view.camera.K.numpy() for view in seen]),
-        "T_head_camera": np.array([view.camera.T_world_camera.numpy() for view in seen]),
-        "expression": expression,
-    }
-    write_arrays(config.path(head), kept)
+    return views
+
+
+def _keep(config: PhotoConfig, taken: dict[int, tuple[list[View], Float[np.ndarray, "e"]]]) -> None:
+    """Write those photos of heads that show a face; `taken` has the photos and the expression of each head."""
+    every = [view for views, _ in taken.values() for view in views]
+    detected = iter(detect([view.image for view in every], with_masks=False))  # at once: a detector starts in seconds
+    for head, (views, expression) in taken.items():
+        pairs = [(view, next(detected)) for view in views]
+        seen = [replace(view, landmarks=choose_face(found, view.name)) for view, found in pairs if found.faces]
+        kept = {
+            "image": np.array([np.rint(255 * view.image.numpy()) for view in seen], np.uint8),
+            "mask": np.array([np.rint(255 * view.mask.numpy()) for view in seen], np.uint8),
+            "landmarks": np.array([view.landmarks.numpy() for view in seen if view.landmarks is not None]),
+            "K": np.array([view.camera.K.numpy() for view in seen]),
+            "T_head_camera": np.array([view.camera.T_world_camera.numpy() for view in seen]),
+            "expression": expression,
+        }
+        write_arrays(config.path(head), kept)
 
 
 def photos_of(path: Path) -> list[View]:
@@ -273,7 +284,7 @@ def _read_latents(path: Path, prior: Prior, manifest: Manifest) -> tuple[Tensor,
     if shape.shape[1:] != prior.shape.mean.shape or not torch.allclose(shape.mean(0), prior.shape.mean, atol=1e-4):
         raise InputError(f"{path} belongs to another prior: give the file that lies beside it")
     people = manifest.heads["train"] // max(manifest.expressions, 1)
-    if len(shape) != people:
+    if len(shape) > people:  # fewer are the first ones, of a training that did not wait for the whole population
         raise InputError(
             f"{path} has the latents of {len(shape)} people, and the population {people}: give the population that the "
             "prior was trained on"
@@ -289,8 +300,8 @@ def _take_photos(config: PhotoConfig, people: int, jobs: int, *, quiet: bool) ->
         raise InputError(f"{config.folder} holds photos of other settings: give the same ones, or another folder")
     write_atomically(path, lambda part: part.write_text(json.dumps(settings, indent=1) + "\n"))
     todo = [who for who in range(people) if not all(config.path(head).is_file() for head in config.heads(who))]
-    with workers(jobs, _prepare, config) as pool, progress("photographing people", people, quiet=quiet) as step:
-        step(people - len(todo))
+    before, pool = people - len(todo), workers(jobs, _prepare, config)
+    with pool, progress("photographing people", people, before=before, quiet=quiet) as step:
         for _ in pool.map(_photograph, [(config, who) for who in todo]):
             step(1)
 

@@ -277,8 +277,7 @@ def train_perception(
     counters = training.counters
     latest: Scores | None = None
     last = None if rounds is None else counters.round + rounds
-    with progress("learning to see", pictures, quiet=quiet) as step:
-        step(counters.pictures)
+    with progress("learning to see", pictures, before=counters.pictures, quiet=quiet) as step:
         while counters.pictures < pictures and counters.round != last:
             paths = found_shards(shards)
             numbers = chosen_shards(len(paths), counters, config)

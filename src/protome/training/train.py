@@ -445,8 +445,8 @@ def train(
 
     held_out = HeldOut.of(population, config.validation_heads) if config.expressive and processes.leads else None
     points = min(config.heads, people.count) * (config.surface + config.space)
-    with progress("training the prior", config.steps, quiet=quiet or not processes.leads) as step:
-        step(run.number)
+    silent = quiet or not processes.leads
+    with progress("training the prior", config.steps, before=run.number, quiet=silent) as step:
         first, began, saved, told = run.number, time.monotonic(), time.monotonic(), time.monotonic()
         error = float("nan")
         while run.number < config.steps:

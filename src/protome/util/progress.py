@@ -30,15 +30,16 @@ class Step(Protocol):
 
 
 @contextmanager
-def progress(stage: str, total: float, *, quiet: bool = False) -> Iterator[Step]:
+def progress(stage: str, total: float, *, before: float = 0.0, quiet: bool = False) -> Iterator[Step]:
     """Show the progress of one stage while the block runs: share done, time elapsed, time that remains.
 
-    `total` is in whatever the stage counts: steps, files, seconds. The block gets a function to call as the work
-    goes on, `step(1, "loss 0.12")`. With `quiet` nothing is shown. Another program gets a line of JSON for each stage,
-    quiet or not, where it sets `PROTOME_PROGRESS` to `json` (`Report` says what it holds).
+    `total` is in whatever the stage counts: steps, files, seconds; `before` is what an earlier run has done of it. The
+    block gets a function to call as the work goes on, `step(1, "loss 0.12")`. With `quiet` nothing is shown. Another
+    program gets a line of JSON for each stage, quiet or not, where it sets `PROTOME_PROGRESS` to `json` (`Report` says
+    what it holds).
     """
     if os.environ.get(SWITCH) == "json":
-        report = Report(stage, total)
+        report = Report(stage, total, before)
         yield report.step
         report.end()
         return
@@ -47,10 +48,10 @@ def progress(stage: str, total: float, *, quiet: bool = False) -> Iterator[Step]
         return
     console = Console(stderr=True)
     if sys.stderr.isatty() and not console.is_dumb_terminal:
-        with _bar(console, stage, total) as step:
+        with _bar(console, stage, total, before) as step:
             yield step
         return
-    lines = _Lines(stage, total)
+    lines = _Lines(stage, total, before)
     yield lines.step
     lines.end()
 
@@ -60,7 +61,7 @@ def _silence(amount: float = 1, detail: str = "") -> None:
 
 
 @contextmanager
-def _bar(console: Console, stage: str, total: float) -> Iterator[Step]:
+def _bar(console: Console, stage: str, total: float, before: float) -> Iterator[Step]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -72,6 +73,7 @@ def _bar(console: Console, stage: str, total: float) -> Iterator[Step]:
     )
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(stage, total=total, detail="")
+        bar.update(task, completed=before)
 
         def step(amount: float = 1, detail: str = "") -> None:
             bar.update(task, advance=amount, detail=detail)
@@ -82,9 +84,9 @@ def _bar(console: Console, stage: str, total: float) -> Iterator[Step]:
 class _Lines:
     """One stage reported in plain lines: at most one every `LINE_EVERY_S`, and one at its end."""
 
-    def __init__(self, stage: str, total: float) -> None:
-        self.stage, self.total = stage, total
-        self.done = 0.0
+    def __init__(self, stage: str, total: float, before: float = 0.0) -> None:
+        self.stage, self.total, self.before = stage, total, before
+        self.done = before
         self.detail = ""
         self.start = self.last = time.monotonic()
         self.one_at_a_time = threading.Lock()
@@ -97,11 +99,11 @@ class _Lines:
         self.done += amount
         self.detail = detail
         now = time.monotonic()
-        if now - self.last < LINE_EVERY_S or self.done <= 0:
+        if now - self.last < LINE_EVERY_S or self.done <= self.before:
             return
         self.last = now
         elapsed = now - self.start
-        left = elapsed * max(0.0, self.total - self.done) / self.done
+        left = elapsed * max(0.0, self.total - self.done) / (self.done - self.before)
         share = min(1.0, self.done / self.total) if self.total > 0 else 1.0
         self._say(f"{share:.0%} after {_clock(elapsed)}, about {_clock(left)} left")
 
@@ -120,9 +122,9 @@ class Report:
     latter null where it is not known yet, and "detail" is a short status.
     """
 
-    def __init__(self, stage: str, total: float) -> None:
-        self.stage, self.total = stage, total
-        self.done = 0.0
+    def __init__(self, stage: str, total: float, before: float = 0.0) -> None:
+        self.stage, self.total, self.before = stage, total, before
+        self.done = before
         self.detail = ""
         self.start = self.last = time.monotonic()
         self.one_at_a_time = threading.Lock()
@@ -146,7 +148,8 @@ class Report:
     def _say(self) -> None:
         elapsed = time.monotonic() - self.start
         share = 1.0 if self.total <= 0 else min(1.0, self.done / self.total)
-        left = round(elapsed * (1 - share) / share, 1) if share > 0 else None
+        own = self.done - self.before
+        left = round(elapsed * max(0.0, self.total - self.done) / own, 1) if own > 0 else None
         facts = {
             "stage": self.stage, "share": round(share, 4), "elapsed_s": round(elapsed, 1), "left_s": left,
             "detail": self.detail,
