@@ -101,18 +101,6 @@ def test_help(
     assert capsys.readouterr().err == ""
 
 
-def test_bash_completes_commands(tmp_path: Path) -> None:
-    ask = "import sys, protome.cli\nsys.argv = ['protome', '--tyro-print-completion', 'bash']\nprotome.cli.main()"
-    script = subprocess.run([sys.executable, "-W", "error", "-c", ask], capture_output=True, text=True, check=True)
-    (tmp_path / "completion").write_text(script.stdout)
-    shell = (
-        "source completion; COMP_WORDS=(protome retop); COMP_CWORD=1; COMP_LINE='protome retop'; COMP_POINT=13; "
-        "$(complete -p protome | sed 's/.*-F \\([^ ]*\\).*/\\1/'); echo ${COMPREPLY[@]}"
-    )
-    done = subprocess.run(["bash", "-c", shell], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["retopologize"]
-
-
 def test_help_loads_nothing_slow() -> None:
     code = (
         "import sys, protome.cli\n"
