@@ -1,7 +1,7 @@
 # make demo    a full 3D head from a public-domain portrait
 # make test    the test suite
 # make lint    style and types
-# make docs    the API reference, in build/api, and the picture of the layers
+# make docs    the site of the documentation with the API reference, in build/site, and the picture of the layers
 # make clean   removes everything that the other targets made
 #
 # Each sets up .venv first. Another interpreter: make demo PYTHON=python3.12
@@ -34,6 +34,7 @@ lint: $(INSTALLED)
 
 docs: $(INSTALLED)
 	$(BIN)/python docs/layers.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	$(BIN)/python docs/api.py
 
 clean:

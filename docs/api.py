@@ -1,4 +1,4 @@
-"""Build the API reference from the docstrings: `python docs/api.py --out build/api`. A warning is an error."""
+"""Build the API reference from the docstrings: `python docs/api.py --out build/site/api`. A warning is an error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pdoc.render
 
 import protome
 
-OUT = Path(__file__).resolve().parents[1] / "build" / "api"
+OUT = Path(__file__).resolve().parents[1] / "build" / "site" / "api"
 
 
 def module_names() -> list[str]:

@@ -34,11 +34,17 @@ def in_blender(glb: Path) -> dict:
     return _said(_SCRIPT, glb)
 
 
-def _said(script: str, *arguments: Path | str) -> dict:
-    """Return what a script says to a Python that has Blender."""
+def python_of_blender() -> str:
+    """Return the Python that has Blender's module; skip the test where there is none."""
     python = os.environ.get(PYTHON, sys.executable)
     if subprocess.run([python, "-c", "import bpy"], capture_output=True, check=False).returncode:
         pytest.skip(f"Blender's module bpy is missing: pip install bpy, or name a Python that has it in {PYTHON}")
+    return python
+
+
+def _said(script: str, *arguments: Path | str) -> dict:
+    """Return what a script says to a Python that has Blender."""
+    python = python_of_blender()
     ran = subprocess.run([python, "-c", script, *map(str, arguments)], capture_output=True, text=True, check=True)
     return json.loads(ran.stdout.rpartition("FOUND")[2].splitlines()[0])
 

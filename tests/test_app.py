@@ -20,9 +20,10 @@ from PIL import Image
 from app_load import LoadOptions, load
 from protome.app.folder import forget, held, job_folders, usual_folder
 from protome.app.limits import Limits
-from protome.app.upload import SUFFIXES, shown_name
+from protome.app.upload import SUFFIXES, shown_name, stored_names
 from protome.capture.video import VIDEO_SUFFIXES
 from protome.errors import InputError
+from protome.scenes.masks import mask_file_of
 from protome.util.image_files import IMAGE_SUFFIXES
 from serving import Answer, Client, serving
 
@@ -82,7 +83,7 @@ def test_photos_are_inspected_first_and_a_head_is_made_when_asked_for(client: Cl
     options = {"preset": "draft", "texture": 1024, "formats": ["glb", "stl"], "pupils": 62.5}
     assert client.post(f"/api/jobs/{job}/start", options).json["state"] == "waiting"
     done = client.until(job, "done")
-    assert done["options"] == options
+    assert done["options"] == options | {"expression": "as-photo"}
     words = json.loads((kept / job / "command.json").read_text())
     inputs = str(kept / job / "input")
     assert words[:2] == [f"{inputs}/photo_01.jpg", f"{inputs}/photo_02.png"]
@@ -354,6 +355,46 @@ def test_the_api_describes_itself(client: Client) -> None:
     assert client.get("/api").status == 200
     for path in ("/docs", "/redoc"):  # these would load scripts from elsewhere
         assert client.get(path).status == 404
+
+
+def test_masks_lie_beside_their_photos(client: Client, kept: Path) -> None:
+    files = [("Me.jpg", b"one"), ("me.mask.png", b"mask"), ("side.PNG", b"two"), ("side.PNG.mask.png", b"other mask")]
+    job = made(client.upload(files, **FIELDS))
+    done = client.until(job, "done")
+    inputs = kept / job / "input"
+    assert json.loads((kept / job / "command.json").read_text())[:3] == [
+        f"{inputs}/photo_01.jpg", f"{inputs}/photo_02.png", "--out",
+    ]  # fmt: skip
+    assert mask_file_of(inputs / "photo_01.jpg") == inputs / "photo_01.mask.png"
+    assert (inputs / "photo_01.mask.png").read_bytes() == b"mask"
+    assert (inputs / "photo_02.mask.png").read_bytes() == b"other mask"
+    assert [photo["name"] for photo in done["photos"]] == [name for name, _ in files]
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (["me.jpg", "you.mask.png"], "you.mask.png is the mask of no photo here"),
+        (["me.mask.png"], "me.mask.png is the mask of no photo here"),
+        (["me.jpg", "me.png", "me.mask.png"], "call it me.jpg.mask.png"),
+        (["me.jpg", "me.mask.png", "me.jpg.mask.png"], "one of several masks"),
+    ],
+)
+def test_masks_of_no_photo_are_refused(names: list[str], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        stored_names(names)
+
+
+def test_the_expression_is_a_choice_where_the_prior_knows_some(
+    client: Client, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("protome.app.job.expressions", lambda: ("as-photo",))
+    refused = client.upload([PHOTO], **FIELDS, expression="neutral")
+    assert (refused.status, refused.detail) == (422, "no head can have the expression neutral: use as-photo")
+    monkeypatch.setattr("protome.app.job.expressions", lambda: ("as-photo", "neutral"))
+    job = made(client.upload([PHOTO], **FIELDS, expression="neutral"))
+    assert client.until(job, "done")["options"]["expression"] == "neutral"
+    assert json.loads((kept / job / "command.json").read_text())[-2:] == ["--expression", "neutral"]
 
 
 # How the command starts and ends

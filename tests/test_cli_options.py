@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import subprocess
+import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -176,3 +178,15 @@ def test_options_reach_the_implementing_function(
         to = [value for value in (*call.values(), *(folder for folder, _ in saved)) if isinstance(value, Path)]
         assert any(path.with_suffix("") == out for path in to)
     assert all(command == ("protome", *arguments) for _, command in saved)
+
+
+def test_bash_completes_commands(tmp_path: Path) -> None:
+    ask = "import sys, protome.cli\nsys.argv = ['protome', '--tyro-print-completion', 'bash']\nprotome.cli.main()"
+    script = subprocess.run([sys.executable, "-W", "error", "-c", ask], capture_output=True, text=True, check=True)
+    (tmp_path / "completion").write_text(script.stdout)
+    shell = (
+        "source completion; COMP_WORDS=(protome retop); COMP_CWORD=1; COMP_LINE='protome retop'; COMP_POINT=13; "
+        "$(complete -p protome | sed 's/.*-F \\([^ ]*\\).*/\\1/'); echo ${COMPREPLY[@]}"
+    )
+    done = subprocess.run(["bash", "-c", shell], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["retopologize"]

@@ -55,14 +55,14 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "view": ("field", "geometry", "meshing", "pipeline", "prior", "scenes"),
     "inspection": ("capture", "capture_sheet", "pipeline", "scene", "scenes"),
     "gallery": ("geometry", "meshing", "pipeline", "preview", "prior"),
-    "evaluate": ("geometry", "preview", "scenes"),
+    "evaluate": ("geometry", "preview", "report", "scenes"),
     "sider": (
         "capture", "evaluate", "field", "geometry", "landmarks", "losses", "morphable", "preview", "relief", "render",
-        "scene",
+        "report", "scene",
     ),
     "benchmark": (
         "asset", "capture", "encoder", "evaluate", "field", "fit", "geometry", "meshing", "perception", "pipeline",
-        "population", "preview", "prior", "relief", "render", "scene", "scenes", "topology",
+        "population", "preview", "prior", "relief", "render", "report", "scene", "scenes", "topology",
     ),
     "cli_options": (),
     "cli_outputs": (),

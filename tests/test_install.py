@@ -86,6 +86,20 @@ def test_the_wheel_holds_every_module_and_asset(wheel: Path) -> None:
     assert "Requires-Python: <3.13,>=3.11\n" in described
 
 
+def test_the_wheel_is_small(wheel: Path) -> None:
+    assert wheel.stat().st_size < 40e6
+
+
+def test_the_notice_names_every_file_that_is_no_text_of_ours(wheel: Path) -> None:
+    own = (".py", ".html", ".css", ".js", ".svg", ".typed")
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if name.startswith("protome/") and not name.endswith(own)]
+        (inside,) = [name for name in archive.namelist() if name.endswith("licenses/NOTICE.md")]
+        notice = archive.read(inside).decode()
+    assert len(names) > 10
+    assert [name for name in names if f"`{Path(name).name}`" not in notice] == []
+
+
 def test_the_wheel_is_what_is_imported(installed: Path, tmp_path: Path) -> None:
     code = (
         "import sys, protome, protome.pipeline, protome.cli\n"

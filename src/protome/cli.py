@@ -401,6 +401,7 @@ def evaluate(
     json: MaybeFile = None,
     heatmap: MaybeFile = None,
     curve: MaybeFile = None,
+    report: MaybeFile = None,
     quiet: Flag = False,
 ) -> None:
     """Measure the distances between a predicted head and a scan, and print them.
@@ -417,9 +418,10 @@ def evaluate(
         json: A file for the numbers; if left out, only the table is printed.
         heatmap: A file for the distances as colours on the scan: a mesh (.ply) or a picture (.png).
         curve: A picture (.png) of the cumulative distance curve of now.
+        report: A page (.html) with the scan to turn, coloured by the distances, and all numbers.
         quiet: Show no progress; warnings and errors are still shown.
     """
-    cli_outputs.check_evaluate((prediction, truth, landmarks, pred_landmarks), (json, heatmap, curve))
+    cli_outputs.check_evaluate((prediction, truth, landmarks, pred_landmarks), (json, heatmap, curve, report))
     from protome.evaluate.report import report_evaluation
 
     report_evaluation(
@@ -434,6 +436,7 @@ def evaluate(
         out=json,
         heatmap=heatmap,
         curve=curve,
+        report=report,
         quiet=quiet,
     )
 

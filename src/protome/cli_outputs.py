@@ -25,13 +25,13 @@ TEMPLATE_FILES = (
 """A head on the template."""
 DETAIL_FILES = (
     "detail.ply", "detail.glb", "displacement.png", "normal.png", "sheet.png", "result.json", "photo.png",
-    "coarse_overlay.png", "render.png", "depth.png", "coarse_normals.png", "normals.png", "overlay.png",
+    "coarse_overlay.png", "render.png", "depth.png", "coarse_normals.png", "normals.png", "overlay.png", "report.html",
 )  # fmt: skip
 MORPH_FILES = ("head.glb", "head.ply", "field.safetensors", "sheet.png")
 BUST_FILES = ("landmarks.json", "index.json", "bodies.npz")
 SIGHT_FILES = ("perception.md", "perception.json", "photos.jpg", "rendered.jpg", "with_masks.jpg")
 PERCEPTION_FILES = ("perception.safetensors", "training.safetensors", "log.jsonl")
-ACCURACY_FILES = ("accuracy.png", "accuracy.json", "subjects.jpg", "benchmark.md")
+ACCURACY_FILES = ("accuracy.png", "accuracy.json", "subjects.jpg", "benchmark.md", "report.html")
 SCENE_FOLDERS = ("image", "images", "mask", "masks", "fg_masks", "sparse", "regions", "train")
 SCENE_FILES = (
     "cameras.npz", "cameras_sphere.npz", "transforms.json", "transform.json", "transforms_train.json",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 
-from protome.app.job import PRESETS, STARTABLE, Job, JobOptions, State
+from protome.app.job import PRESETS, STARTABLE, Job, JobOptions, State, expressions
 from protome.app.jobs import Jobs, Shown
 from protome.app.limits import Limits
 from protome.app.upload import SUFFIXES
@@ -101,6 +101,8 @@ class AboutAnswer:
     """What a head takes with each preset, by experience with one photo or by the last head made here."""
     textures: list[int]
     formats: list[str]
+    expressions: list[str]
+    """Which a head can have, by the package's prior."""
     suffixes: list[str]
     """Of the files that can be given."""
     most_files: int
@@ -114,7 +116,7 @@ class AboutAnswer:
         formats = [name for name in FORMATS if name != "usdz" or find_spec("pxr") is not None]
         return AboutAnswer(
             own_version(), str(jobs.folder), list(PRESETS), [jobs.estimate.whole(name) for name in PRESETS],
-            list(TEXTURE_SIZES), formats, list(SUFFIXES), limits.files, limits.upload_mb,
+            list(TEXTURE_SIZES), formats, list(expressions()), list(SUFFIXES), limits.files, limits.upload_mb,
         )  # fmt: skip
 
 

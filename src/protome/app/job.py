@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from functools import lru_cache
+from importlib import resources
 from pathlib import Path
 from typing import Literal, TypeAlias, cast
+
+from safetensors import safe_open
 
 from protome.asset.options import AssetOptions
 from protome.errors import InputError
@@ -13,6 +17,7 @@ from protome.util.files import write_atomically
 
 Preset: TypeAlias = Literal["draft", "standard", "fine"]
 Texture: TypeAlias = Literal[1024, 2048, 4096]
+Expression: TypeAlias = Literal["as-photo", "neutral"]
 State: TypeAlias = Literal["inspecting", "ready", "waiting", "running", "done", "failed", "cancelled"]
 PRESETS: tuple[Preset, ...] = ("draft", "standard", "fine")
 UNFINISHED: tuple[State, ...] = ("inspecting", "waiting", "running")
@@ -22,6 +27,17 @@ STARTABLE: tuple[State, ...] = ("ready", "failed", "cancelled")
 RECORD = "job.json"
 PUPILS_MM = (40.0, 85.0)
 """Distances between pupils that people have, small children included."""
+MASK = ".mask.png"
+"""How the name of a photo's mask ends."""
+
+
+@lru_cache(maxsize=1)
+def expressions() -> tuple[Expression, ...]:
+    """Return which expressions a head can have: the photos' alone where the package's prior knows no others."""
+    file = resources.files("protome") / "assets" / "prior.safetensors"
+    with resources.as_file(file) as path, safe_open(path, "numpy") as opened:
+        named = json.loads((opened.metadata() or {}).get("config", "{}")).get("expression")
+    return ("as-photo", "neutral") if named else ("as-photo",)
 
 
 @dataclass(frozen=True)
@@ -36,9 +52,13 @@ class JobOptions:
     """The files of the head: glb, obj, ply, stl, usdz."""
     pupils: float | None = None
     """The distance between the pupils in millimetres, if known."""
+    expression: Expression = "as-photo"
+    """The photos' expression, or none."""
 
     @staticmethod
-    def parse(preset: str, texture: int, formats: str, pupils: float | None) -> JobOptions:
+    def parse(
+        preset: str, texture: int, formats: str, pupils: float | None, expression: str = "as-photo"
+    ) -> JobOptions:  # fmt: skip
         """Return the options from the fields of a form: formats separated by commas.
 
         Raises:
@@ -47,7 +67,7 @@ class JobOptions:
         if preset not in PRESETS:
             raise InputError(f"no preset is called {preset}: use one of {', '.join(PRESETS)}")
         asset = AssetOptions.parse(texture, "all", formats, "unlit", False, False)
-        own = JobOptions(preset, cast(Texture, texture), asset.formats, pupils)
+        own = JobOptions(preset, cast(Texture, texture), asset.formats, pupils, cast(Expression, expression))
         return own.checked()
 
     def checked(self) -> JobOptions:
@@ -60,13 +80,16 @@ class JobOptions:
         if self.pupils is not None and not PUPILS_MM[0] <= self.pupils <= PUPILS_MM[1]:
             low, high = PUPILS_MM
             raise InputError(f"pupils {self.pupils:g} mm apart are no person's: give {low:g} to {high:g}, or nothing")
+        if self.expression not in expressions():
+            raise InputError(f"no head can have the expression {self.expression}: use {' or '.join(expressions())}")
         return self
 
     def words(self) -> list[str]:
         """Return the options as words of the command line."""
         formats = ",".join(self.formats)
         words = ["--preset", self.preset, "--texture", str(self.texture), "--formats", formats]
-        return words if self.pupils is None else [*words, "--pupils", f"{self.pupils:g}"]
+        words += [] if self.pupils is None else ["--pupils", f"{self.pupils:g}"]
+        return words if self.expression == "as-photo" else [*words, "--expression", self.expression]
 
 
 @dataclass(frozen=True)
@@ -79,6 +102,11 @@ class Given:
     """What it is called in the job's folder of inputs."""
     size: int
     """Bytes."""
+
+    @property
+    def is_mask(self) -> bool:
+        """Whether it is the mask of a photo, beside which it lies."""
+        return self.stored.endswith(MASK)
 
 
 @dataclass(frozen=True)

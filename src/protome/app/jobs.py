@@ -275,7 +275,7 @@ class Jobs:
             return None if self.closing else waiting.popleft()
 
     def _photos(self, job: Job) -> list[str]:
-        return [str(self.folder / job.id / "input" / one.stored) for one in job.given]
+        return [str(self.folder / job.id / "input" / one.stored) for one in job.given if not one.is_mask]
 
     def _put(self, job: Job) -> Job:
         self.jobs[job.id] = job

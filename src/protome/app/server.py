@@ -90,16 +90,20 @@ def _add_jobs(api: FastAPI, jobs: Jobs) -> None:
 
     @api.post("/api/jobs", status_code=201, responses=REFUSED)
     async def upload(
-        files: Annotated[list[fastapi.UploadFile], File(description="Photos and videos of one person.")],
+        files: Annotated[
+            list[fastapi.UploadFile],
+            File(description="Photos, their masks (NAME.mask.png), videos."),
+        ],
         start: Annotated[bool, Form(description="Make the head as soon as the photos are inspected.")] = False,
         preset: Annotated[str, Form(description="draft, standard or fine.")] = "standard",
         texture: Annotated[int, Form(description="1024, 2048 or 4096.")] = 2048,
         formats: Annotated[str, Form(description="Separated by commas: glb, obj, ply, stl, usdz.")] = "glb,ply",
         pupils: Annotated[float | None, Form(description="Millimetres between the pupils, if known.")] = None,
+        expression: Annotated[str, Form(description="as-photo or neutral, as far as offered.")] = "as-photo",
     ) -> JobAnswer:
         """Take in photos or a video, and inspect them. The head waits for `start`, unless it is asked for here."""
         with _refusing():
-            options = JobOptions.parse(preset, texture, formats, pupils)
+            options = JobOptions.parse(preset, texture, formats, pupils, expression)
             shown = await run_in_threadpool(_take, jobs, files, options, start)
         return JobAnswer.of(shown, jobs)
 

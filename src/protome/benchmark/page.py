@@ -29,6 +29,7 @@ from protome.evaluate.figures import upright
 from protome.evaluate.h3ds import read_scene
 from protome.geometry.mesh import Mesh
 from protome.preview import coloured_view, contact_sheet, side_camera, square
+from protome.report.document import write_document
 from protome.scenes.h3ds import read_h3ds
 from protome.util.files import check_output_folder, write_atomically
 
@@ -182,6 +183,7 @@ def benchmark_accuracy(
     pictures(plan, results, scenes, out)
     text = page(plan, results, quick=quick)
     write_atomically(out / "benchmark.md", lambda part: part.write_text(text, encoding="utf-8"))
+    write_document(out / "report.html", text, out)
     rows = [{**case.__dict__, **found.__dict__} for case, found in results.items()]
     facts = json.dumps({"quick": quick, "preset": preset, "rows": rows}, indent=1)
     write_atomically(out / "accuracy.json", lambda part: part.write_text(facts + "\n"))

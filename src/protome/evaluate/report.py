@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from protome.errors import InputError, ProtomeWarning
+from protome.evaluate.evaluation_report import write_evaluation_report
 from protome.evaluate.figures import check_curve, check_heatmap, save_curve, save_heatmap
 from protome.evaluate.h3ds import evaluate_h3ds, read_scene
 from protome.evaluate.landmarks import MM_PER, Landmarks, MarkedMesh, read_landmarks
@@ -65,6 +66,7 @@ def report_evaluation(
     out: Path | None = None,
     heatmap: Path | None = None,
     curve: Path | None = None,
+    report: Path | None = None,
     quiet: bool = False,
 ) -> None:
     """Measure a prediction, print the table and write the requested files.
@@ -76,7 +78,7 @@ def report_evaluation(
         InputError: the input is not what the protocol needs, or a file cannot be written.
     """
     _check_options(protocol, dof, radius)
-    _check_outputs(protocol, out, heatmap, curve)
+    _check_outputs(protocol, out, heatmap, curve, report)
     if heatmap is not None and prediction.is_dir():
         raise InputError("a heat map shows one scan: give a mesh and its scan instead of two folders")
     found = evaluate(
@@ -91,8 +93,8 @@ def report_evaluation(
         quiet=quiet,
     )
     Console(width=TABLE_WIDTH).print(_table(found.rows))
+    files = {"prediction": str(prediction), "truth": str(truth)}
     if out is not None:
-        files = {"prediction": str(prediction), "truth": str(truth)}
         rows = [{"name": row.name, "unit": row.unit, **asdict(row.spread)} for row in found.rows]
         facts = {"protocol": protocol, **files, "rows": rows, **found.facts}
         text = json.dumps(without_nan(facts), indent=1, allow_nan=False)
@@ -101,6 +103,9 @@ def report_evaluation(
         save_heatmap(heatmap, found.truth.mesh, found.distances, found.truth.landmarks)
     if curve is not None and found.curve is not None:
         save_curve(curve, {prediction.stem: found.curve})
+    if report is not None:
+        facts = {"protocol": protocol, **files, **found.facts}
+        write_evaluation_report(report, [_cells(row) for row in found.rows], facts, found.truth, found.distances)
 
 
 def evaluate(
@@ -356,7 +361,9 @@ def _check_options(protocol: Protocol, dof: Dof | None, radius: float | None) ->
         raise InputError(f"a radius of {radius:g} mm holds no face: give a positive number with --radius")
 
 
-def _check_outputs(protocol: Protocol, out: Path | None, heatmap: Path | None, curve: Path | None) -> None:
+def _check_outputs(
+    protocol: Protocol, out: Path | None, heatmap: Path | None, curve: Path | None, report: Path | None
+) -> None:
     """Check before the work that its results can be written."""
     if curve is not None and protocol != "now":
         raise InputError(f"the protocol {protocol} has no cumulative curve: leave --curve out, or take --protocol now")
@@ -364,7 +371,7 @@ def _check_outputs(protocol: Protocol, out: Path | None, heatmap: Path | None, c
         check_heatmap(heatmap)
     if curve is not None:
         check_curve(curve)
-    for path in (out, heatmap, curve):
+    for path in (out, heatmap, curve, report):
         if path is not None:
             check_output_file(path)
 
@@ -375,7 +382,12 @@ def _table(rows: tuple[Row, ...]) -> Table:
     for name in ("mean", "median", "90 %", "std", "points", "unit"):
         table.add_column(name, justify="right")
     for row in rows:
-        numbers = (row.spread.mean, row.spread.median, row.spread.p90, row.spread.std)
-        shown = ("-" if math.isnan(number) else f"{number:.3f}" for number in numbers)
-        table.add_row(row.name, *shown, str(row.spread.count), row.unit)
+        table.add_row(*_cells(row))
     return table
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    """Return the texts of a row: its name, mean, median, 90 %, standard deviation, number of points and unit."""
+    numbers = (row.spread.mean, row.spread.median, row.spread.p90, row.spread.std)
+    shown = ("-" if math.isnan(number) else f"{number:.3f}" for number in numbers)
+    return row.name, *shown, str(row.spread.count), row.unit

@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from PIL import Image
 
 from protome.asset.asset import Asset
 from protome.asset.gltf import glb_of
@@ -20,15 +19,15 @@ from protome.asset.picture import Textured
 from protome.capture.facts import PhotoFacts
 from protome.geometry.camera import Camera
 from protome.report.library import three_js
-from protome.report.page import base64_of, picture_uri, raw, rendered, text_of
+from protome.report.page import base64_of, picture_uri, raw, rendered, sheet_uri, text_of
 from protome.report.plan import cameras_from_above, curve
+from protome.report.sections import SIDES
 from protome.util.files import write_atomically
 
-SIDES = (("Front", 0), ("Left", 90), ("Back", 180), ("Right", -90))
-"""The subject's own sides, degrees."""
+SHOWS = (("texture", "Photo texture"), ("shape", "Shape"), ("normals", "Normals"), ("seen", "Seen or guessed"))
+"""What the viewer can show, by its own names."""
 PHOTO_SIDES = ((4, 900), (12, 600), (32, 360))
 """Most photos, and the longest side of their pictures in pixels."""
-SHEET_WIDTH = 1440
 ROOM = 0.06
 """Margin around the head in the pictures, as a share of its extent."""
 SEEN_SIDE = 512
@@ -70,7 +69,10 @@ def write_report(
         title=f"Head from {shown[0].name}" if len(shown) == 1 else f"Head from {count}",
         subtitle=f"Made from {count}, preset {facts['preset']}, in {sum(facts['seconds'].values()):.0f} seconds.",
         style=raw(text_of("style.css")),
-        still=_sheet(folder / "preview.png"),
+        still=sheet_uri(folder / "preview.png"),
+        still_words="The head from several sides",
+        shows=SHOWS,
+        cameras=True,
         sides=SIDES,
         pairs=pairs,
         sizes=[(name, f"{value:.0f}") for name, value in facts["measures_mm"].items()],
@@ -78,7 +80,7 @@ def write_report(
         seen=_seen(asset, nose),
         plan=raw(cameras_from_above(photos)),
         cameras_words=f"From above. Cameras are from {facts['cameras_from']}.",
-        sheet=_sheet(folder / "capture.png"),
+        sheet=sheet_uri(folder / "capture.png"),
         sheet_words=facts["alt"]["capture.png"],
         remarks=[f"{own.photo}: {concern.words}" for own in photos for concern in own.concerns],
         curves=[_curve(name, own) for name, own in facts["curves"].items() if len(own) > 1],
@@ -91,15 +93,6 @@ def write_report(
         viewer_facts=raw(json.dumps({"cameras": [_rig(one.camera) for one in shown]})),
     )
     write_atomically(path, lambda part: part.write_text(page, encoding="utf-8"))
-
-
-def _sheet(path: Path) -> str:
-    """Return a sheet of pictures as an address that holds it, no wider than a screen needs."""
-    with Image.open(path) as opened:
-        picture = np.asarray(opened.convert("RGB"))
-    width = min(SHEET_WIDTH, picture.shape[1])
-    size = width, max(1, round(picture.shape[0] * width / picture.shape[1]))
-    return picture_uri(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
 
 
 def _curve(name: str, values: Sequence[float]) -> dict[str, Any]:

@@ -21,7 +21,7 @@
   const lamp = new THREE.DirectionalLight(0xffffff, 0.9);
   scene.add(new THREE.HemisphereLight(0xffffff, 0x554433, 0.45), lamp, lamp.target);
   const around = { yaw: 0.35, pitch: 0.08, distance: 1, centre: new THREE.Vector3() };
-  let head = null, textured = null, shown = "texture", rigs = null, queued = false;
+  let head = null, textured = null, shown = document.querySelector("[data-show]").dataset.show, rigs = null, queued = false;
 
   function draw() {
     queued = false;
@@ -57,6 +57,7 @@
     texture: () => textured,
     shape: () => new THREE.MeshStandardMaterial({ color: 0xb9b4ae, roughness: 0.75, metalness: 0, normalMap: textured.normalMap || null }),
     normals: () => new THREE.MeshNormalMaterial(),
+    colours: () => new THREE.MeshBasicMaterial({ vertexColors: true }),
     seen: () => new THREE.MeshBasicMaterial({ map: pictured("seen-map") }),
   };
   function pictured(id) {
@@ -140,7 +141,8 @@
   for (const button of document.querySelectorAll("[data-yaw]"))
     button.addEventListener("click", () => { around.distance = around.start; turn(Number(button.dataset.yaw) * Math.PI / 180, 0.05); });
   document.getElementById("wireframe").addEventListener("change", () => show(shown));
-  document.getElementById("cameras").addEventListener("change", (event) => {
+  const rigBox = document.getElementById("cameras");
+  if (rigBox) rigBox.addEventListener("change", (event) => {
     cameras().visible = event.target.checked;
     if (event.target.checked) zoom(2);
     request();

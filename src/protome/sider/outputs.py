@@ -20,6 +20,7 @@ from protome.geometry.mesh import Mesh
 from protome.preview import BACKGROUND, contact_sheet, square
 from protome.relief.photo import Relief
 from protome.render.cast import cast, interpolate
+from protome.sider.detail_report import write_detail_report
 from protome.sider.fit import DetailFit
 from protome.sider.maps import bake
 from protome.sider.pipeline import DetailedFace
@@ -122,8 +123,8 @@ def save_detail(face: DetailedFace, folder: str | Path, command: Sequence[str] =
     """Write a detailed face into a folder.
 
     detail.ply (millimetres) and detail.glb (metres), displacement.png (16 bits) and normal.png in the model's UV map,
-    sheet.png and its separate pictures, and result.json. A model without a UV map gets no maps, and a warning.
-    All files appear together, when they are complete.
+    sheet.png and its separate pictures, report.html, and result.json. A model without a UV map gets no maps, and a
+    warning. All files appear together, when they are complete.
 
     Raises:
         InputError: the folder cannot be made or written.
@@ -141,9 +142,10 @@ def _write(face: DetailedFace, folder: Path, command: Sequence[str]) -> None:
         _save_image(folder / f"{name}.png", getattr(pictures, name))
     _save_image(folder / "sheet.png", pictures.sheet())
     result = {"command": list(command)} | _result(face) | {"maps": _save_maps(face, folder)}
-    result["files"] = sorted({path.name for path in folder.iterdir()} | {"result.json"})
+    result["files"] = sorted({path.name for path in folder.iterdir()} | {"result.json", "report.html"})
     text = json.dumps(result, indent=1, allow_nan=False) + "\n"
     write_atomically(folder / "result.json", lambda part: part.write_text(text))
+    write_detail_report(folder, result)
 
 
 def _save_maps(face: DetailedFace, folder: Path) -> dict[str, object] | None:

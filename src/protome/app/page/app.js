@@ -149,6 +149,7 @@
     event.preventDefault();
     const formats = [...document.querySelectorAll("[name=format]:checked")].map((box) => box.value);
     const options = { preset: document.querySelector("[name=preset]:checked").value, texture: Number($("texture").value), formats };
+    if ($("expression").value) options.expression = $("expression").value;
     if ($("pupils").value) options.pupils = Number($("pupils").value);
     try {
       show(await ask(`api/jobs/${current}/start`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(options) }));
@@ -234,6 +235,9 @@
       const box = element("input", { type: "checkbox", name: "format", value: name, checked: name === "glb" || name === "ply" });
       $("formats").append(element("label", {}, box, ` ${name.toUpperCase()}`));
     }
+    const words = { "as-photo": "as in the photos", neutral: "none (neutral)" };
+    for (const name of about.expressions) $("expression").append(element("option", { value: name }, words[name] || name));
+    $("expressions").hidden = about.expressions.length < 2;
     for (const side of about.textures) $("texture").append(element("option", { value: side, selected: side === 2048 }, `${side} pixels`));
   }
 
