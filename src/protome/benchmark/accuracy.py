@@ -159,7 +159,8 @@ def fit_and_score(
         scene = size.scaled(scene)
     elif size is not None:
         estimate = size.known(estimate, scene, prior)
-    fit = fit_head(scene, prior, config, seed=seed, estimate=estimate, quiet=True)
+    expressions = chosen.expressions(scene, prior, estimate)
+    fit = fit_head(scene, prior, config, seed=seed, estimate=estimate, expressions=expressions, quiet=True)
     seconds = time.process_time() - began
     world_from_head = fit.head_from_world[0].inverse()
     mesh = extract_mesh(fit.head.bind(), fit.head.bounds, RESOLUTION).transformed(world_from_head)
