@@ -16,6 +16,7 @@ from protome.capture.iris import IRIS_MM, Iris
 from protome.capture.photo import load_photo, recorded_distance_mm
 from protome.capture.size import (
     IRIS_STD,
+    PRIOR_MEAN,
     PRIOR_STD,
     RECORDED_STD,
     Evidence,
@@ -83,14 +84,14 @@ def test_larger_irises_than_peoples_bring_the_head_nearer() -> None:
     assert found.std_percent is not None
     assert found.std_percent < 100 * PRIOR_STD
     share = PRIOR_STD**2 / (PRIOR_STD**2 + IRIS_STD**2)
-    assert math.log(found.factor) == pytest.approx(share * math.log(11.7 / 12.6), abs=0.006)
+    assert math.log(found.factor) == pytest.approx(share * math.log(11.7 / 12.6) + (1 - share) * PRIOR_MEAN, abs=0.006)
 
 
 def test_without_irises_the_prior_alone_holds() -> None:
     by = close()
     view = replace(drawn(by, gaze(0)), landmarks=None)
     found = estimate_size([view], [by])
-    assert found.factor == 1.0
+    assert found.factor == pytest.approx(math.exp(PRIOR_MEAN))
     assert found.std_percent == pytest.approx(100 * PRIOR_STD)
     assert found.sources == ("the prior",)
 
@@ -102,7 +103,7 @@ def test_recorded_distances_count_and_impossible_ones_do_not() -> None:
     found = estimate_size([replace(view, recorded_mm=1.2 * distance)], [by])
     assert found.sources == ("recorded distances", "the prior")
     share = PRIOR_STD**2 / (PRIOR_STD**2 + RECORDED_STD**2)
-    assert math.log(found.factor) == pytest.approx(share * math.log(1.2), abs=1e-6)
+    assert math.log(found.factor) == pytest.approx(share * math.log(1.2) + (1 - share) * PRIOR_MEAN, abs=1e-6)
     for impossible in (20.0, 60_000.0):
         assert estimate_size([replace(view, recorded_mm=impossible)], [by]).sources == ("the prior",)
 

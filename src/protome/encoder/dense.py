@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from protome.encoder.encoder import LatentEstimate
-from protome.encoder.observed import TOGETHER, observed_landmarks
+from protome.encoder.observed import observed_landmarks
 from protome.field.head import HeadField
 from protome.geometry.least_squares import Residuals, minimise
 from protome.geometry.transforms import Similarity, rotation_from_vector
@@ -65,9 +65,8 @@ class _Photo:
         spreads = torch.tensor([TURN] * 3 + [SHIFT] * 2 + [DEPTH, focal], dtype=torch.float64)
         pose = camera.T_world_camera
         found = observed_landmarks(view, middle, mesh)
-        weight = (found.precision > 0).double()
         deviation = torch.where(found.precision > 0, found.precision, 1.0) ** -0.5
-        return _Photo(found.pixels, deviation, weight, camera.K, pose[:3, :3], pose[:3, 3], depth, spreads**-2)
+        return _Photo(found.pixels, deviation, found.weight, camera.K, pose[:3, :3], pose[:3, 3], depth, spreads**-2)
 
     def seen(self, points: Float[Tensor, "n 3"], pose: Float[Tensor, "7"], middle: Float[Tensor, "3"]) -> Tensor:
         """Return the pixels (n, 2) of a head's points; `pose` moves the head as the unknowns say."""
@@ -172,7 +171,7 @@ def with_landmarks(estimate: LatentEstimate, scene: Scene, prior: Prior) -> Late
             jacobian[..., first + own : first + own + POSE] = by_pose
             values.append(((value - photo.pixels[chosen]) / deviation[:, None]).reshape(-1))
             rows.append((jacobian / deviation[:, None, None]).reshape(-1, len(unknowns)))
-            weights.append((WIDTH / TOGETHER * photo.weight[chosen] * usable).repeat_interleave(2))
+            weights.append((WIDTH * photo.weight[chosen] * usable).repeat_interleave(2))
         return Residuals(torch.cat(values), torch.cat(rows), torch.cat(weights))
 
     ones = torch.ones(shared + own, dtype=torch.float64)

@@ -16,8 +16,9 @@ MODEL_MM = 1.0
 """Deviation of the field's correspondences from the labels'."""
 INNER_LIPS = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
 """Of MediaPipe's landmarks: there the field's correspondence jumps from lip to lip."""
-TOGETHER = 60.0
-"""Landmarks err together, with their neighbours and with what the encoder takes from them: this many count as one."""
+TOGETHER, MESH_TOGETHER = 20.0, 60.0
+"""Neighbouring landmarks err together: this many of the network's count as one; of MediaPipe's more, because they err
+with the encoder, too, which has seen the same ones."""
 LEAST_VISIBLE = 0.3
 """Probability below which a landmark is left out: hidden ones are where the network believes them to be."""
 
@@ -29,6 +30,8 @@ class ObservedLandmarks:
     pixels: Float[Tensor, "n 2"]
     precision: Float[Tensor, "n"]
     """Inverse variance, 1/pixel^2; 0 where the photo does not show a landmark."""
+    weight: Float[Tensor, "n"]
+    """How many independent landmarks each one counts as."""
 
 
 def observed_landmarks(view: View, middle: Float[Tensor, "3"], mesh: bool) -> ObservedLandmarks:
@@ -49,4 +52,6 @@ def observed_landmarks(view: View, middle: Float[Tensor, "3"], mesh: bool) -> Ob
         own = ((sigma.square() + MODEL_MM**2).sqrt() * pixels_per_mm) ** -2
         own[list(INNER_LIPS)] = 0.0
         precision[known:], pixels[known:] = own, view.landmarks[: len(sigma)].double()
-    return ObservedLandmarks(pixels, precision)
+    weight = torch.full_like(precision, 1 / TOGETHER)
+    weight[known:] = 1 / MESH_TOGETHER
+    return ObservedLandmarks(pixels, precision, torch.where(precision > 0, weight, 0.0))

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from protome.encoder.observed import TOGETHER, observed_landmarks
+from protome.encoder.observed import observed_landmarks
 from protome.field.head import HeadField
 from protome.fit.viewpoints import CameraRays, Viewpoints
 from protome.landmarks import landmark_places
@@ -36,6 +36,8 @@ class PhotoLandmarks:
     pixels: Float[Tensor, "v n 2"]
     precision: Float[Tensor, "v n"]
     """Inverse variance, 1/pixel^2; 0 where a photo does not show a landmark."""
+    weight: Float[Tensor, "v n"]
+    """How many independent landmarks each one counts as."""
     places: Float[Tensor, "h n 3"] | None = None
     """The last places on each of the photos' heads."""
 
@@ -52,7 +54,7 @@ class PhotoLandmarks:
         pixels = torch.stack([row.pixels for row in rows]).float()
         return PhotoLandmarks(
             CameraRays.of([view.camera for view in scene.views]), (known[used] / UNIT_MM).float(), pixels[:, used],
-            precision[:, used],
+            precision[:, used], torch.stack([row.weight for row in rows]).float()[:, used],
         )  # fmt: skip
 
     def loss(
@@ -76,10 +78,11 @@ class PhotoLandmarks:
         seen = cameras.project(views, places[views if len(places) > 1 else torch.zeros_like(views)])
         squared = (seen - self.pixels).square().sum(-1) * self.precision
         robust = WIDTH**2 * ((1 + squared / WIDTH**2).sqrt() - 1)
-        return robust.sum(1).mean() / TOGETHER
+        return (self.weight * robust).sum(1).mean()
 
     def to(self, device: torch.device) -> PhotoLandmarks:
         """Move to a device."""
         return PhotoLandmarks(
-            self.cameras.to(device), self.reference.to(device), self.pixels.to(device), self.precision.to(device)
-        )
+            self.cameras.to(device), self.reference.to(device), self.pixels.to(device), self.precision.to(device),
+            self.weight.to(device),
+        )  # fmt: skip
