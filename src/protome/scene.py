@@ -74,6 +74,8 @@ class View:
     """Where a network saw them."""
     front: Float[Tensor, "h w"] | None = None
     """1 where something stands before the person and the picture shows nothing of the head; None: nowhere."""
+    covered: float | None = None
+    """Share of things in front over mouth and nose, as a network sees them; None where it did not look."""
 
     def transformed(self, b_from_a: Similarity) -> View:
         """Return the view with its camera, posed in frame a, in frame b; computed in the precision of `b_from_a`."""
