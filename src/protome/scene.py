@@ -170,6 +170,13 @@ class Scene:
         """Whether the world frame is that of given cameras, in which results are wanted."""
         return self.posed and self.estimate is None
 
+    @property
+    def cameras_from(self) -> str:
+        """Where the cameras come from, in words."""
+        if self.has_own_world:
+            return "given"
+        return "all photos together" if self.posed else "the landmarks of each photo"
+
     def in_head_frame(self) -> Scene:
         """Return the scene with its cameras posed in the head frame, inner units, which then is its world frame."""
         views = tuple(view.transformed(self.head_from_world) for view in self.views)
