@@ -79,7 +79,7 @@ def measure(count: int) -> Costs:
     known = {f"subject_{k:07d}": replace(one, id=f"subject_{k:07d}", fingerprint=f"{k:064d}") for k in range(count)}
     with tempfile.TemporaryDirectory() as held:
         records = Records(Place(held))
-        write_s = _timed(lambda: [records.write(own) for own in known.values()])
+        write_s = _timed(lambda: list(map(records.write, known.values())))
         read_s = _timed(records.all)
         index_s = _timed(lambda: records.write_index(known))
         index_bytes = (Path(held) / INDEX).stat().st_size

@@ -94,7 +94,7 @@ def looks(meshed: Meshed, prior: Prior) -> Looks:
     marks = side_camera(SIDES[0], prior.bounds, SEEN).project(prior.landmarks_of(head.field, head.latents))
     cheeks = _cheeks(views[0], marks.numpy())
     behind = views[2].reshape(-1, 3)
-    rows = np.flatnonzero((np.abs(views[2] - BACKGROUND) > 1e-3).any(2).any(1))
+    rows = np.flatnonzero((np.abs(views[2] - BACKGROUND) > 1e-3).any((1, 2)))
     upper = np.repeat(np.arange(SEEN), SEEN) < rows[0] + 0.25 * SEEN
     hair = behind[upper & (np.abs(behind - BACKGROUND) > 1e-3).any(1)]
     skin, hair = (rgb2lab(np.median(pixels, 0)[None])[0] for pixels in (cheeks, hair))

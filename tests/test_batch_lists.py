@@ -253,7 +253,12 @@ def test_only_records_that_have_changed_since_the_table_are_read(
     records.write_index(records.all())
     read: list[str] = []
     real = Place.read
-    monkeypatch.setattr(Place, "read", lambda place: (read.append(place.name), real(place))[1])
+
+    def watched(place: Place) -> bytes:
+        read.append(place.name)
+        return real(place)
+
+    monkeypatch.setattr(Place, "read", watched)
     later = Records(records.out)
     assert later.all() == own
     assert read == ["index.parquet"]

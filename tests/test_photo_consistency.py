@@ -16,6 +16,7 @@ from protome.fit.config import FitConfig, Patches, Schedule
 from protome.fit.methods import method
 from protome.fit.photo_consistency import PhotoStack, compare_patches
 from protome.fit.reconstruct import fit_head
+from protome.fit.viewpoints import Viewpoints
 from protome.geometry.camera import Camera
 from protome.geometry.transforms import Similarity
 from protome.scene import Scene, View

@@ -120,6 +120,14 @@ def test_files_that_the_old_result_does_not_list_are_kept(tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("way")
+def test_files_that_are_added_to_a_result_leave_all_of_it(tmp_path: Path) -> None:
+    (tmp_path / together.RECORD).write_text(json.dumps({"files": ["head.glb", together.RECORD]}))
+    (tmp_path / "head.glb").write_text("head")
+    write_together(tmp_path, lambda folder: (folder / "head_rigged.glb").write_text("rig"))
+    assert {path.name for path in tmp_path.iterdir()} == {together.RECORD, "head.glb", "head_rigged.glb"}
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("failure", [ValueError("bug"), OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_a_failed_writer_leaves_the_old_result(tmp_path: Path, failure: BaseException) -> None:
     out = tmp_path / "out"

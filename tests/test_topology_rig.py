@@ -240,7 +240,7 @@ def test_a_file_without_targets_is_refused(rig: Rig, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no morph targets"):
         RiggedHead.load(tmp_path / "plain.glb")
     (tmp_path / "text.glb").write_text("no GLB")
-    with pytest.raises(InputError, match="no GLB file"):
+    with pytest.raises(InputError, match="cannot be read as a GLB file"):
         RiggedHead.load(tmp_path / "text.glb")
 
 

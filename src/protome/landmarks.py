@@ -47,3 +47,26 @@ def load_template_points() -> Float[Tensor, "800 3"]:
     asset = resources.files("protome") / "assets" / "template_points.npz"
     with asset.open("rb") as file, np.load(file) as stored:
         return torch.from_numpy(stored["positions"])
+
+
+@dataclass(frozen=True)
+class MeshPoints:
+    """Where a head has what MediaPipe takes for its landmarks, on the population's template."""
+
+    places: Float[Tensor, "468 3"]
+    """Millimetres; between 0 and 9 from the points of the canonical face."""
+    sigma: Float[Tensor, "468"]
+    """Standard deviation of the detector's error along each axis of a picture, millimetres."""
+
+
+@lru_cache(maxsize=1)
+def load_mesh_points() -> MeshPoints:
+    """Read the packaged places (made by `protome.training.mesh_points`)."""
+    asset = resources.files("protome") / "assets" / "mesh_points.npz"
+    with asset.open("rb") as file, np.load(file) as stored:
+        return MeshPoints(torch.from_numpy(stored["places"]), torch.from_numpy(stored["sigma"]))
+
+
+def landmark_places() -> Float[Tensor, "n 3"]:
+    """Return the places of all observed landmarks on the template, millimetres: the network's, then MediaPipe's."""
+    return torch.cat([load_template_points(), load_mesh_points().places])

@@ -17,7 +17,7 @@ from protome.benchmark.changes import change
 from protome.benchmark.true_size import camera_distance_mm, pupils_mm
 from protome.capture.capture import capture_photos
 from protome.capture.posed import locate_head
-from protome.encoder.scale import MetricScale
+from protome.encoder.scale import MetricScale, sized
 from protome.errors import InputError
 from protome.evaluate.h3ds import H3dsScene, evaluate_h3ds, read_scene
 from protome.evaluate.landmarks import MarkedMesh
@@ -159,7 +159,10 @@ def fit_and_score(
         scene = size.scaled(scene)
     elif size is not None:
         estimate = size.known(estimate, scene, prior)
-    fit = fit_head(scene, prior, config, seed=seed, estimate=estimate, quiet=True)
+    elif estimate is not None:
+        scene, estimate, _ = sized(None, estimate, scene, prior)
+    expressions = chosen.expressions(scene, prior, estimate)
+    fit = fit_head(scene, prior, config, seed=seed, estimate=estimate, expressions=expressions, quiet=True)
     seconds = time.process_time() - began
     world_from_head = fit.head_from_world[0].inverse()
     mesh = extract_mesh(fit.head.bind(), fit.head.bounds, RESOLUTION).transformed(world_from_head)

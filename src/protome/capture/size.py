@@ -25,6 +25,9 @@ from protome.scene import View
 
 IRIS_STD = 0.5 / 11.7
 """Standard deviation of the logarithm of the diameter of people's irises."""
+PRIOR_MEAN = 0.02
+"""Logarithm of an adult's size over that of the prior's people, of whom a ninth are children: who is estimated to be
+nearer to all of them than they are is estimated too small."""
 PRIOR_STD = 0.045
 """Standard deviation of the logarithm of a head's size about the prior's estimate."""
 RECORDED_STD = 0.08
@@ -66,7 +69,7 @@ def estimate_size(views: Sequence[View], cameras: Sequence[Camera]) -> Size:
     """Return the size of the head in photos whose cameras are in its frame, in the prior's millimetres."""
     recorded = recorded_evidence(cameras, [view.recorded_mm for view in views])
     irises = iris_evidence(implied_diameters(views, cameras))
-    prior = Evidence("the prior", 0.0, PRIOR_STD)
+    prior = Evidence("the prior", PRIOR_MEAN, PRIOR_STD)
     return joined([own for own in (recorded, irises, prior) if own is not None])
 
 

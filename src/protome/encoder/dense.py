@@ -15,11 +15,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from protome.encoder.encoder import LatentEstimate
-from protome.encoder.observed import observed_landmarks
+from protome.encoder.observed import TOGETHER, observed_landmarks
 from protome.field.head import HeadField
 from protome.geometry.least_squares import Residuals, minimise
 from protome.geometry.transforms import Similarity, rotation_from_vector
-from protome.landmarks import load_template_points
+from protome.landmarks import landmark_places
 from protome.prior.prior import LatentStatistics, Prior
 from protome.scene import Scene, View
 from protome.units import UNIT_MM
@@ -29,8 +29,6 @@ ROUNDS, NEWTON_ROUNDS = 12, 2
 FOLDED, STRAYED = 0.3, 1.0 / UNIT_MM
 """Determinant of the map into the reference below which it folds, and its remaining error above which a place is not
 found."""
-TOGETHER = 20.0
-"""Neighbouring landmarks err together: this many count as one."""
 WIDTH = 3.0
 """Standard deviations beyond which a landmark's influence stops growing."""
 TURN, SHIFT, DEPTH = 0.1, 20.0 / UNIT_MM, 0.05
@@ -150,7 +148,7 @@ def with_landmarks(estimate: LatentEstimate, scene: Scene, prior: Prior) -> Late
     if not which:
         return estimate
     photos = [_Photo.of(placed[number], middle, mesh) for number in which]
-    known = load_template_points()
+    known = landmark_places()
     chosen = torch.isfinite(known).all(1) & torch.stack([photo.weight > 0 for photo in photos]).any(0)
     reference = (known[chosen] / UNIT_MM).float()
     statistics = [_conditions(field, estimate, number) for number in which]

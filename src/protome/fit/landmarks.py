@@ -14,15 +14,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from protome.encoder.observed import observed_landmarks
+from protome.encoder.observed import TOGETHER, observed_landmarks
 from protome.field.head import HeadField
 from protome.fit.viewpoints import CameraRays, Viewpoints
-from protome.landmarks import load_template_points
+from protome.landmarks import landmark_places
 from protome.scene import Scene
 from protome.units import UNIT_MM
 
-TOGETHER = 20.0
-"""Neighbouring landmarks err together: this many count as one."""
 WIDTH = 3.0
 """Standard deviations beyond which a landmark's influence stops growing."""
 START_ROUNDS = 30
@@ -44,7 +42,7 @@ class PhotoLandmarks:
     @staticmethod
     def of(scene: Scene, head: HeadField) -> PhotoLandmarks | None:
         """Return the landmarks of a scene that is in the head frame; None where no photo has any."""
-        known = load_template_points()
+        known = landmark_places()
         middle = head.centre.detach().cpu().double()
         rows = [observed_landmarks(view, middle, mesh=True) for view in scene.views]
         precision = torch.stack([row.precision for row in rows]).float()

@@ -8,7 +8,7 @@ import math
 import pickle
 import pickletools
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -61,7 +61,7 @@ class _Array:
 
 def _empty(*_: Any) -> np.ndarray:
     """Return the array without elements that the pickle then fills: NumPy's own function makes one of any size."""
-    return _reconstruct(np.ndarray, (0,), b"b")  # type: ignore[no-any-return]
+    return cast(np.ndarray, _reconstruct(np.ndarray, (0,), b"b"))
 
 
 def _tensor(storage: Any, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> np.ndarray:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from protome.errors import InputError
+from protome.geometry.glb import glb_tree
 from protome.geometry.mesh import Mesh
 from protome.prior.prior import load_fitted
 from protome.topology.fitted import TemplateHead

@@ -28,7 +28,7 @@ def write_together(folder: Path, writer: Callable[[Path], object]) -> None:
 
     The new files are written beside `folder`, what else lies in it is linked to them, and the two folders are exchanged
     in one step of the operating system. A process that is killed leaves the complete old or the complete new result.
-    Files that the old `result.json` lists and the new result has not are removed.
+    Files that the old `result.json` lists and the new result has not are removed, if that has a `result.json` itself.
 
     Where folders cannot be exchanged (a mount point, the folder that the user works in, a file system without links)
     the files are moved one by one: `result.json` disappears first and appears last, and what a killed process has not
@@ -123,7 +123,12 @@ def _exchanged(stage: Path, folder: Path) -> bool:
 
 
 def _obsolete(folder: Path, new: set[str]) -> set[str]:
-    """Return the names that the result in a folder lists as its own, without those of the new result."""
+    """Return the names that the result in a folder lists as its own, without those of the new result.
+
+    None where the new files are no result of their own, but are added to the one that is there.
+    """
+    if RECORD not in new:
+        return set()
     try:
         listed = json.loads((folder / RECORD).read_text(encoding="utf-8"))["files"]
         names = {name for name in listed if isinstance(name, str) and (folder / name).parent == folder}
@@ -168,9 +173,9 @@ def _move_late(stage: Path, folder: Path, obsolete: set[str]) -> None:
 def _move_in(ready: Path, folder: Path) -> None:
     """Move the files of a complete result into a folder one by one; may be repeated after any part of it."""
     new = {path.name for path in ready.iterdir()}
+    for name in _obsolete(folder, new):
+        remove(folder / name)
     if RECORD in new:
-        for name in _obsolete(folder, new):
-            remove(folder / name)
         (folder / RECORD).unlink(missing_ok=True)
     for path in sorted(_files(ready), key=lambda path: path == ready / RECORD):
         twin = folder / path.relative_to(ready)

@@ -19,6 +19,7 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from protome.errors import InputError
+from protome.geometry.glb import glb_tree
 from protome.population.sources.meshopt import (
     decode_attributes,
     decode_exponential,
