@@ -81,7 +81,7 @@ def check_agreement(views: Sequence[View], placement: HeadPlacement, units: Unit
         )
         return
     if len(wrong):
-        names = joined([f"{views[i].name} ({found.off_mm[i]:.0f} mm)" for i in wrong])
+        names = joined([f"{views[i].name} ({found.off_mm[i]:.0f} mm)" for i in wrong.tolist()])
         warnings.warn(
             f"the given cameras see the face beside its landmarks in {names}: check that each photo has its own camera "
             "and that the head was still",

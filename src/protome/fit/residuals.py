@@ -18,7 +18,7 @@ from protome.fit.reconstruct import FitResult
 from protome.geometry.camera import Camera
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity
-from protome.landmarks import load_template_points
+from protome.landmarks import landmark_places
 from protome.prior.prior import FittedHead
 from protome.scene import Scene, View
 from protome.units import UNIT_MM
@@ -26,8 +26,8 @@ from protome.units import UNIT_MM
 SIZE = 160
 """Pixels of the longer side of the windows in which outlines are compared."""
 MOST_MM, LEAST_IOU = 16.0, 0.7
-"""Limits of good fits. Ten single photos of ten people measured 2.4 to 11.9 mm and 0.74 to 0.99, the worst of them a face
-with a wide smile and a photo of two people; three posed photos of each of two heads 1.7 to 4.4 mm and 0.98."""
+"""Limits of good fits. Ten single photos measured 2.4 to 11.9 mm and 0.74 to 0.99, the least overlap in a photo of two
+people; three posed photos of each of two heads 1.7 to 4.4 mm and 0.98."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def warn_of_residuals(scene: Scene, residuals: Sequence[PhotoResidual]) -> None:
 @torch.no_grad()
 def _landmarks_mm(view: View, head: FittedHead) -> float | None:
     seen = observed_landmarks(view, head.field.centre.detach().cpu().double(), mesh=True)
-    known = load_template_points()
+    known = landmark_places()
     used = torch.isfinite(known).all(1) & (seen.precision > 0)
     if not used.any():
         return None
