@@ -26,7 +26,7 @@ from protome.units import UNIT_MM
 SIZE = 160
 """Pixels of the longer side of the windows in which outlines are compared."""
 MOST_MM, LEAST_IOU = 16.0, 0.7
-"""Limits of good fits. Ten single photos measured 2.4 to 11.9 mm and 0.74 to 0.99, the least overlap in a photo of two
+"""Limits of good fits. Ten single photos measured 1.5 to 12.5 mm and 0.74 to 0.99, the least overlap in a photo of two
 people; three posed photos of each of two heads 1.7 to 4.4 mm and 0.98."""
 
 
