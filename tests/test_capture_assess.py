@@ -60,6 +60,14 @@ def test_negatives_and_exchanged_channels_are_noticed() -> None:
     assert "times red" in sentence
 
 
+def test_a_covered_mouth_is_noticed() -> None:
+    view = paint(portrait_camera())
+    for share, noticed in ((None, False), (0.03, False), (0.28, True)):
+        (facts,) = facts_of(replace(view, covered=share))
+        assert ("covered" in kinds(facts)) == noticed
+    assert sentences((facts,))[0].startswith("something covers the mouth or the nose in ")
+
+
 def test_blurred_photos_count_by_their_area_of_detail() -> None:
     view = paint(portrait_camera())
     (sharp,), (soft,) = facts_of(view), facts_of(blurred(view, 0.03))

@@ -145,6 +145,10 @@ def test_the_result_file_records_the_settings(head: Head, out: Path) -> None:
     assert facts["versions"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
     rotation = np.array(facts["cameras"][0]["T_head_camera"])[:3, :3]
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-5)
+    for camera in facts["cameras"]:
+        # The photos are of the head and have no landmarks of their own here, or some that fit.
+        assert camera["residual"]["outline_iou"] > 0.8
+        assert (camera["residual"]["landmarks_mm"] or 0) < 10
 
 
 @pytest.mark.usefixtures("head")

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from protome.capture.sight import things_in_front, with_sight, without_others
+from protome.capture.sight import covered_share, things_in_front, with_sight, without_others
 from protome.errors import InputError
 from protome.fit.rays import pixel_table
 from protome.geometry.camera import Camera
 from protome.geometry.transforms import Similarity
+from protome.landmarks import load_face_landmarks
 from protome.perception import parts
 from protome.perception.network import SIZE, PerceptionNet
 from protome.perception.perceive import Perception
@@ -183,3 +184,13 @@ def test_a_good_network_adds_landmarks_parts_and_nothing_to_a_given_mask() -> No
     assert torch.equal(with_sight(view, Sight(network, True, True, True), mask_given=True).mask, view.mask)
     assert with_sight(view, Sight(network, True, False, True)).dense is None
     assert torch.equal(with_sight(view, Sight(network, False, True, False)).mask, view.mask)
+
+
+def test_what_covers_mouth_and_nose_is_measured_there_alone() -> None:
+    known = load_face_landmarks().positions[:, :2]
+    face = torch.tensor([165.0, 130.0]) + 0.5 * known * torch.tensor([1.0, -1.0])
+    row = np.mgrid[:HEIGHT, :WIDTH][0] + 0.5
+    nose, mouth = float(face[2, 1]), float(face[13, 1])
+    assert covered_share(_seen(np.where(row > nose - 5, parts.FRONT, parts.SKIN)), face) > 0.98
+    assert covered_share(_seen(np.where(row < nose - 15, parts.FRONT, parts.SKIN)), face) < 0.02
+    assert 0.2 < covered_share(_seen(np.where(row > mouth, parts.FRONT, parts.SKIN)), face) < 0.5

@@ -47,7 +47,9 @@ class Watched:
                 raise KeyboardInterrupt
 
     @contextmanager
-    def progress(self, stage: str, total: float, *, quiet: bool = False) -> Iterator[object]:
+    def progress(self, stage: str, total: float, *, before: float = 0.0, quiet: bool = False) -> Iterator[object]:
+        if before:
+            self.done.append(before)
         yield self.step
 
 
@@ -207,6 +209,28 @@ def test_processes_train_one_prior(tmp_path: Path) -> None:
     _processes(2, [PROGRAM, str(tmp_path / "people"), str(out), repr(replace(SMALL, steps=6, checkpoint_s=0.0))])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["own.latents.safetensors", "own.safetensors", "people"]
     assert float(Prior.load(out).shape.axes.abs().max()) > 0
+
+
+def test_a_process_lost_after_the_last_step_takes_nothing_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torchrun then starts all of them again; they end at once, with the same prior."""
+    people, out, config = tmp_path / "people", tmp_path / "own.safetensors", replace(SMALL, steps=3)
+    write_population(people, count=128)
+
+    def lost(self: ProcessGroup) -> None:
+        raise RuntimeError("connection closed by peer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ProcessGroup, "leave", lost)
+        with pytest.raises(RuntimeError, match="closed by peer"):
+            train(people, out, config=config, device="cpu", quiet=True)
+    before = out.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.delattr(training.Run, "step")
+        train(people, out, config=config, device="cpu", quiet=True)
+    assert out.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["own.latents.safetensors", "own.safetensors", "people"]
 
 
 def test_more_processes_than_heads_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,7 @@ from protome.fit.methods import method
 from protome.fit.options import Expression, FitOptions
 from protome.fit.rays import head_window
 from protome.fit.reconstruct import FitResult, fit_head
+from protome.fit.residuals import PhotoResidual, checked_residuals
 from protome.geometry.camera import Camera
 from protome.geometry.harmonics import harmonics
 from protome.geometry.mesh import Mesh
@@ -95,6 +96,8 @@ class Head:
     """Where the size in millimetres comes from; None where it was not recorded."""
     expression: Expression = "as-photo"
     """Which expression the mesh has: the photos', or none."""
+    residuals: tuple[PhotoResidual, ...] = ()
+    """What the head leaves unexplained of each photo; empty where it was not measured."""
 
     @property
     def shown(self) -> FittedHead:
@@ -289,6 +292,7 @@ class Head:
                 "weight": view.weight,
                 "remarks": [concern.words for concern in own.concerns],
                 "frame": None if view.frame is None else asdict(view.frame),
+                "residual": self.residuals[number].facts() if self.residuals else None,
             }
             for number, (view, own) in enumerate(zip(self.scene.views, photos, strict=True))
         ]
@@ -311,7 +315,7 @@ class Head:
             "head_mm_from_world": to_mm.compose(world.to("cpu")).matrix().tolist() if given else None,
             "size": None if self.size is None else self.size.facts(),
             "cameras": cameras,
-            "cameras_from": _source(self.scene),
+            "cameras_from": self.scene.cameras_from,
             "mesh": {"vertices": len(self.mesh.vertices), "faces": len(self.mesh.faces)},
             "expression": self._expression_facts(),
             "measures_mm": {name: round(value, 1) for name, value in measures(self.mesh, self.face_points).items()},
@@ -325,13 +329,6 @@ class Head:
 
 def _without_detail(options: AssetOptions) -> str:
     return "no photo shows enough skin in frontal view" if options.detail else "not asked for"
-
-
-def _source(scene: Scene) -> str:
-    """Return where a scene's cameras come from."""
-    if scene.has_own_world:
-        return "given"
-    return "all photos together" if scene.posed else "the landmarks of each photo"
 
 
 def _shade(shading: Float[Tensor, "8 3"], normals: Float[np.ndarray, "k 3"]) -> Float[np.ndarray, "k 3"]:
@@ -470,6 +467,7 @@ def head_from_fit(
             moved = written.points_on(fit.head, torch.from_numpy(inner.vertices).float())
             shown = replace(inner, vertices=moved.double().numpy())
         inner = replace(inner, visibility=vertex_visibility(shown, cameras))
+        residuals = checked_residuals(fit, scene.views, cameras, shown)
     out_of_inner = fit.head_from_world[0].inverse() if scene.has_own_world else Similarity.scaling(UNIT_MM)
     points = out_of_inner.apply(prior.to("cpu").landmarks_of(written.field, written.latents)).double().numpy()
     landmarks = dict(zip(LANDMARK_NAMES, points, strict=True))
@@ -477,7 +475,7 @@ def head_from_fit(
     face = UNIT_MM * prior.to("cpu").points_of(written.field, written.latents, mean).detach().double().numpy()
     return Head(
         inner.scaled(UNIT_MM), inner.transformed(out_of_inner), landmarks, face, fit, scene, preset, seed, device,
-        seconds, size, expression,
+        seconds, size, expression, residuals,
     )  # fmt: skip
 
 

@@ -74,6 +74,8 @@ class View:
     """Where a network saw them."""
     front: Float[Tensor, "h w"] | None = None
     """1 where something stands before the person and the picture shows nothing of the head; None: nowhere."""
+    covered: float | None = None
+    """Share of things in front over mouth and nose, as a network sees them; None where it did not look."""
 
     def transformed(self, b_from_a: Similarity) -> View:
         """Return the view with its camera, posed in frame a, in frame b; computed in the precision of `b_from_a`."""
@@ -167,6 +169,13 @@ class Scene:
     def has_own_world(self) -> bool:
         """Whether the world frame is that of given cameras, in which results are wanted."""
         return self.posed and self.estimate is None
+
+    @property
+    def cameras_from(self) -> str:
+        """Where the cameras come from, in words."""
+        if self.has_own_world:
+            return "given"
+        return "all photos together" if self.posed else "the landmarks of each photo"
 
     def in_head_frame(self) -> Scene:
         """Return the scene with its cameras posed in the head frame, inner units, which then is its world frame."""

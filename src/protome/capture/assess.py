@@ -87,6 +87,7 @@ def _face_facts(view: View, landmarks: Float[Tensor, "478 2"]) -> FaceFacts:
         cut_head=checks.cut_head(view.mask, landmarks),
         chin_room=checks.chin_room(landmarks, height, width),
         frame_edge=frame_edge(view.image, landmarks),
+        covered=view.covered,
     )
 
 
@@ -106,6 +107,9 @@ def _concerns(face: FaceFacts, turned: float, posed: bool) -> list[Concern]:
     if blue - red > checks.BLUE:
         ratio = f"blue is {2 ** (blue - red):.1f} times red"
         found.append(Concern("blue", f"no skin's colour: {ratio}", ratio))
+    if face.covered is not None and face.covered > checks.COVERED:
+        share = f"{100 * face.covered:.0f} %"
+        found.append(Concern("covered", f"mouth or nose covered: {share}", share))
     if turned > UNSURE_TURNED and not posed:
         found.append(Concern("turned", f"turned away by {turned:.0f} degrees", f"{turned:.0f} degrees"))
     if face.chin_room < checks.CHIN_ROOM:

@@ -20,6 +20,7 @@ SENTENCES = {
     "underexposed": "the face is underexposed in {photos}: black skin shows no shape, and such photos count less",
     "blue": "the skin is bluer than any skin in {photos}: a negative, exchanged colour channels, or coloured "
     "light, with which colours and fine detail are wrong",
+    "covered": "something covers the mouth or the nose in {photos}: what is below is a guess",
     "turned": "the face is turned away by more than 60 degrees in {photos}: the camera is uncertain",
     "cut": "the edge of the picture cuts the head in {photos}: what is cut off is a guess",
     "hair": "the outline of the hair differs in {photos}: give photos of one day",
@@ -62,6 +63,8 @@ class FaceFacts:
     chin_room: float
     frame_edge: float
     """Darkness of a line where glasses have their frames."""
+    covered: float | None = None
+    """Share of things in front over mouth and nose; None where it is not known."""
 
 
 @dataclass(frozen=True)

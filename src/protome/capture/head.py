@@ -40,6 +40,11 @@ class HeadPlacement:
     """Maps the world frame to the head frame in the fields' inner unit."""
     used: tuple[bool, ...]
     """For each view, whether its landmarks agree with that place."""
+    off_mm: tuple[float | None, ...] = ()
+    """For each view the weighted mean distance, at the face, of its landmarks from where its camera sees the landmarks
+    that all views give together; None without landmarks. Empty where the head was placed from one view."""
+    turned: tuple[float | None, ...] = ()
+    """For each of these the degrees by which its camera looks past the face's front."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,15 @@ def head_from_landmarks(views: Sequence[View], units: Units | None, face: FaceLa
     found = _align(points, face)
     _check(found, points, face, units)
     used = {which[i] for i in np.flatnonzero(inliers)}
-    return HeadPlacement(found.to(torch.float32), tuple(i in used for i in range(len(views))))
+    off = dict(zip(which, (_off(seen, points, face) * float(found.scale) * UNIT_MM).tolist(), strict=True))
+    turned = dict(
+        zip(which, (turned_degrees(c) for c in found.apply(torch.from_numpy(seen.centres)).numpy()), strict=True)
+    )
+    each = range(len(views))
+    return HeadPlacement(
+        found.to(torch.float32), tuple(i in used for i in each), tuple(off.get(i) for i in each),
+        tuple(turned.get(i) for i in each),
+    )  # fmt: skip
 
 
 def _gather(views: Sequence[View], count: int) -> _Seen:
@@ -170,6 +183,14 @@ def _errors(seen: _Seen, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, 
     depth = homogeneous[..., 2:]
     away = np.linalg.norm(homogeneous[..., :2] / np.where(depth > 0, depth, 1.0) - seen.pixels, axis=2)
     return np.where(depth[..., 0] > 0, away, 1e6)
+
+
+def _off(seen: _Seen, points: Float[np.ndarray, "n 3"], face: FaceLandmarks) -> Float[np.ndarray, "v"]:
+    """Return each view's weighted mean distance between landmarks and points, at the points' depth, world units."""
+    depths = (points @ seen.P[:, 2, :3].T + seen.P[:, 2, 3]).T
+    focal = np.linalg.norm(np.cross(seen.P[:, 2, :3], seen.P[:, 0, :3]), axis=1)  # of P's rows, as P[2] has length 1
+    weights = face.weights.double().numpy()
+    return ((_errors(seen, points) * np.abs(depths) / focal[:, None]) @ weights) / weights.sum()
 
 
 def _align(points: Float[np.ndarray, "n 3"], face: FaceLandmarks) -> Similarity:

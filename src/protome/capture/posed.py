@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from protome.capture.agreement import check_agreement
 from protome.capture.head import Units
 from protome.capture.landmarks import Detection, detect
 from protome.capture.mask import SURE, person_mask
@@ -38,7 +39,8 @@ def locate_head(views: Sequence[View | Unmasked], units: Units | None) -> Scene:
     ships, takes other people out of masks that are made, and adds dense landmarks to a single view.
 
     Raises:
-        InputError: as `head_from_landmarks`; or a mask from a file leaves out the only face, or leaves out nothing.
+        InputError: as `checked_placement` and `check_agreement`; or a mask from a file leaves out the only face, or
+            leaves out nothing.
     """
     warn_of_resampling([view.camera for view in views])
     unmasked = [i for i, view in enumerate(views) if isinstance(view, Unmasked)]
@@ -55,6 +57,7 @@ def locate_head(views: Sequence[View | Unmasked], units: Units | None) -> Scene:
     _check_faces_on_masks(found, faces)
     face = load_face_landmarks()
     placement = checked_placement(found, units, face)
+    check_agreement(found, placement, units, face)
     for i, used in enumerate(placement.used):
         if not used:
             found[i] = replace(found[i], landmarks=None)

@@ -34,6 +34,8 @@ UNDER, MOST_UNDER = 3.0, 4.0
 under the subject's, and its limit."""
 THIN = 0.03
 """Radius below which things in front are ignored, in units of the face's size: frames of spectacles hide little."""
+_MUZZLE = (2, 98, 327, 205, 425, 57, 287, 43, 273, 106, 335, 182, 406, 83, 313, 18, 200)
+"""Landmarks around the base of the nose, the mouth and the chin."""
 MOST_HIDDEN = 0.5
 """Share of the face hidden by things in front from which they are not believed."""
 
@@ -63,7 +65,7 @@ def with_sight(
         if corrects:
             mask = without_others(mask, face, seen, [other for other in faces if not torch.equal(other[:468], face)])
         front = things_in_front(seen, face, view.mask.shape) if sight.uses_front else None
-        view = replace(view, mask=mask, front=front)
+        view = replace(view, mask=mask, front=front, covered=covered_share(seen, face))
     return view
 
 
@@ -167,6 +169,13 @@ def _believed(
     keep[0] = False
     reach = max(1, round(2 / square.zoom))
     return cv2.dilate(keep[labels].astype(np.float32), np.ones((2 * reach + 1, 2 * reach + 1)))
+
+
+def covered_share(seen: Perception, face: Float[Tensor, "n 2"]) -> float:
+    """Return the share of things in front from the base of the nose to the chin, between the cheeks."""
+    points = seen.square.from_photo(face[list(_MUZZLE)].detach().cpu().double().numpy())
+    inside = hull_mask(points, seen.parts.shape[:2]) > 0
+    return float(seen.parts[inside, FRONT].mean()) if inside.any() else 0.0
 
 
 def things_in_front(

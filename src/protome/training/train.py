@@ -468,8 +468,9 @@ def train(
         latents = {name: own.cpu().float().contiguous() for name, own in run.heads_latents().items()}
         write_atomically(out.with_suffix(".latents.safetensors"), lambda part: save_file(latents, part))
         prior.save(out)
-        checkpoint.unlink(missing_ok=True)
     processes.leave()
+    if processes.leads:  # only now: a process that dies before makes torchrun start all of them again, at the last step
+        checkpoint.unlink(missing_ok=True)
     return prior
 
 
