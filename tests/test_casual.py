@@ -16,7 +16,7 @@ from protome.benchmark.captures import CasualCapture, read_captures
 from protome.benchmark.casual_heads import CasualHead, Recognition, measure_wrong, score
 from protome.benchmark.casual_page import casual_page, succeeded
 from protome.benchmark.placing import Placing, measure_placing
-from protome.capture.size import PRIOR_STD
+from protome.capture.size import PRIOR_MEAN, PRIOR_STD
 from protome.errors import InputError
 from protome.evaluate.h3ds import read_scene
 from protome.face import LANDMARK_NAMES
@@ -93,7 +93,7 @@ def test_the_true_cameras_have_no_error(tmp_path: Path, monkeypatch: pytest.Monk
     for value in (found.focal_percent, found.rotation_deg, found.across_mm, found.shape_mm, found.size_percent):
         assert abs(value) < 1e-3
     # Neither irises nor recorded distances: the prior's size and deviation.
-    assert found.sized_percent == pytest.approx(found.size_percent)
+    assert found.sized_percent == pytest.approx(100 * math.expm1(PRIOR_MEAN))
     assert found.stated_percent == pytest.approx(100 * PRIOR_STD)
 
 

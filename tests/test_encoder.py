@@ -245,7 +245,7 @@ def test_the_shipped_encoder_is_closer_than_the_mean_head() -> None:
     """On rendered people of the prior, with detected landmarks."""
     encoder, prior = Encoder.load(), Prior.load()
     assert encoder.belongs_to(prior)
-    people = [draw_person(seed, 96, 0.8) for seed in range(4)]
+    people = [draw_person(seed, 96, 0.8, prior=Prior.load()) for seed in range(4)]
     errors = []
     for person in people:
         # The head's pose comes from its landmarks and is not given.
@@ -274,7 +274,7 @@ def test_only_photos_whose_cameras_do_not_fix_the_scale_get_an_estimate() -> Non
 
 
 def test_a_fit_starts_at_the_estimate_and_is_regularised_to_it() -> None:
-    person = draw_person(2, 64, 0.7)
+    person = draw_person(2, 64, 0.7, prior=Prior.load())
     scene = photograph(person, (5.0,), 64, Similarity.identity())
     spread = 0.3 * torch.eye(len(person.prior.shape.axes))
     wanted = torch.zeros(len(spread))
@@ -298,7 +298,7 @@ def test_a_fit_starts_at_the_estimate_and_is_regularised_to_it() -> None:
 
 
 def test_regularisation_to_an_estimate_is_stronger_than_to_the_mean_and_weaker_with_more_photos() -> None:
-    person = draw_person(2, 64, 0.7)
+    person = draw_person(2, 64, 0.7, prior=Prior.load())
     one, three = (photograph(person, azimuths, 64, Similarity.identity()) for azimuths in ((5.0,), (0.0, 40.0, -40.0)))
     estimate = LatentEstimate(person.prior.shape, person.prior.appearance, ())
     config = FitConfig(size=64, weights=Weights(latents=0.01, estimated={1: 0.1, 2: 0.02}))

@@ -169,7 +169,7 @@ def test_what_does_not_belong_together_is_refused(root: Path, tmp_path: Path) ->
         _trained(root, out, latents=root / "none.safetensors")
     with pytest.raises(InputError, match="holds no latents"):
         _trained(root, out, latents=root / "prior.safetensors")
-    with pytest.raises(InputError, match="belongs to another prior"):
+    with pytest.raises(InputError, match="has other expressions than the prior"):
         _trained(root, out, prior=None)
     with pytest.raises(InputError, match="was built from other sources: give those, --valid, --ict"):
         _trained(root, out, ict=None)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from heads import NAMES, Person, photograph, small_prior, some_world, with_expressions
+from heads import NAMES, PRIOR, Person, photograph, small_prior, some_world, with_expressions
 from protome.errors import InputError
 from protome.evaluate.metrics import surface_distances
 from protome.fit.config import FitConfig, Schedule
@@ -29,7 +29,7 @@ SEEN = torch.tensor([0.9, -0.5])
 
 @pytest.fixture(scope="module")
 def prior() -> Prior:
-    return with_expressions(Prior.load())
+    return with_expressions(Prior.load(PRIOR))
 
 
 @pytest.fixture(scope="module")

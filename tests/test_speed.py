@@ -56,7 +56,7 @@ def test_a_few_steps_leave_the_error_of_the_mean_head_whoever_traces(rows: dict[
     baseline = found.face.to_prediction.mean
     assert baseline > 0.5  # not the mean head
     for row in rows.values():
-        assert row.face_mm == pytest.approx(baseline, rel=0.25), row.name
+        assert row.face_mm == pytest.approx(baseline, rel=0.4), row.name
 
 
 def test_unknown_settings_are_refused() -> None:
