@@ -40,7 +40,7 @@ SEEN, CELLS = 96, 16
 COMPONENTS, RIDGE = 60, 0.1
 """Principal components of the cells that the classifier sees, and its penalty of squared weights."""
 LONG_MM = 100.0
-"""Hair that reaches farther down from the top of the head is long; so is cropped hair never."""
+"""Hair that reaches farther down from the top of the head is long; cropped hair never is."""
 LEFT_OUT = 4
 """Every fourth of the training people tests the classifier."""
 INSIDE = 0.95

@@ -31,10 +31,10 @@ def mutated(data: bytes, rng: np.random.Generator) -> bytes:
         return _json(data, rng)
     if rng.random() < 0.5 and b"\0" not in data[:400]:
         return _text(data, rng)
-    return _bytes(data, rng)
+    return mutated_bytes(data, rng)
 
 
-def _bytes(data: bytes, rng: np.random.Generator) -> bytes:
+def mutated_bytes(data: bytes, rng: np.random.Generator) -> bytes:
     """Return data with a flipped bit, cut off, or with a piece inserted, taken out or overwritten.
 
     Half of the places lie in the first kilobyte, where formats have their headers.
@@ -66,7 +66,7 @@ def _text(data: bytes, rng: np.random.Generator) -> bytes:
         return b"\n".join(lines[:place] + lines[place : place + 1] * int(rng.choice([0, 2, 50])) + lines[place + 1 :])
     words = list(re.finditer(rb"[^\s,;=\"'<>\[\]{}:]+", data))
     if not words:
-        return _bytes(data, rng)
+        return mutated_bytes(data, rng)
     word = words[int(rng.integers(len(words)))]
     return data[: word.start()] + WORDS[int(rng.integers(len(WORDS)))] + data[word.end() :]
 
@@ -88,7 +88,7 @@ def _json(data: bytes, rng: np.random.Generator) -> bytes:
 
     walk(tree)
     if not nodes:
-        return _bytes(data, rng)
+        return mutated_bytes(data, rng)
     parent, key = nodes[int(rng.integers(len(nodes)))]
     if rng.random() < 0.2:
         del parent[key]
@@ -103,7 +103,7 @@ def _archive(data: bytes, rng: np.random.Generator) -> bytes:
         with np.load(io.BytesIO(data), allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
     except (ValueError, OSError, KeyError, zipfile.BadZipFile):
-        return _bytes(data, rng)
+        return mutated_bytes(data, rng)
     name = list(arrays)[int(rng.integers(len(arrays)))]
     array = arrays[name]
     change = int(rng.integers(9))

@@ -61,7 +61,7 @@ for each in bpy.data.objects:
         if sys.argv[-1] in names:
             moved, rest = keys[sys.argv[-1]].data, keys["Basis"].data
             largest = max((a.co - b.co).length for a, b in zip(moved, rest))
-        found[each.name] = {"names": names, "largest": largest, "origin": list(each.location)}
+        found[each.name] = {"names": names, "largest": largest, "origin": list(each.matrix_world.translation)}
 print("FOUND" + json.dumps(found))
 """
 

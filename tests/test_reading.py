@@ -14,6 +14,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from mutations import mutated_bytes
 from protome.errors import InputError
 from protome.geometry.mesh import Mesh
 from protome.morphable.ict_files import IctModel
@@ -26,26 +27,11 @@ from protome.util.reading import MOST_BYTES, read_arrays, reading
 MUTATIONS = 30
 
 
-def mutated(data: bytes, rng: np.random.Generator) -> bytes:
-    """Return data with some bits flipped, a piece cut out, cut off, inserted or overwritten."""
-    kind, place = int(rng.integers(5)), int(rng.integers(len(data)))
-    piece = bytes(rng.integers(0, 256, int(rng.integers(1, 40)), dtype=np.uint8))
-    if kind == 0:
-        return data[:place] + bytes([data[place] ^ (1 << int(rng.integers(8)))]) + data[place + 1 :]
-    if kind == 1:
-        return data[:place]
-    if kind == 2:
-        return data[:place] + piece + data[place:]
-    if kind == 3:
-        return data[:place] + data[place + len(piece) :]
-    return data[:place] + piece + data[place + len(piece) :]
-
-
 def survives(path: Path, data: bytes, read: Callable[[Path], object], seed: int) -> None:
     """Check that mutations of a file are read, or refused in a sentence that names the file or its folder."""
     rng, said = np.random.default_rng(seed), []
     for _ in range(MUTATIONS):
-        path.write_bytes(mutated(data, rng))
+        path.write_bytes(mutated_bytes(data, rng))
         try:
             read(path)
         except InputError as error:

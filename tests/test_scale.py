@@ -127,8 +127,8 @@ def test_a_known_distance_gives_a_head_its_size() -> None:
         fit = fit_head(located, person.prior, config, estimate=start, quiet=True)
         found.append(width(extract_mesh(fit.head.bind(), person.prior.bounds, 96).vertices))
     true = width(person.mesh.vertices)
-    assert found[0] == pytest.approx(true, rel=0.025)
-    assert found[1] == pytest.approx(larger * true, rel=0.025)
+    assert found[0] == pytest.approx(true, rel=0.015)
+    assert found[1] == pytest.approx(larger * true, rel=0.015)
 
 
 @pytest.mark.parametrize(

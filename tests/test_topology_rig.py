@@ -216,7 +216,7 @@ def test_blender_shows_the_targets_by_name(rig: Rig, file: Path) -> None:
     }  # fmt: skip
     largest = np.linalg.norm(rig.moves[rig.names.index("jawOpen")], axis=1).max()
     np.testing.assert_allclose(1000 * found["skin"]["largest"], largest, rtol=0.02)
-    np.testing.assert_allclose(1000 * found["eye_left"]["origin"][0], rig.head.eyes.pivots[0, 0], atol=0.1)
+    np.testing.assert_allclose(1000 * found["eye_left"]["origin"][0], rig.head.eyes.pivots[0, 0], atol=0.01)
 
 
 def test_three_js_shows_the_targets_by_name(rig: Rig, file: Path, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ class MeshPoints:
     """Where a head has what MediaPipe takes for its landmarks, on the population's template."""
 
     places: Float[Tensor, "468 3"]
-    """Millimetres; between 0 and 9 from the points of the canonical face."""
+    """Millimetres; some way off the points of the canonical face."""
     sigma: Float[Tensor, "468"]
     """Standard deviation of the detector's error along each axis of a picture, millimetres."""
 

@@ -1,6 +1,6 @@
 """The photos' landmarks as a loss: places of the template on the head are to be seen where the photos show them.
 
-Silhouettes and colours leave the height of a mouth open by a centimetre: hair covers the outline of the head, and the
+Silhouettes and colours leave the height of a mouth open: hair covers the outline of the head, and the
 renderer paints lips where they are seen. Landmarks say where eyes, nose and mouth are (as in fits of morphable models;
 Blanz and Vetter 1999, Wood et al. 2022).
 """

@@ -121,6 +121,8 @@ def existing(path: Path, source: Path, folder: Path | None) -> Path:
     Raises:
         InputError: there is none, or it lies outside.
     """
+    if "\0" in str(path):
+        raise InputError(f"{source} names {str(path)!r}, and no file can be called so: mend it")
     if folder is not None:
         check_inside(path, folder)
     if not path.is_file():

@@ -93,18 +93,19 @@ def fitted(found: list[Residual]) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "
     off, facing = torch.stack([own.off for own in found]), torch.stack([own.facing for own in found])
     across = torch.stack([own.across for own in found])
     offset, weight = torch.zeros(off.shape[1], 3).double(), facing
+
+    def rest() -> Float[Tensor, "v n 2"]:
+        """Return what the offsets leave, without what all landmarks of a photo have in common."""
+        left = off - torch.einsum("vij,nj->vni", across, offset)
+        return left - (weight[..., None] * left).sum(1, keepdim=True) / weight.sum(1)[:, None, None].clamp_min(1e-9)
+
     for _ in range(ROUNDS):
-        rest = off - torch.einsum("vij,nj->vni", across, offset)
-        common = (weight[..., None] * rest).sum(1, keepdim=True) / weight.sum(1)[:, None, None].clamp_min(1e-9)
-        size = (rest - common).square().sum(-1)
-        weight = facing / (1 + size / WIDTH_MM**2)
+        left = rest()
+        weight = facing / (1 + left.square().sum(-1) / WIDTH_MM**2)
         normal = torch.einsum("vn,vij,vik->njk", weight, across, across) + STIFF * torch.eye(3).double()
-        right = torch.einsum("vn,vij,vni->nj", weight, across, off - common)
-        offset = torch.linalg.solve(normal, right[..., None])[..., 0]
-    rest = off - torch.einsum("vij,nj->vni", across, offset)
-    common = (weight[..., None] * rest).sum(1, keepdim=True) / weight.sum(1)[:, None, None].clamp_min(1e-9)
-    square = 0.5 * (rest - common).square().sum(-1)
-    deviation = ((weight * square).sum(0) / weight.sum(0).clamp_min(1e-9)).sqrt()
+        right = torch.einsum("vn,vij,vni->nj", weight, across, left) - STIFF * offset
+        offset = offset + torch.linalg.solve(normal, right[..., None])[..., 0]
+    deviation = ((weight * 0.5 * rest().square().sum(-1)).sum(0) / weight.sum(0).clamp_min(1e-9)).sqrt()
     return offset, deviation
 
 

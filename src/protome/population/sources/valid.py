@@ -91,7 +91,15 @@ class ValidHeads:
         path = self.folder / "index.json"
         with reading(path, "the list of VALID's people", ADVICE):
             files = json.loads(path.read_text(encoding="utf-8"))["files"]
-            return {row["file"].removesuffix(".glb"): row["hair"] for row in files}
+            hair = {
+                row["file"].removesuffix(".glb"): {
+                    "geometry": row["hair"]["geometry"], "style": row["hair"].get("style") or "plain"
+                }
+                for row in files
+            }  # fmt: skip
+            if not all(isinstance(words, str) for own in hair.values() for words in own.values()):
+                raise ValueError("hair is not described in words")
+            return hair
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -158,7 +166,7 @@ class ValidHeads:
 
     def hair_style(self, name: str) -> str:
         """Return what the avatar's hair is called; "plain" where the list does not say."""
-        return self._hair[name].get("style") or "plain"
+        return self._hair[name]["style"]
 
     def avatar(self, name: str) -> Avatar:
         """Read one avatar; its body takes the arms-down shape."""
