@@ -58,12 +58,12 @@ PASSED_ON: dict[str, tuple[str, str, dict[str, object]]] = {
     ),
     "train-encoder": (
         "train-encoder --population people --latents l --valid v --out {out}.safetensors --ict i --makehuman h "
-        "--targets t --prior p --photos f --each 2 --seed 5 --jobs 3 --quiet",
+        "--targets t --prior p --photos f --each 2 --heads 1 --seed 5 --jobs 3 --quiet",
         "protome.training.encoder:train_encoder",
         {
             "population": Path("people"), "latents": Path("l"), "valid": Path("v"), "ict": Path("i"),
             "makehuman": Path("h"), "targets": Path("t"), "prior": Path("p"), "photos": Path("f"), "each": 2,
-            "seed": 5, "jobs": 3, "quiet": True,
+            "heads": 1, "seed": 5, "jobs": 3, "quiet": True,
         },
     ),
     "train-perception": (

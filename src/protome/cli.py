@@ -141,6 +141,7 @@ def train_encoder(
     photos: MaybeFolder = None,
     each: Integer = 6,
     people: MaybeInteger = None,
+    heads: MaybeInteger = None,
     seed: Integer = 0,
     jobs: MaybeInteger = None,
     quiet: Flag = False,
@@ -160,7 +161,8 @@ def train_encoder(
         prior: The prior that the latents belong to; if left out, the one that ships with the package.
         photos: The folder to keep the photos in; if left out, beside the encoder's file.
         each: The number of photos of each head.
-        people: The most people to photograph, each with all expressions; if left out, the whole population.
+        people: The most people to photograph; if left out, the whole population.
+        heads: The number of heads of each person to photograph, those in the folder counted; if left out, all.
         seed: The random seed; 0 is that of the encoder that ships.
         jobs: How many processes to use; if left out, one for each processor core.
         quiet: Show no progress; warnings and errors are still shown.
@@ -184,6 +186,7 @@ def train_encoder(
             photos=photos,
             each=each,
             most=people,
+            heads=heads,
             seed=seed,
             jobs=jobs,
             quiet=quiet,

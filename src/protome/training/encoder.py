@@ -75,11 +75,23 @@ class PhotoConfig:
     """Number that cameras and measurements are drawn from."""
     expressions: int = 0
     """Heads of each person, the first of them neutral; 0: every head is a person of its own."""
+    shown: int | None = None
+    """Heads of each person that are photographed; none: all of them."""
 
     def heads(self, person: int) -> range:
         """Return the numbers of a person's heads."""
         each = max(self.expressions, 1)
         return range(person * each, (person + 1) * each)
+
+    def chosen(self, person: int) -> list[int]:
+        """Return those of a person's heads that are photographed: one person's neutral one, another one's smile."""
+        heads = self.heads(person)
+        count = min(self.shown or len(heads), len(heads))
+        return [heads[(person + number) % len(heads)] for number in range(count)]
+
+    def photographed(self, person: int) -> list[int]:
+        """Return those of a person's heads whose photos are there."""
+        return [head for head in self.heads(person) if self.path(head).is_file()]
 
     def path(self, head: int) -> Path:
         """Return the file with the photos of a training head."""
@@ -114,7 +126,7 @@ def _prepare(config: PhotoConfig) -> None:
 
 
 def _photograph(job: tuple[PhotoConfig, int]) -> None:
-    """Take the photos of all heads of a person."""
+    """Take the photos of a person's heads."""
     config, number = job
     if _characters is None:
         surface = outer_surface(_composer, "train", number, _seed)[0]
@@ -122,8 +134,8 @@ def _photograph(job: tuple[PhotoConfig, int]) -> None:
         return
     person = ExpressivePerson.of(_characters, "train", number, _seed)
     taken = {}
-    for which, head in enumerate(config.heads(number)):
-        surface, weights, _ = person.surface(which)
+    for head in config.chosen(number):
+        surface, weights, _ = person.surface(config.heads(number).index(head))
         taken[head] = _photos(config, head, surface), weights
     _keep(config, taken)
 
@@ -220,6 +232,7 @@ def train_encoder(
     photos: Path | None = None,
     each: int = PHOTOS_EACH,
     most: int | None = None,
+    heads: int | None = None,
     seed: int = 0,
     jobs: int | None = None,
     quiet: bool = False,
@@ -229,7 +242,7 @@ def train_encoder(
     `latents` is the file that training left beside the prior; `prior` is that prior (none: the shipped one). The
     sources are those that the population was built from. `photos` is the folder in which photos are kept (none: beside
     `out`); photos that are there already are not taken again, so that a stopped run continues. At most `most` people
-    are photographed (none: all), each with all expressions that the population has of them.
+    are photographed (none: all), each with `heads` of the expressions that the population has of them (none: all).
 
     Raises:
         InputError: a file is missing, or the population, its sources, the latents, the prior and the folder of photos
@@ -239,11 +252,14 @@ def train_encoder(
         raise InputError(f"{each} photos of each head teach nothing: give 1 or more")
     if most is not None and most < 2:
         raise InputError(f"photos of {most} people teach nothing: give 2 or more, or leave it out")
+    if heads is not None and heads < 1:
+        raise InputError(f"photos of {heads} heads of each person teach nothing: give 1 or more, or leave it out")
     check_output_file(out)
     sources = Sources(valid, ict, makehuman, targets, tables)
     sources.check()
     manifest = read_manifest(population)
-    config = PhotoConfig(population, sources, photos or out.with_suffix(".photos"), each, seed, manifest.expressions)
+    folder = photos or out.with_suffix(".photos")
+    config = PhotoConfig(population, sources, folder, each, seed, manifest.expressions, heads)
     if manifest.sources != sources.described():
         raise InputError(f"{population} was built from other sources: give those, {_given(manifest)}")
     learned = Prior.load(prior)
@@ -299,7 +315,7 @@ def _take_photos(config: PhotoConfig, people: int, jobs: int, *, quiet: bool) ->
     if any(config.folder.glob("*.npz")) and (not path.is_file() or json.loads(path.read_text()) != settings):
         raise InputError(f"{config.folder} holds photos of other settings: give the same ones, or another folder")
     write_atomically(path, lambda part: part.write_text(json.dumps(settings, indent=1) + "\n"))
-    todo = [who for who in range(people) if not all(config.path(head).is_file() for head in config.heads(who))]
+    todo = [who for who in range(people) if len(config.photographed(who)) < len(config.chosen(who))]
     before, pool = people - len(todo), workers(jobs, _prepare, config)
     with pool, progress("photographing people", people, before=before, quiet=quiet) as step:
         for _ in pool.map(_photograph, [(config, who) for who in todo]):
@@ -321,7 +337,7 @@ class _Measured:
 def _measure_photos(config: PhotoConfig, people: int, jobs: int, *, quiet: bool) -> _Measured:
     features: list[PhotoFeatures] = []
     places, expressions, whose = [torch.zeros(0, 6).double()], [], []
-    heads = [head for who in range(people) for head in config.heads(who)]
+    heads = [head for who in range(people) for head in config.photographed(who)]
     with workers(jobs) as pool, progress("measuring photos", len(heads), quiet=quiet) as step:
         for head, found in zip(heads, pool.map(_measure, [(config, head) for head in heads]), strict=True):
             rows = {key: torch.from_numpy(values) for key, values in found.items()}
