@@ -124,16 +124,16 @@ def _view(photo: Photo, seen: Detection, strict: bool) -> View:
     height, width = photo.image.shape[:2]
     camera = camera_from_landmarks(landmarks, width, height, photo.focal_px, load_face_landmarks(), photo.shown)
     sight, mask = packaged_sight(), photo.mask
-    seen = parts_around(sight, photo.image, landmarks)
+    parts = parts_around(sight, photo.image, landmarks)
     if mask is None:
-        second = subject_on(seen, photo.image.shape)
+        second = subject_on(parts, photo.image.shape)
         mask = person_mask(photo.image, detection.person_mask, landmarks, second=second)
     source = "assumed" if photo.focal_px is None else "from the file"
     view = View(
         photo.name, photo.image, mask, camera, landmarks, photo.mask_file, focal_from=source,
         faces=len(detection.faces), frame=photo.frame, recorded_mm=photo.recorded_mm,
     )  # fmt: skip
-    return with_sight(view, sight, seen, detection.faces, mask_given=photo.mask is not None)
+    return with_sight(view, sight, parts, detection.faces, mask_given=photo.mask is not None)
 
 
 def _shot(photo: Photo, view: View) -> Shot:
