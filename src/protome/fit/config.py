@@ -50,7 +50,7 @@ class Rates:
     latents: float = 0.05
     """In standard deviations of the prior's latents per step; for free latents, in their own unit."""
     placement: float = 1e-3
-    deformation: ByViews = field(default_factory=lambda: {1: 1e-4, 3: 2e-4})
+    deformation: ByViews = field(default_factory=lambda: {1: 3e-4, 3: 2e-4})
     """Of the network that is conditioned on the shape latent, by the number of photos."""
     renderer: float = 5e-4
     corrections: float = 0.02
