@@ -3,8 +3,8 @@
     python benchmarks/newcomer.py --photo me.jpg --out build/newcomer --blender python3.11
 
 The steps are those of the page: clone, environment, demo, the own photo, Blender. `--blender` names a Python that has
-Blender's module bpy; without it the last step is left out. The first run of pip downloads some gigabytes. Seconds of the
-processor are given too, because the others depend on what else the machine does.
+Blender's module bpy; without it the last step is left out. The first run of pip downloads some gigabytes. Seconds of
+the processor are given too, because the others depend on what else the machine does.
 """
 
 from __future__ import annotations
