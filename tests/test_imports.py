@@ -106,7 +106,8 @@ def imports(source: str, modules: set[str]) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "relative imports hide the layers: write the full name"
             assert node.module is not None
-            longer = [f"{node.module}.{alias.name}" for alias in node.names]
+            # The version is no module.
+            longer = [f"{node.module}.{alias.name}" for alias in node.names if alias.name != "__version__"]
             names = [name if name.removeprefix("protome.") in modules else node.module for name in longer]
         else:
             continue
