@@ -15,8 +15,8 @@ from protome.report.sections import Section, Table, write_sections
 PLACED = ("capture", "photos", "left out", "in one frame", "focal length, %", "rotation, deg", "size, %")
 FITTED = ("face, size free, mm", "known cameras, mm", "success")
 WORDS = (
-    "Errors of each capture, in the order of their names. Empty: not known, or no head came out. A photo alone has no "
-    "rotation to another."
+    "Errors of each capture, in the order of their names. Empty: not known, or no head came out. One photo shares "
+    "its frame with no other."
 )
 
 
@@ -31,8 +31,9 @@ def write_casual_report(
     rows = []
     for name in sorted(own.name for own in captures):
         found = placed[name]
+        framed = "" if found.photos == 1 else "yes" if found.posed else "no"
         row = [
-            name, str(found.photos), ", ".join(found.left_out), "yes" if found.posed else "no",
+            name, str(found.photos), ", ".join(found.left_out), framed,
             _number(found.focal_percent, ".1f"), _number(found.rotation_deg, ".2f"),
             _number(found.size_percent, "+.1f"),
         ]  # fmt: skip
