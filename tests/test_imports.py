@@ -106,8 +106,7 @@ def imports(source: str, modules: set[str]) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "relative imports hide the layers: write the full name"
             assert node.module is not None
-            # The version is no module.
-            longer = [f"{node.module}.{alias.name}" for alias in node.names if alias.name != "__version__"]
+            longer = [f"{node.module}.{alias.name}" for alias in node.names]
             names = [name if name.removeprefix("protome.") in modules else node.module for name in longer]
         else:
             continue

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from tyro.conf import DisallowNone, FlagCreatePairsOff, Positional, arg
 from tyro.extras import SubcommandApp
 
-from protome import __version__, cli_outputs
+from protome import cli_outputs
 from protome.cli_app import app as serve_app
 from protome.cli_batch import batch
 from protome.cli_benchmark import benchmark_app
@@ -474,7 +474,7 @@ def _run() -> int:
         try:
             sys.argv[1:] = with_log_format(sys.argv[1:])
             if sys.argv[1:] == ["--version"]:
-                print(f"protome {__version__}")
+                print(f"protome {sys.modules['protome'].__version__}")
                 return 0
             app.cli(prog="protome", description=DESCRIPTION, config=(FlagCreatePairsOff,))
         except InputError as error:
