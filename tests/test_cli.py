@@ -19,7 +19,6 @@ import pytest
 import skimage.data
 from PIL import Image
 
-import protome
 from protome.errors import InputError, ProtomeWarning
 from shots import random_shots, write_transforms
 
@@ -111,20 +110,6 @@ def test_help_loads_nothing_slow() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "loaded: []"
-
-
-def test_the_version_is_printed(run: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["--version"]) == 0
-    assert capsys.readouterr().out == f"protome {protome.__version__}\n"
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_shells_get_completions_of_the_commands(
-    shell: str, run: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(["--tyro-print-completion", shell]) == 0
-    script = capsys.readouterr().out
-    assert all(word in script for word in ("protome", "retopologize", "no-report"))
 
 
 @pytest.mark.parametrize("command", ["reconstruct", "detail", "inspect"])
