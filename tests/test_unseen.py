@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from protome.asset.unseen import continued
+from protome.asset.unseen import continued, hue_spread
 from protome.geometry.mesh import Mesh
 
 SKIN, HAIR, BACK = (0.8, 0.6, 0.5), (0.1, 0.1, 0.12), (0.4, 0.25, 0.12)
@@ -42,3 +42,13 @@ def test_without_two_colours_nothing_is_changed(missing: str) -> None:
     mesh, photo, weights, hair = ball()
     weights = np.ones_like(weights) if missing == "nothing unseen" else np.where(hair[:, None], 0.0, weights)
     assert (continued(mesh, photo, weights) == mesh.colours).all()
+
+
+def test_seen_colours_of_several_hues_are_not_continued() -> None:
+    mesh, photo, weights, hair = ball()
+    painted = photo.copy()
+    share = np.clip(0.5 + mesh.vertices[:, :1] / 40, 0, 1)  # a blue cap that becomes hair towards one side
+    painted[hair, 0] = (share * (0.1, 0.3, 0.9) + (1 - share) * HAIR)[hair]
+    assert hue_spread(photo[hair, 0]) < 0.01
+    assert hue_spread(painted[hair, 0]) > 0.25
+    assert (continued(mesh, painted, weights) == mesh.colours).all()

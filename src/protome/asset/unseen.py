@@ -18,6 +18,9 @@ _MOST = 4.0
 """Limit of the gain, and of its inverse."""
 _PASS_MM = 25.0
 """Length over which the gain begins beside what is seen."""
+_HUES = 0.25
+"""Median deviation of the logarithms of red, green and blue relative to their mean from which on what is seen is of
+several hues: a white top and the brown hair on it are no cloth's colour."""
 _DARKEST = 0.02
 _LOWEST_MM = -190.0
 """Below this height photos often show hands, tables and other people."""
@@ -51,8 +54,16 @@ def continued(
 
 
 def _gain(seen: Float[np.ndarray, "k 3"], unseen: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "3"]:
-    """Return the logarithm of the ratio of the medians; 0 where one of them has too few colours."""
-    if min(len(seen), len(unseen)) < _FEWEST:
+    """Return the logarithm of the ratio of the medians; 0 where one of them has too few colours, or the seen ones have
+    several hues."""
+    if min(len(seen), len(unseen)) < _FEWEST or hue_spread(seen) > _HUES:
         return np.zeros(3)
     medians = [np.log(np.maximum(np.median(colours, axis=0), _DARKEST)) for colours in (seen, unseen)]
     return np.clip(medians[0] - medians[1], -np.log(_MOST), np.log(_MOST))
+
+
+def hue_spread(colours: Float[np.ndarray, "k 3"]) -> float:
+    """Return the largest of the channels' median deviations, in logarithms relative to the mean of the channels."""
+    logs = np.log(np.maximum(colours, _DARKEST))
+    hues = logs - logs.mean(1, keepdims=True)
+    return float(np.median(np.abs(hues - np.median(hues, axis=0)), axis=0).max())
