@@ -24,8 +24,8 @@ FACES, TEXTURE = 80_000, 2048
 def report_glb(asset: Asset, written: bytes | None = None) -> bytes:
     """Return the GLB that a report shows: `written`, that of head.glb, if it is not too large, or a lighter one.
 
-    A lighter one has neither normal map nor tangents, a texture of at most `TEXTURE` pixels, and about `FACES` triangles
-    where there are more.
+    A lighter one has neither normal map nor tangents, a texture of at most `TEXTURE` pixels, and about `FACES`
+    triangles where there are more.
     """
     whole = glb_of(asset) if written is None else written
     if len(whole) <= MOST_BYTES:
