@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import trimesh
 
-from protome.asset.unseen import continued, hue_spread
+from protome.asset.unseen import continued
 from protome.geometry.mesh import Mesh
 
 SKIN, HAIR, BACK = (0.8, 0.6, 0.5), (0.1, 0.1, 0.12), (0.4, 0.25, 0.12)
@@ -44,11 +46,16 @@ def test_without_two_colours_nothing_is_changed(missing: str) -> None:
     assert (continued(mesh, photo, weights) == mesh.colours).all()
 
 
-def test_seen_colours_of_several_hues_are_not_continued() -> None:
-    mesh, photo, weights, hair = ball()
-    painted = photo.copy()
-    share = np.clip(0.5 + mesh.vertices[:, :1] / 40, 0, 1)  # a blue cap that becomes hair towards one side
-    painted[hair, 0] = (share * (0.1, 0.3, 0.9) + (1 - share) * HAIR)[hair]
-    assert hue_spread(photo[hair, 0]) < 0.01
-    assert hue_spread(painted[hair, 0]) > 0.25
-    assert (continued(mesh, painted, weights) == mesh.colours).all()
+@pytest.mark.parametrize("bare", [False, True])
+def test_clothes_are_continued_unless_the_shoulders_are_bare(bare: bool) -> None:
+    mesh, photo, weights, _ = ball()
+    points = mesh.vertices * [1.0, 2.0, 1.0]  # it reaches far below the neck now
+    torso, unseen = points[:, 1] < -105, weights[:, 0] == 0
+    skin = torso & bare & (points[:, 0] > -20)
+    assert mesh.colours is not None
+    photo[torso, 0], mesh.colours[torso] = (0.2, 0.3, 0.8), (0.1, 0.15, 0.4)  # a shirt that the renderer has too dark
+    mesh.colours[skin & unseen] = SKIN
+    colours = continued(replace(mesh, vertices=points), photo, weights)
+    behind = torso & ~skin & (points[:, 2] < -150) & (points[:, 1] < -130)
+    wanted = (0.1, 0.15, 0.4) if bare else (0.2, 0.3, 0.8)
+    np.testing.assert_allclose(np.median(colours[behind], axis=0), wanted, atol=0.05)

@@ -18,9 +18,9 @@ _MOST = 4.0
 """Limit of the gain, and of its inverse."""
 _PASS_MM = 25.0
 """Length over which the gain begins beside what is seen."""
-_HUES = 0.25
-"""Median deviation of the logarithms of red, green and blue relative to their mean from which on what is seen is of
-several hues: a white top and the brown hair on it are no cloth's colour."""
+_BARE = 0.2
+"""Share of what looks like skin among the unseen below the neck from which on clothes are not recognised there: bare
+shoulders in the shade are brown, and so is hair on them."""
 _DARKEST = 0.02
 _LOWEST_MM = -190.0
 """Below this height photos often show hands, tables and other people."""
@@ -41,9 +41,12 @@ def continued(
     photos = np.take_along_axis(shown, weights.argmax(1)[:, None, None], 1)[:, 0]
     known = np.where((best > RENDERER_WEIGHT)[:, None], photos, mesh.colours)
     height = mesh.vertices[:, 1]
-    clothes = ~like_skin(mesh, known) & (height < NECK_MM)
     seen &= height > _LOWEST_MM
     unseen = best <= RENDERER_WEIGHT
+    skin, torso = like_skin(mesh, known), height < NECK_MM
+    clothes = ~skin & torso
+    if skin[unseen & torso].sum() > _BARE * (unseen & torso).sum():
+        clothes[:] = False
     gain, kinds = np.zeros((len(height), 3)), (hair(mesh, known), clothes)
     for kind in kinds:
         gain += np.where(kind[:, None], _gain(photos[kind & seen], mesh.colours[kind & unseen]), 0.0)
@@ -54,16 +57,8 @@ def continued(
 
 
 def _gain(seen: Float[np.ndarray, "k 3"], unseen: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "3"]:
-    """Return the logarithm of the ratio of the medians; 0 where one of them has too few colours, or the seen ones have
-    several hues."""
-    if min(len(seen), len(unseen)) < _FEWEST or hue_spread(seen) > _HUES:
+    """Return the logarithm of the ratio of the medians; 0 where one of them has too few colours."""
+    if min(len(seen), len(unseen)) < _FEWEST:
         return np.zeros(3)
     medians = [np.log(np.maximum(np.median(colours, axis=0), _DARKEST)) for colours in (seen, unseen)]
     return np.clip(medians[0] - medians[1], -np.log(_MOST), np.log(_MOST))
-
-
-def hue_spread(colours: Float[np.ndarray, "k 3"]) -> float:
-    """Return the largest of the channels' median deviations, in logarithms relative to the mean of the channels."""
-    logs = np.log(np.maximum(colours, _DARKEST))
-    hues = logs - logs.mean(1, keepdims=True)
-    return float(np.median(np.abs(hues - np.median(hues, axis=0)), axis=0).max())

@@ -52,8 +52,8 @@ OFF_MM = 12.0
 FOCAL_ERROR = 0.2
 """Standard deviation of the logarithm of the focal length's error. Few photos record theirs."""
 TRIM = 0.33
-"""Largest share of a photo that is cropped at each of its sides: up to the cheeks. Each side is cropped with probability
-1/2, and little more often than much."""
+"""Largest share of a photo that is cropped at each of its sides: up to the cheeks. Each side is cropped with
+probability 1/2, and little more often than much."""
 PHOTOS_EACH = 6
 """Photos of each head."""
 SETTINGS = "photos.json"
