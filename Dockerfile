@@ -25,11 +25,11 @@ RUN set -eu; \
     fi; \
     python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
 extra = project['optional-dependencies']; \
-names = project['dependencies'] + [one for part in ('app', 'heic', 'people', 'usdz', 'video') for one in extra[part]]; \
-print(*[name for name in names if not name.startswith(('mediapipe', 'opencv'))], sep='\n')" > requirements.txt; \
+names = project['dependencies'] + [one for part in ('app', 'heic', 'people', 'usdz', 'video', 'view') for one in extra[part]]; \
+print(*[name for name in names if not name.startswith('mediapipe')], sep='\n')" > requirements.txt; \
     pip install --constraint constraints.txt --requirement requirements.txt setuptools opencv-python-headless \
-        absl-py attrs flatbuffers 'protobuf>=4.25.3,<5' msgspec requests websockets zstandard; \
-    pip install --constraint constraints.txt --no-deps mediapipe viser
+        absl-py attrs flatbuffers 'protobuf>=4.25.3,<5'; \
+    pip install --constraint constraints.txt --no-deps mediapipe
 COPY src ./src
 COPY README.md LICENSE NOTICE.md ./
 RUN pip install --no-deps --no-build-isolation .

@@ -9,12 +9,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
-# What pyproject.toml lists, but for MediaPipe, whose own requirements ask for an old numpy and for a gigabyte more, and
-# for the OpenCV that those bring.
+# Python compiles what it imports when it first does: to compile everything here would take most of the installation.
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile --constraint constraints.txt
+# What pyproject.toml lists, but for MediaPipe, whose own requirements ask for an old numpy and for a gigabyte more.
 LISTED := import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
-	extra = project["optional-dependencies"]; left = ("mediapipe", "opencv", "viser", "moto", "s3fs"); \
-	print(*[name for name in project["dependencies"] + extra["dev"] + extra["docs"] if not name.startswith(left)], sep="\n")
+	extra = project["optional-dependencies"]; \
+	print(*[name for name in project["dependencies"] + extra["dev"] + extra["docs"] if not name.startswith("mediapipe")], sep="\n")
 SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))
 
 .PHONY: demo test lint docs clean
@@ -51,14 +51,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 		echo "$(PYTHON) cannot make virtual environments: install its venv module" \
 		"(on Debian and Ubuntu the package python3-venv) and run make again."; exit 1; }
 # setuptools comes first and builds without isolation, so that it is pinned like everything else. MediaPipe comes
-# without its own requirements; those that it uses to find faces are named here. So does h3ds, the evaluator that tests
-# compare with: it asks for another OpenCV and for a downloader. viser, the live viewer, asks for an older rich. s3fs and
-# moto, a server that tests of object stores start, ask through botocore for an older python-dateutil.
+# without its own requirements; those that it uses to find faces are named here. The evaluator that tests compare with,
+# h3ds, asks for another OpenCV and for a downloader: it lies apart, where only its test finds it.
 	$(PIP) setuptools
 	@$(BIN)/python -c '$(LISTED)' > .venv/requirements.txt
-	$(PIP) --requirement .venv/requirements.txt opencv-python-headless absl-py attrs flatbuffers 'protobuf>=4.25.3,<5' \
-		msgspec requests websockets zstandard \
-		aiohttp aioitertools cryptography flask flask-cors jmespath py-partiql-parser wrapt xmltodict
+	$(PIP) --requirement .venv/requirements.txt opencv-python-headless absl-py attrs flatbuffers 'protobuf>=4.25.3,<5'
 	$(PIP) --no-deps --no-build-isolation --editable .
-	$(PIP) --no-deps mediapipe h3ds viser s3fs aiobotocore moto boto3 botocore responses s3transfer
+	$(PIP) --no-deps mediapipe
+	$(PIP) --no-deps --upgrade --target .venv/apart h3ds
 	@touch $@

@@ -57,7 +57,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], int]:
         try:
             return main()
         except SystemExit as leaving:
-            return leaving.code if isinstance(leaving.code, int) else 1  # as the interpreter does
+            return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)  # as Python does
 
     return call
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import fast_simplification
 import numpy as np
 import pytest
 import torch
@@ -74,6 +75,19 @@ def test_the_face_has_more_triangles_than_cloth(three: Painted) -> None:
     face = np.linalg.norm(centre - [0, -20, 0], axis=1) < 70
     cloth = (centre[:, 1] < -215) & (centre[:, 1] > light.vertices[:, 1].min() + 1)
     assert np.median(area[face]) < 0.6 * np.median(area[cloth])
+
+
+def test_a_mesh_whose_parts_grow_together_gets_fewer_triangles(three: Painted, monkeypatch: pytest.MonkeyPatch) -> None:
+    simplify = fast_simplification.simplify
+
+    def torn(vertices: np.ndarray, faces: np.ndarray, target_count: int) -> tuple[np.ndarray, np.ndarray]:
+        vertices, faces = simplify(vertices, faces, target_count=target_count)
+        return vertices, faces if target_count < 0.75 * FACES else faces[1:]
+
+    monkeypatch.setattr(fast_simplification, "simplify", torn)
+    light = decimated(three.mesh, FACES)
+    assert 0.6 * FACES < len(light.faces) <= 0.75 * FACES
+    assert is_closed(light)
 
 
 def test_all_faces_can_be_kept(three: Painted) -> None:

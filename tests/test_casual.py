@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from protome.benchmark import casual, casual_heads, placing
 from protome.benchmark.captures import CasualCapture, read_captures
 from protome.benchmark.casual_heads import CasualHead, Recognition, measure_wrong, score
 from protome.benchmark.casual_page import casual_page, succeeded
+from protome.benchmark.casual_report import write_casual_report
 from protome.benchmark.placing import Placing, measure_placing
 from protome.capture.size import PRIOR_MEAN, PRIOR_STD
 from protome.errors import InputError
@@ -26,6 +28,7 @@ from protome.geometry.transforms import Similarity, rotation_from_vector
 from protome.scene import Scene, View
 from protome.scenes.h3ds import Truth, write_truth
 from protome.units import UNIT_MM
+from test_report import Page
 
 ANGLES = (-30.0, 5.0, 40.0)
 
@@ -200,6 +203,31 @@ def test_the_page_has_means_ratios_and_judges_the_targets(tmp_path: Path) -> Non
     assert not succeeded(some_head(1.51))
 
 
+def test_the_report_has_the_page_and_every_capture(tmp_path: Path) -> None:
+    captures = [write_capture(tmp_path / f"capture_{number:03d}") for number in range(2)]
+    names = [own.name for own in captures]
+    placings = dict(zip(names, (some_placing(4.0), some_placing(9.0, left=("<2>.jpg",))), strict=True))
+    placings[names[1]] = replace(placings[names[1]], posed=False, rotation_deg=math.nan, reason="<2>.jpg is no photo")
+    heads = {
+        "casual": dict(zip(names, (some_head(0.61), some_head(0, "no face found")), strict=True)),
+        "known": dict(zip(names, (some_head(0.52), some_head(0.53)), strict=True)),
+    }
+    text = casual_page(captures, placings, {}, heads, preset="draft", quick=True)
+    write_casual_report(tmp_path, text, captures, placings, heads)
+    html = (tmp_path / "report.html").read_text()
+    assert all(address.startswith("data:") for address in Page(html).refers)
+    rows = {
+        found[1]: re.findall(r"<td>([^<]*)</td>", found[2])
+        for found in re.finditer(r'<th scope="row">(capture_\d+)</th>(.*)</tr>', html)
+    }
+    assert rows == {
+        "capture_000": ["3", "", "yes", "4.0", "1.00", "+3.0", "0.61", "0.52", "yes"],
+        "capture_001": ["3", "&lt;2&gt;.jpg", "no", "9.0", "", "+3.0", "", "0.53", "no"],
+    }
+    assert "<p>capture_001: &lt;2&gt;.jpg is no photo</p>" in html
+    assert all(f">{title}</h2>" in html for title in ("Cameras", "Heads", "People", "Targets", "Refused"))
+
+
 def test_a_stopped_run_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_capture(tmp_path / "captures" / "capture_000")
     out = tmp_path / "out"
@@ -214,6 +242,7 @@ def test_a_stopped_run_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     casual.benchmark_casual(tmp_path / "captures", out, placement=True, jobs=1, quiet=True)
     assert json.loads((out / "casual.json").read_text())["placement"]["capture_000"]["focal_percent"] == 5.0
     assert "cameras only" in (out / "casual.md").read_text()
+    assert "capture_000" in (out / "report.html").read_text()
 
 
 def test_a_folder_without_captures_is_refused(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ def official(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Official:
     before = logging.getLoggerClass()
     monkeypatch.setitem(sys.modules, "gdown", types.ModuleType("gdown"))  # it downloads, which no test does
     monkeypatch.setattr(np, "int", int, raising=False)  # numpy no longer has the name that the toolkit uses
+    monkeypatch.syspath_prepend(Path(sys.prefix) / "apart")  # where `make` puts it
     dataset = pytest.importorskip("h3ds.dataset", reason="the package h3ds is not installed: see the Makefile")
     logging.setLoggerClass(before)
     config = tmp_path / "config.toml"

@@ -1,4 +1,7 @@
-"""The public names of the package: each resolves and is documented, and `import protome` alone loads nothing heavy."""
+"""The public names of the package: each resolves and is documented, and `import protome` alone loads nothing heavy.
+
+The program says its version and completes its commands.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -122,3 +126,17 @@ def test_evaluate_can_be_called_after_its_folder_was_imported() -> None:
     )
     said = "a.ply does not exist: give a mesh file, or a folder where the protocol has one"
     assert in_a_fresh_interpreter(code) == said
+
+
+def test_the_version_is_printed(run: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"protome {protome.__version__}\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_get_completions_of_the_commands(
+    shell: str, run: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["--tyro-print-completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert all(word in script for word in ("protome", "retopologize", "no-report"))

@@ -19,12 +19,18 @@ from PIL import Image
 from browser import chromium, visit
 from painted import Painted, painted
 from protome.asset.asset import Asset, make_asset
+from protome.asset.decimate import is_closed
+from protome.asset.gltf import glb_of
 from protome.asset.options import AssetOptions
 from protome.asset.source import Source
 from protome.capture.facts import PhotoFacts
-from protome.report import head_report
+from protome.geometry.align import Surface
+from protome.geometry.mesh import Mesh
+from protome.geometry.triangles import barycentric
+from protome.report import head_report, light
 from protome.report.head_report import Shown, write_report
 from protome.report.library import three_js
+from protome.report.light import report_glb
 from protome.report.plan import cameras_from_above, curve
 
 _DRAG = """
@@ -142,6 +148,32 @@ def test_the_head_in_the_page_is_the_asset(report: Path, asset: Asset) -> None:
     assert found is not None
     mesh = trimesh.load(io.BytesIO(base64.b64decode(found[1])), file_type="glb", force="mesh")
     np.testing.assert_allclose(1000 * mesh.bounds, [asset.vertices().min(0), asset.vertices().max(0)], atol=1e-2)
+
+
+def test_a_large_head_is_lighter_in_the_report(asset: Asset, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = glb_of(asset)
+    assert report_glb(asset, whole) == report_glb(asset) == whole
+    for name, value in (("MOST_BYTES", len(whole) - 1), ("FACES", 4_000), ("TEXTURE", 512)):
+        monkeypatch.setattr(light, name, value)
+    small = report_glb(asset)
+    assert len(small) < 0.5 * len(whole)
+    before, after = (trimesh.load(io.BytesIO(data), file_type="glb", force="mesh") for data in (whole, small))
+    assert 3_500 < len(after.faces) < 4_500
+    assert after.visual.material.baseColorTexture.size == (512, 512)
+    # It is the same surface with the same colours, and without gaps.
+    points, faces = trimesh.sample.sample_surface(after, 2_000, seed=0)
+    near = Surface(Mesh(np.array(before.vertices), np.array(before.faces, np.int64))).closest(np.array(points))
+    assert 1000 * np.quantile(near.distances, 0.99) < 0.5
+    assert after.area == pytest.approx(before.area, rel=0.01)
+    assert is_closed(light.lighter(asset.atlas, 4_000).mesh)
+    shares = []
+    for mesh, own, at in ((after, faces, np.array(points)), (before, near.faces, near.points)):
+        weights = barycentric(np.array(mesh.triangles[own]), at)[..., None]
+        uv = (weights * mesh.visual.uv[mesh.faces[own]]).sum(1)
+        picture = np.asarray(mesh.visual.material.baseColorTexture.convert("RGB"), float)
+        column, row = np.clip(uv * [1, -1] + [0, 1], 0, 0.999).T * len(picture)
+        shares.append(picture[row.astype(int), column.astype(int)])
+    assert np.median(np.abs(shares[0] - shares[1])) < 6
 
 
 def test_seen_shares_follow_the_photos(head: Painted, asset: Asset) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from painted import paint, painted
@@ -15,7 +20,7 @@ from protome.asset.charts import Part
 from protome.asset.options import AssetOptions
 from protome.asset.source import Source
 from protome.asset.texels import Texels
-from protome.benchmark.texture_page import texture_page
+from protome.benchmark.texture_page import FIGURE, figure, texture_page
 from protome.benchmark.texture_quality import (
     Cost,
     Quality,
@@ -25,8 +30,10 @@ from protome.benchmark.texture_quality import (
     _Picture,
     seam_steps,
 )  # fmt: skip
+from protome.benchmark.texture_report import write_texture_report
 from protome.geometry.camera import Camera
 from protome.scene import View
+from test_report import Page
 
 
 @pytest.fixture(scope="module")
@@ -71,14 +78,45 @@ def test_a_seam_is_seen_in_the_steps_across_charts(made: Asset) -> None:
     assert seam_steps(stepped) > 1.5
 
 
-def test_the_page_has_means_over_subjects() -> None:
-    runs = [
+def some_runs() -> list[TextureRun]:
+    return [
         TextureRun((Quality(name, 3, "texture", False, psnr, psnr - 1, 0.9, 0.95, 1.0),), Cost(seconds, 30.0, 1.5))
         for name, psnr, seconds in (("a", 30.0, 8.0), ("b", 32.0, 12.0))
     ]
-    page = texture_page(runs, "draft")
+
+
+def test_the_page_has_means_over_subjects() -> None:
+    page = texture_page(some_runs(), "draft")
     assert "| 3 | given | texture | 31.0 | 30.0 | 0.900 | 0.95 | 1.00 |" in page
     assert "| given views, PSNR on the face, dB | 30.00 | at least 32 | no |" in page
     assert "| given views, sharpness | 0.95 | at least 0.9, at most 1.1 | yes |" in page
     assert "| finish, processor seconds, most | 12.00 | at most 10 | no |" in page
     assert "held back, 8" not in page
+
+
+def test_the_report_has_the_page_and_each_photo_beside_its_head(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{name}.png" for name in "ab"]
+    for path in paths:
+        strip = np.zeros((20, 60, 3), np.uint8)
+        strip[:, :20], strip[:, 20:40], strip[:, 40:] = (200, 0, 0), (0, 200, 0), (0, 0, 200)
+        Image.fromarray(strip).save(path)
+    figure(paths).save(tmp_path / FIGURE)
+    runs = some_runs()
+    runs[1] = replace(
+        runs[1], qualities=(*runs[1].qualities, replace(runs[1].qualities[0], held_back=True, face_psnr=27))
+    )
+    write_texture_report(tmp_path, texture_page(runs, "draft"), list(zip(runs, paths, strict=True)))
+    html = (tmp_path / "report.html").read_text()
+    assert all(address.startswith("data:") for address in Page(html).refers)
+    assert re.findall(r"<figcaption>(.*)</figcaption>", html) == [
+        "a, a photo | the head from 3 photos, 29.0 dB", "b, a photo | the head from 3 photos, 27.0 dB",
+    ]  # fmt: skip
+    shown = re.search(
+        r'class="both"[^>]*><img src="data:image/jpeg;base64,([^"]+)"[^>]*><img[^>]* src="[^,]+,([^"]+)"', html
+    )
+    assert shown is not None
+    for data, colour in zip(shown.groups(), ((200, 0, 0), (0, 200, 0)), strict=True):
+        picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+        np.testing.assert_allclose(picture.reshape(-1, 3).mean(0), colour, atol=4)
+    assert "<td>31.0</td>" in html
+    assert html.count("<table") == 3

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from protome.sider.pipeline import recover_detail
     from protome.training.train import train
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 __all__ = ["Head", "Prior", "Scene", "__version__", "evaluate", "reconstruct", "recover_detail", "train"]
 
 _HOMES = {

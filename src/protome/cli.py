@@ -45,7 +45,7 @@ from protome.util.waiting import wait_briefly
 
 DESCRIPTION = (
     "Full, coloured 3D heads in millimetres from one to thirty-two photos. With --log-format json, anywhere, progress, "
-    "warnings and errors are lines of JSON."
+    "warnings and errors are lines of JSON. --version prints the version."
 )
 
 app = SubcommandApp()
@@ -473,6 +473,9 @@ def _run() -> int:
         warnings.showwarning = show_warning
         try:
             sys.argv[1:] = with_log_format(sys.argv[1:])
+            if sys.argv[1:] == ["--version"]:
+                print(f"protome {sys.modules['protome'].__version__}")
+                return 0
             app.cli(prog="protome", description=DESCRIPTION, config=(FlagCreatePairsOff,))
         except InputError as error:
             return ended("error", str(error), 2)

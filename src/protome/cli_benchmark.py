@@ -71,7 +71,7 @@ def accuracy(
 
     Args:
         scenes: A folder of scenes in H3DS's layout: H3DS itself, or what benchmarks/scenes.py writes.
-        out: The folder for meshes, numbers, accuracy.png, subjects.jpg and benchmark.md.
+        out: The folder for meshes, numbers, accuracy.png, subjects.jpg, benchmark.md and report.html.
         quick: Four subjects, 1, 3 and 8 views, and the other methods on two of the subjects.
         ours_only: Our method and the mean head only: no other methods, no camera noise, no ablation.
         views: How many photos to reconstruct from, in turn; if left out, 1, 3, 4, 6, 8, 16 and 32, or those of quick.
@@ -114,7 +114,7 @@ def casual(
 
     Args:
         captures: A folder of captures: what benchmarks/captures.py writes.
-        out: The folder for meshes, numbers, casual.md and casual.json.
+        out: The folder for meshes, numbers, casual.md, casual.json and report.html.
         quick: A fixed dozen captures with the preset draft.
         placement: Measure only cameras and who is recognised, without reconstructing heads.
         preset: How long each fit works.
@@ -180,7 +180,7 @@ def texture(
 
     Args:
         scenes: A folder of scenes in H3DS's layout: H3DS itself, or what benchmarks/scenes.py writes.
-        out: The folder for texture.md, texture.jpg and the numbers of each head.
+        out: The folder for texture.md, texture.jpg, report.html and the numbers of each head.
         subjects: The scenes to use, by name; if left out, all.
         views: How many photos to reconstruct from, in turn; if left out, 1, 3 and 8.
         photos: Folders of photos without cameras to compare heads with, too.

@@ -12,6 +12,7 @@ from typing import TypeVar
 from protome.benchmark.captures import read_captures
 from protome.benchmark.casual_heads import CasualHead, Recognition, measure_head, measure_wrong
 from protome.benchmark.casual_page import casual_page
+from protome.benchmark.casual_report import write_casual_report
 from protome.benchmark.placing import Placing, measure_placing
 from protome.util.files import check_output_folder, write_atomically
 from protome.util.progress import progress
@@ -29,7 +30,8 @@ def benchmark_casual(
     captures: Path, out: Path, *, quick: bool = False, placement: bool = False, preset: str = "standard",
     jobs: int | None = None, quiet: bool = False,
 ) -> None:  # fmt: skip
-    """Measure casual captures, print the page and write it as casual.md, and the numbers as casual.json.
+    """Measure casual captures, print the page and write it as casual.md and report.html, and the numbers as
+    casual.json.
 
     `placement` measures only cameras and who is recognised, without a fit. Results are kept in `out`, so that a stopped
     run continues.
@@ -52,6 +54,7 @@ def benchmark_casual(
             heads[name] = _measured(CasualHead, f"{name}_{preset}", measure_head, todo, out, jobs, quiet)
     text = casual_page(every, placed, known, heads, preset=preset, quick=quick)
     write_atomically(out / "casual.md", lambda part: part.write_text(text, encoding="utf-8"))
+    write_casual_report(out, text, every, placed, heads)
     facts = {"placement": placed, "wrong": known, **heads}
     rows = {part: {name: asdict(found) for name, found in own.items()} for part, own in facts.items()}  # type: ignore[attr-defined]
     write_atomically(out / "casual.json", lambda part: part.write_text(json.dumps(rows, indent=1) + "\n"))

@@ -16,6 +16,7 @@ from protome.asset.formats import write_asset
 from protome.asset.options import AssetOptions
 from protome.benchmark.texture_page import FIGURE, figure, texture_page
 from protome.benchmark.texture_quality import Cost, Quality, TextureRun, measure, strip
+from protome.benchmark.texture_report import write_texture_report
 from protome.errors import InputError
 from protome.pipeline import reconstruct
 from protome.scene import View
@@ -50,7 +51,7 @@ def benchmark_texture(
     preset: str = "standard",
     quiet: bool = False,
 ) -> None:
-    """Reconstruct subjects from view sets, print the page of their textures' quality and write it with its figure.
+    """Reconstruct subjects from view sets, print the page of their textures' quality and write it with its pictures.
 
     `photos` are folders of photos without cameras, whose heads are compared with the photos given. Results are kept in
     `out`, so that a stopped run continues.
@@ -84,6 +85,7 @@ def benchmark_texture(
     write_atomically(out / "texture.md", lambda part: part.write_text(text, encoding="utf-8"))
     sheet = figure([out / f"{job.stem()}.png" for job in jobs])
     write_atomically(out / FIGURE, lambda part: sheet.save(part, "JPEG", quality=90))
+    write_texture_report(out, text, [(run, out / f"{job.stem()}.png") for run, job in zip(runs, jobs, strict=True)])
     print(text)
 
 

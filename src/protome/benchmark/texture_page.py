@@ -28,7 +28,7 @@ def texture_page(runs: Sequence[TextureRun], preset: str) -> str:
         "the colour step across borders of charts over that beside them. Two pixels along outlines do not count. "
         "Means over subjects; vertex colours are those of the dense mesh."
     )
-    blocks = ["# Textures", about, _table([row for row in rows if not row.photos])]
+    blocks = ["# Textures", about, "## Views", _table([row for row in rows if not row.photos])]
     if sets:
         blocks += ["## Photos without cameras", "Photos as people take them; all were given.",
                    _table([row for row in rows if row.photos])]  # fmt: skip

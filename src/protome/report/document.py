@@ -12,9 +12,9 @@ _PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)]+)\)")
 
 
 def sections_of(text: str, folder: Path) -> tuple[str, str, list[Section]]:
-    """Return title, first paragraph and sections of a page that holds headings, paragraphs, tables and pictures.
+    """Return title, first paragraph and sections of a page that holds headings, paragraphs, lists, tables and pictures.
 
-    Pictures lie in the folder; code in backticks becomes plain text.
+    Pictures lie in the folder; code in backticks becomes plain text, and each line of a list a paragraph.
     """
     head, *parts = re.split(r"^## ", text, flags=re.MULTILINE)
     title, _, words = head.strip().removeprefix("# ").partition("\n")
@@ -38,6 +38,8 @@ def _section(text: str, folder: Path) -> Section:
             tables.append(Table(tuple(map(tuple, lines[2:])), tuple(lines[0])))
         elif found := _PICTURE.fullmatch(block.strip()):
             pictures.append(Picture(sheet_uri(folder / found[2]), found[1]))
+        elif block.startswith("- "):
+            words += [_plain(line.removeprefix("- ")) for line in block.splitlines()]
         elif block.strip():
             words.append(_plain(block))
     return Section(title.strip(), tuple(words), tables=tuple(tables), pictures=tuple(pictures))

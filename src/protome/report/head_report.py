@@ -14,11 +14,11 @@ import torch
 from jaxtyping import Float, UInt8
 
 from protome.asset.asset import Asset
-from protome.asset.gltf import glb_of
 from protome.asset.picture import Textured
 from protome.capture.facts import PhotoFacts
 from protome.geometry.camera import Camera
 from protome.report.library import three_js
+from protome.report.light import report_glb
 from protome.report.page import base64_of, picture_uri, raw, rendered, sheet_uri, text_of
 from protome.report.plan import cameras_from_above, curve
 from protome.report.sections import SIDES
@@ -160,7 +160,7 @@ def _seen_map(asset: Asset) -> UInt8[np.ndarray, "s s 3"]:
 
 def _glb(asset: Asset, folder: Path) -> bytes:
     path = folder / "head.glb"
-    return path.read_bytes() if path.is_file() else glb_of(asset)
+    return report_glb(asset, path.read_bytes() if path.is_file() else None)
 
 
 def _rig(camera: Camera) -> dict[str, list]:

@@ -4,7 +4,11 @@
   const place = document.getElementById("viewer");
   const status = document.getElementById("viewer-status");
   if (!window.THREE || !place) return;
-  const bytes = (id) => Uint8Array.from(atob(document.getElementById(id).textContent.trim()), (c) => c.charCodeAt(0));
+  function bytes(id) {
+    const text = atob(document.getElementById(id).textContent.trim()), data = new Uint8Array(text.length);
+    for (let k = 0; k < text.length; k++) data[k] = text.charCodeAt(k); // Uint8Array.from takes many times as long
+    return data;
+  }
   const facts = JSON.parse(document.getElementById("viewer-facts").textContent);
   let renderer;
   try {
