@@ -41,6 +41,8 @@ class Task:
     """Do it although nothing has changed."""
     program: tuple[str, ...] = CHILD
     """What runs a command of this package."""
+    cards: str | None = None
+    """The graphics cards that its process sees, separated by commas; None is all that the engine's process sees."""
 
 
 def work(task: Task) -> Record | None:
@@ -121,9 +123,9 @@ def _reconstructed(task: Task, fingerprint: str, content: str, *, complete: bool
         else:
             if not out.remote:
                 Records(Place(task.out)).begin(subject.name, Begun(content, _result_word(task)))
-            ended = run_limited(words, task.limits, task.program)
+            ended = run_limited(words, task.limits, task.program, task.cards)
         while ended.kind == "crashed" and attempt <= task.limits.retries:
-            ended, attempt = run_limited(words, task.limits, task.program), attempt + 1
+            ended, attempt = run_limited(words, task.limits, task.program, task.cards), attempt + 1
         if ended.kind and not out.remote:
             with suppress(OSError):
                 folder.rmdir()  # it was made before the fault, and is empty; the result of an earlier run stays
@@ -155,7 +157,7 @@ def _measured(task: Task, folder: Path, scratch: Path, ended: Ended) -> tuple[tu
     if subject.scan_landmarks is not None:
         marks = _here(Place(subject.scan_landmarks), scratch / "marks")
         words += ["--landmarks", str(marks), "--pred-landmarks", str(own)]
-    found = run_limited([*words, "--json", str(numbers), "--quiet"], task.limits, task.program)
+    found = run_limited([*words, "--json", str(numbers), "--quiet"], task.limits, task.program, task.cards)
     if found.kind:
         warned = (*ended.warnings, f"not measured against the scan: {found.error}")
         return (None, None), replace(ended, warnings=warned)
