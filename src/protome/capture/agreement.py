@@ -17,12 +17,12 @@ from protome.landmarks import FaceLandmarks
 from protome.scene import View
 
 TURNED, RIGHT_MM = (30.0, 50.0, 70.0), (3.0, 6.0, 12.0)
-"""Distance that right cameras stay below, by the degrees that a camera looks past the face's front: two to eight photos
-of four heads measured 1.6 mm at most up to 35 degrees, 3.5 up to 45, 5.3 up to 55, and 7.7 up to 70, where landmarks
-grow uncertain. Farther views are not judged."""
+"""Distance that right cameras stay below, by the degrees that a camera looks past the face's front: landmarks grow
+uncertain towards the profile. Farther views are not judged. `python benchmarks/agreement.py SCENE ...` prints the
+distances of right cameras beside these, and what is said of wrong ones."""
 SUSPECT, WRONG = 2.0, 4.0
-"""Factors of that distance from which a cause is searched, and from which a photo is named without one. Two exchanged
-cameras 12 degrees apart measure 7 to 40 mm; cameras off by a quarter of a degree, which a fit refines, 8 at most."""
+"""Factors of that distance from which a cause is searched, and from which a photo is named without one. Between the two
+lie exchanged neighbours, whose cause is found, and cameras that are a little off, which a fit refines."""
 SUSPECTS = 6
 """Views, the worst first, whose cameras are exchanged in pairs."""
 FACTORS = np.exp(np.arange(-16, 17) * 0.05)
