@@ -129,7 +129,9 @@ def _said(views: Sequence[View]) -> str:
         except InputError as error:
             return "refused as exchanged" if "exchanged" in str(error) else "refused otherwise"
     words = " ".join(str(each.message) for each in said)
-    return "nothing" if not said else "warned of resampling" if "resampled" in words else "warned otherwise"
+    causes = {"resampled": "warned of resampling", "may be exchanged": "warned of an exchange"}
+    named = [cause for part, cause in causes.items() if part in words]
+    return "nothing" if not said else named[0] if named else "warned otherwise"
 
 
 def _exchanged(views: list[View]) -> list[View]:

@@ -1,7 +1,7 @@
 """What makes a photo of a face a poor one: each check is a pure function that measures one thing, with its threshold.
 
-`python benchmarks/checks.py --photos DIR` prints what photos measure beside the thresholds. All lengths are shares of the
-face's height, from the top of the forehead to the chin, as it is in the image.
+`python benchmarks/checks.py --photos DIR` prints what photos measure beside the thresholds. All lengths are shares of
+the face's height, from the top of the forehead to the chin, as it is in the image.
 """
 
 from __future__ import annotations
