@@ -31,6 +31,7 @@ from protome.capture.head import HeadPlacement
 from protome.capture.landmarks import Detection, detect
 from protome.capture.order import checked_placement
 from protome.capture.people import OTHER_PERSON, faces_of, is_installed
+from protome.capture.resampling import warn_of_resampling
 from protome.errors import InputError, ProtomeWarning
 from protome.geometry.transforms import rotation_from_vector
 from protome.landmarks import load_face_landmarks
@@ -124,6 +125,7 @@ def _said(views: Sequence[View]) -> str:
     """Return in a word or two what is said of views."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", ProtomeWarning)
+        warn_of_resampling([view.camera for view in views])
         try:
             check_agreement(views, checked_placement(views, None, FACE), None, FACE)
         except InputError as error:
@@ -156,9 +158,14 @@ def _turned(views: list[View], degrees: float, chance: random.Random) -> list[Vi
 
 
 def _resampled(views: list[View], factor: float) -> list[View]:
-    return [
-        replace(view, landmarks=None if view.landmarks is None else factor * view.landmarks) for view in views
-    ]  # fmt: skip
+    """Return the views of pictures of another size, whose intrinsics are still those of the original one."""
+    changed = []
+    for view in views:
+        assert view.landmarks is not None
+        width, height = (round(factor * side) for side in (view.camera.width, view.camera.height))
+        camera = replace(view.camera, width=width, height=height)
+        changed.append(replace(view, landmarks=factor * view.landmarks, camera=camera))
+    return changed
 
 
 def _compare_people(scenes: Sequence[Sequence[View]]) -> None:
