@@ -147,13 +147,12 @@ def run(options: Options) -> None:
     if options.only is not None and options.only not in AROUND[options.around]:
         raise InputError(f"there is no view set {options.only}: use one of {', '.join(AROUND[options.around])}")
     taken = range(options.around) if options.only is None else AROUND[options.around][options.only]
-    sets = "".join(
-        f"[scenes.{name}.default_views_configs]\n"
-        + "".join(
-            f'"{count}" = {list(views)}\n' for count, views in AROUND[options.around].items() if {*views} <= {*taken}
-        )
-        for name in names
-    )
+    place = {view: number for number, view in enumerate(taken)}  # of a view among the scene's photos
+    own = "".join(
+        f'"{count}" = {[place[view] for view in views]}\n'
+        for count, views in AROUND[options.around].items() if {*views} <= {*taken}
+    )  # fmt: skip
+    sets = "".join(f"[scenes.{name}.default_views_configs]\n{own}" for name in names)
     write_atomically(options.out / CONFIG, lambda part: part.write_text(sets))
     characters: Characters | None = None
     with progress("photographing", len(names) * len(taken)) as step:

@@ -202,6 +202,33 @@ def test_a_coarse_outline_moves_to_the_image_edge(middle: float) -> None:
     assert 0 <= mask.min() <= mask.max() <= 1
 
 
+def test_hair_of_the_background_colour_stays_where_two_segmentations_agree() -> None:
+    y, x = np.mgrid[:600, :500] + 0.5
+    head = ((x - 250) / 110) ** 2 + ((y - 220) / 140) ** 2 < 1
+    hair = head & ((y < 150) | (np.abs(x - 250) > 85))
+    body = ((x - 250) / 220) ** 2 + ((y - 510) / 180) ** 2 < 1
+    truth = head | body
+    wood = np.array([0.5, 0.35, 0.2])
+    image = np.where(
+        (head & ~hair)[..., None], [0.8, 0.6, 0.5], np.where((body & ~head)[..., None], [0.2, 0.3, 0.6], wood)
+    )
+    image = torch.from_numpy(np.clip(image + np.random.default_rng(0).normal(0, 0.03, image.shape), 0, 1)).float()
+    coarse = as_tensor(np.asarray(Image.fromarray((truth * 255).astype(np.uint8)).resize((50, 60)).resize((500, 600))))
+    angles = np.linspace(0, 2 * np.pi, 478)
+    face = torch.from_numpy(np.stack([250 + 75 * np.cos(angles), 230 + 90 * np.sin(angles)], 1)).float()
+    unseen = coarse.clone()
+    unseen[300:] = torch.nan  # beyond what the second one looked at
+
+    def kept(second: torch.Tensor | None) -> float:
+        return float((person_mask(image, coarse, face, second=second).numpy() > 0.5)[hair].mean())
+
+    assert kept(None) < 0.5
+    assert kept(unseen) > 0.7  # all but a rim
+    assert kept(torch.zeros_like(coarse)) < 0.5  # where they disagree, the colours decide
+    beyond = person_mask(image, coarse, face, second=unseen).numpy()[300:]
+    assert ((beyond > 0.5) == truth[300:]).mean() > 0.98
+
+
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     path = tmp_path_factory.mktemp("photos") / "astronaut.png"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from protome.capture.sight import covered_share, things_in_front, with_sight, without_others
+from protome.capture.sight import covered_share, parts_around, subject_on, things_in_front, with_sight, without_others
 from protome.errors import InputError
 from protome.fit.rays import pixel_table
 from protome.geometry.camera import Camera
@@ -177,13 +177,30 @@ def test_a_good_network_adds_landmarks_parts_and_nothing_to_a_given_mask() -> No
         network.parts.bias.copy_(
             torch.zeros(len(parts.PARTS), 4).index_fill(0, torch.tensor([parts.OTHERS]), 50.0).reshape(-1)
         )
-    seen = with_sight(view, Sight(network, True, True, True))
+    everything = Sight(network, True, True, True)
+    around = parts_around(everything, view.image, view.landmarks)
+    seen = with_sight(view, everything, around)
     assert seen.dense is not None
     assert len(seen.dense.pixels) == 800
     assert float(seen.mask.min()) < 0.1
-    assert torch.equal(with_sight(view, Sight(network, True, True, True), mask_given=True).mask, view.mask)
-    assert with_sight(view, Sight(network, True, False, True)).dense is None
-    assert torch.equal(with_sight(view, Sight(network, False, True, False)).mask, view.mask)
+    assert torch.equal(with_sight(view, everything, around, mask_given=True).mask, view.mask)
+    assert with_sight(view, Sight(network, True, False, True), around).dense is None
+    assert torch.equal(with_sight(view, Sight(network, False, True, False), around).mask, view.mask)
+
+
+def test_the_subject_is_unknown_where_the_network_did_not_look() -> None:
+    square = Square(np.array([[1.0, 0.0, -10.0], [0.0, 1.0, -20.0]]), 32)  # pixels 10 to 42 across, 20 to 52 down
+    shares = np.zeros((32, 32, len(parts.PARTS)))
+    shares[..., parts.HAIR], shares[..., parts.OTHERS], shares[..., parts.BACKGROUND] = 0.5, 0.3, 0.2
+    nothing = np.zeros(0)
+    found = subject_on(Perception(np.zeros((0, 2)), nothing, nothing, shares, square), torch.Size((60, 64, 3)))
+    assert found is not None
+    assert found.shape == (60, 64)
+    assert found[21:51, 11:41].numpy() == pytest.approx(0.5)
+    outside = torch.ones(60, 64, dtype=torch.bool)
+    outside[19:53, 9:43] = False
+    assert found[outside].isnan().all()
+    assert subject_on(None, torch.Size((60, 64))) is None
 
 
 def test_what_covers_mouth_and_nose_is_measured_there_alone() -> None:

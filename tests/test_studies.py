@@ -112,8 +112,11 @@ def test_steps_are_scaled_with_every_number_of_photos() -> None:
     config = FIT_PRESETS["standard"]
     half = change("steps-0.5").settings(config)
     for views in (1, 2, 3, 5, 8, 16, 32):
-        whole = config.schedule.network_steps(views)
-        assert half.schedule.network_steps(views) == pytest.approx(whole / 2, abs=1)
+        for halved, whole in (
+            (half.schedule.latent_steps, config.schedule.latent_steps),
+            (half.schedule.network_steps, config.schedule.network_steps),
+        ):
+            assert halved(views) == pytest.approx(whole(views) / 2, abs=1)
 
 
 @pytest.mark.parametrize(

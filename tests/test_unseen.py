@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import trimesh
@@ -42,3 +44,18 @@ def test_without_two_colours_nothing_is_changed(missing: str) -> None:
     mesh, photo, weights, hair = ball()
     weights = np.ones_like(weights) if missing == "nothing unseen" else np.where(hair[:, None], 0.0, weights)
     assert (continued(mesh, photo, weights) == mesh.colours).all()
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_clothes_are_continued_unless_the_shoulders_are_bare(bare: bool) -> None:
+    mesh, photo, weights, _ = ball()
+    points = mesh.vertices * [1.0, 2.0, 1.0]  # it reaches far below the neck now
+    torso, unseen = points[:, 1] < -105, weights[:, 0] == 0
+    skin = torso & bare & (points[:, 0] > -20)
+    assert mesh.colours is not None
+    photo[torso, 0], mesh.colours[torso] = (0.2, 0.3, 0.8), (0.1, 0.15, 0.4)  # a shirt that the renderer has too dark
+    mesh.colours[skin & unseen] = SKIN
+    colours = continued(replace(mesh, vertices=points), photo, weights)
+    behind = torso & ~skin & (points[:, 2] < -150) & (points[:, 1] < -130)
+    wanted = (0.1, 0.15, 0.4) if bare else (0.2, 0.3, 0.8)
+    np.testing.assert_allclose(np.median(colours[behind], axis=0), wanted, atol=0.05)

@@ -18,6 +18,9 @@ _MOST = 4.0
 """Limit of the gain, and of its inverse."""
 _PASS_MM = 25.0
 """Length over which the gain begins beside what is seen."""
+_BARE = 0.2
+"""Share of what looks like skin among the unseen below the neck from which on clothes are not recognised there: bare
+shoulders in the shade are brown, and so is hair on them."""
 _DARKEST = 0.02
 _LOWEST_MM = -190.0
 """Below this height photos often show hands, tables and other people."""
@@ -38,9 +41,12 @@ def continued(
     photos = np.take_along_axis(shown, weights.argmax(1)[:, None, None], 1)[:, 0]
     known = np.where((best > RENDERER_WEIGHT)[:, None], photos, mesh.colours)
     height = mesh.vertices[:, 1]
-    clothes = ~like_skin(mesh, known) & (height < NECK_MM)
     seen &= height > _LOWEST_MM
     unseen = best <= RENDERER_WEIGHT
+    skin, torso = like_skin(mesh, known), height < NECK_MM
+    clothes = ~skin & torso
+    if skin[unseen & torso].sum() > _BARE * (unseen & torso).sum():
+        clothes[:] = False
     gain, kinds = np.zeros((len(height), 3)), (hair(mesh, known), clothes)
     for kind in kinds:
         gain += np.where(kind[:, None], _gain(photos[kind & seen], mesh.colours[kind & unseen]), 0.0)

@@ -31,9 +31,10 @@ class Change:
 
 
 def _scaled_steps(factor: float, config: FitConfig) -> FitConfig:
-    """Return settings with a scaled number of steps of the second phase, for every number of photos."""
-    steps = {views: factor * count for views, count in config.schedule.steps.items()}
-    return replace(config, schedule=replace(config.schedule, steps=steps))
+    """Return settings with a scaled number of steps of the first two phases, for every number of photos."""
+    own = config.schedule
+    scaled = ({views: factor * count for views, count in counts.items()} for counts in (own.latents, own.steps))
+    return replace(config, schedule=replace(own, **dict(zip(("latents", "steps"), scaled, strict=True))))
 
 
 def _without_patches(config: FitConfig) -> FitConfig:

@@ -22,7 +22,7 @@ from protome.benchmark.page import markdown
 from protome.capture.landmarks import Detection, detect
 from protome.capture.mask import person_mask
 from protome.capture.photo import load_photo
-from protome.capture.sight import WIDE_SHARE, without_others
+from protome.capture.sight import WIDE_SHARE, subject_on, without_others
 from protome.errors import InputError
 from protome.perception.parts import BACKGROUND, FRONT, HAIR, OTHERS
 from protome.perception.perceive import Perception, perceive
@@ -203,7 +203,8 @@ def compared(shown: Shown, detection: Detection, sight: Sight) -> Compared:
     wide = perceive(sight.network, shown.image, marks, passes=1, share=WIDE_SHARE)
     seconds = time.process_time() - began
     others = [other for number, other in enumerate(detection.faces) if number != which]
-    new = without_others(old, marks, wide, others)
+    second = subject_on(wide, shown.image.shape)
+    new = without_others(person_mask(shown.image, detection.person_mask, marks, second=second), marks, wide, others)
     ours = seen.landmarks[:FACE]
     row = Row(
         shown.name, _nme(ours, face, face), None if shown.landmarks is None else _true_nme(ours, shown),

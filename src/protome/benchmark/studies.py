@@ -123,8 +123,8 @@ STUDIES = {
         ),
     ),
     "steps": Study(
-        "Steps of the second phase, in which the networks are fitted, as multiples of the preset's number, which grows "
-        "with the number of photos.",
+        "Steps of the first two phases, in which the latents and then the networks are fitted, as multiples of the "
+        "preset's numbers, which grow with the number of photos.",
         (1, 3, 8),
         (
             *(_changed(f"steps-{factor:g}") for factor in STEP_FACTORS if factor < 1),

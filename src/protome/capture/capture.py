@@ -21,7 +21,7 @@ from protome.capture.motion import INSTALL, LEAST_PHOTOS, brought_together, is_i
 from protome.capture.people import one_person
 from protome.capture.photo import Photo
 from protome.capture.posed import faces_on, mask_of_head, outside_mask
-from protome.capture.sight import with_sight
+from protome.capture.sight import parts_around, subject_on, with_sight
 from protome.capture.together import Together, epipolar_error, place_roughly, place_together
 from protome.errors import InputError, ProtomeWarning
 from protome.geometry.camera import Camera
@@ -123,13 +123,17 @@ def _view(photo: Photo, seen: Detection, strict: bool) -> View:
     landmarks = largest_face(detection, photo.shown, strict)
     height, width = photo.image.shape[:2]
     camera = camera_from_landmarks(landmarks, width, height, photo.focal_px, load_face_landmarks(), photo.shown)
-    mask = person_mask(photo.image, detection.person_mask, landmarks) if photo.mask is None else photo.mask
+    sight, mask = packaged_sight(), photo.mask
+    parts = parts_around(sight, photo.image, landmarks)
+    if mask is None:
+        second = subject_on(parts, photo.image.shape)
+        mask = person_mask(photo.image, detection.person_mask, landmarks, second=second)
     source = "assumed" if photo.focal_px is None else "from the file"
     view = View(
         photo.name, photo.image, mask, camera, landmarks, photo.mask_file, focal_from=source,
         faces=len(detection.faces), frame=photo.frame, recorded_mm=photo.recorded_mm,
     )  # fmt: skip
-    return with_sight(view, packaged_sight(), detection.faces, mask_given=photo.mask is not None)
+    return with_sight(view, sight, parts, detection.faces, mask_given=photo.mask is not None)
 
 
 def _shot(photo: Photo, view: View) -> Shot:

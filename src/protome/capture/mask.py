@@ -19,6 +19,9 @@ PERSON = 0.8
 BAND = 0.12
 """Half width of the band in which the outline may move, in units of the face's size: what one or two cells of the
 256 x 256 segmentation cover, and what its worst mistakes around hair need."""
+AGREED, AGREED_WITHIN = 0.8, 0.02
+"""Probability from which two segmentations agree on a pixel, and how far inside the area of such pixels they are
+believed, in units of the face's size: their own grids are coarse."""
 SURE = 0.15
 """How far inside the landmarks' outline a pixel is certainly person, in units of the face's size: on faces that are
 turned away, the landmarks of the far cheek are found beyond its edge by up to an eighth of it."""
@@ -30,11 +33,17 @@ FLAT = 1e-4
 
 
 def person_mask(
-    image: Float[Tensor, "h w 3"], probability: Float[Tensor, "h w"], face: Float[Tensor, "n 2"], sure: float = SURE
+    image: Float[Tensor, "h w 3"],
+    probability: Float[Tensor, "h w"],
+    face: Float[Tensor, "n 2"],
+    sure: float = SURE,
+    second: Float[Tensor, "h w"] | None = None,
 ) -> Float[Tensor, "h w"]:
     """Return the mask in [0, 1] of the person whose face is given by points on it, hair and clothes included.
 
     What lies farther than `sure` inside the points' outline, in units of the face's size, is certainly person.
+    `second` is another probability, not a number where it is unknown: where both agree, no colour says otherwise, as
+    that of brown hair before a wooden door would.
 
     The connected part of the probable person that holds the face is kept. Its outline then moves to the image's own
     edges: colours decide within a band (GrabCut: Rother, Kolmogorov and Blake, 2004), and a guided filter (He, Sun and
@@ -51,7 +60,13 @@ def person_mask(
     certain, area = _face(points, coarse.shape, sure * face_size)
     reach = _part_with(coarse > 0.5, certain)
     kept = _filled(_large_parts(coarse > PERSON, reach, certain, area), coarse, area)
-    cut = _cut(small, kept, certain, max(1, round(BAND * face_size)))
+    person, background = certain, np.zeros_like(certain)
+    if second is not None:
+        other = cv2.resize(second.detach().cpu().numpy().astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        near = disc(max(1, round(AGREED_WITHIN * face_size)))
+        person = person | _eroded(kept & (np.minimum(coarse, other) > AGREED), near)
+        background = _eroded(np.maximum(coarse, other) < 1 - AGREED, near)
+    cut = _cut(small, kept, person, background, max(1, round(BAND * face_size)))
     cut = _large_parts(_without_threads(cut, max(1, round(0.015 * face_size))), cut, certain, area)
     cut = _filled(cut, coarse, area)
     slope, offset = _guide(small, cut.astype(np.float32), max(1, round(EDGE * face_size)))
@@ -91,16 +106,26 @@ def _large_parts(
     return keep[labels]
 
 
+def _eroded(area: Bool[np.ndarray, "h w"], around: UInt8[np.ndarray, "k k"]) -> Bool[np.ndarray, "h w"]:
+    """Return an area without a rim; what the picture's border cuts has none there."""
+    return cv2.erode(area.astype(np.uint8), around, borderType=cv2.BORDER_CONSTANT, borderValue=1) > 0
+
+
 def _cut(
-    image: Float[np.ndarray, "h w 3"], kept: Bool[np.ndarray, "h w"], face: Bool[np.ndarray, "h w"], band: int
+    image: Float[np.ndarray, "h w 3"],
+    kept: Bool[np.ndarray, "h w"],
+    person: Bool[np.ndarray, "h w"],
+    background: Bool[np.ndarray, "h w"],
+    band: int,
 ) -> Bool[np.ndarray, "h w"]:
-    """Return the person after the colours inside and outside have decided the band around the outline."""
+    """Return the person after the colours inside and outside have decided the band around the outline, where it is
+    neither certainly person nor certainly background."""
     around = disc(band)
-    inside = cv2.erode(kept.astype(np.uint8), around, borderType=cv2.BORDER_CONSTANT, borderValue=1) > 0
+    inside = _eroded(kept, around)
     outside = cv2.dilate(kept.astype(np.uint8), around) == 0
     state = np.where(kept, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
-    state[outside] = cv2.GC_BGD
-    state[inside | face] = cv2.GC_FGD
+    state[outside | background] = cv2.GC_BGD
+    state[inside | person] = cv2.GC_FGD
     if not (state == cv2.GC_BGD).any():
         return kept  # the person fills the picture: no background to learn colours from
     pixels: UInt8[np.ndarray, "h w 3"] = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)

@@ -18,7 +18,7 @@ from protome.capture.order import checked_placement
 from protome.capture.people import warn_of_other_people
 from protome.capture.photo import ALL_WHITE
 from protome.capture.resampling import warn_of_resampling
-from protome.capture.sight import with_sight
+from protome.capture.sight import parts_around, subject_on, with_sight
 from protome.errors import InputError
 from protome.geometry.transforms import Similarity
 from protome.landmarks import FaceLandmarks, load_face_landmarks
@@ -63,26 +63,29 @@ def locate_head(views: Sequence[View | Unmasked], units: Units | None) -> Scene:
     for i, used in enumerate(placement.used):
         if not used:
             found[i] = replace(found[i], landmarks=None)
-    for i, detection in persons.items():
-        mask = mask_of_head(found[i], detection, placement.head_from_world, face)
-        found[i] = replace(found[i], mask=mask)
-    alone = len(found) == 1  # several posed views need no estimate of the shape
-    found = [
-        with_sight(
-            view, packaged_sight(), faces[i].faces if i in faces else (), mask_given=i not in persons, landmarks=alone
-        )
-        for i, view in enumerate(found)
-    ]
+    alone, sight = len(found) == 1, packaged_sight()  # several posed views need no estimate of the shape
+    for i, view in enumerate(found):
+        seen = parts_around(sight, view.image, view.landmarks)
+        if i in persons:
+            second = subject_on(seen, view.mask.shape)
+            view = replace(view, mask=mask_of_head(view, persons[i], placement.head_from_world, face, second))
+        every = faces[i].faces if i in faces else ()
+        found[i] = with_sight(view, sight, seen, every, mask_given=i not in persons, landmarks=alone)
     for view in found:
         _check_white(view, placement.head_from_world)
     return Scene(tuple(found), placement.head_from_world, posed=True)
 
 
 def mask_of_head(
-    view: View, detection: Detection, head_from_world: Similarity, face: FaceLandmarks
+    view: View,
+    detection: Detection,
+    head_from_world: Similarity,
+    face: FaceLandmarks,
+    second: Float[Tensor, "h w"] | None = None,
 ) -> Float[Tensor, "h w"]:
     """Return the mask of the person whose head is known; empty where the camera does not see its face's place.
 
+    `second` is another probability of the person, as for `person_mask`.
     From behind, the face is hidden by the head and so lies within the person's outline all the same.
     """
     points, sure = view.landmarks, SURE
@@ -95,7 +98,7 @@ def mask_of_head(
         points = points[((points > 0) & (points < torch.tensor([*view.mask.shape[::-1]]))).all(1)]
         if len(points) < LEAST_SEEN * len(world):
             return torch.zeros_like(view.mask)
-    return person_mask(view.image, detection.person_mask, points, sure)
+    return person_mask(view.image, detection.person_mask, points, sure, second)
 
 
 def _check_faces_on_masks(views: Sequence[View], faces: Mapping[int, Detection]) -> None:

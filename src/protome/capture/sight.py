@@ -40,9 +40,28 @@ MOST_HIDDEN = 0.5
 """Share of the face hidden by things in front from which they are not believed."""
 
 
+def parts_around(
+    sight: Sight | None, image: Float[Tensor, "h w 3"], landmarks: Float[Tensor, "_ 2"] | None
+) -> Perception | None:
+    """Return what a network sees of head and shoulders around a face; None where it is not good enough, or no face."""
+    if sight is None or landmarks is None or not (sight.uses_people or sight.uses_front):
+        return None
+    return perceive(sight.network, image, landmarks[:468], passes=1, share=WIDE_SHARE)
+
+
+def subject_on(seen: Perception | None, shape: torch.Size) -> Float[Tensor, "h w"] | None:
+    """Return the subject's probability on a photo's pixels, not a number where the network did not look; None where it
+    did not look at all."""
+    if seen is None:
+        return None
+    subject = 1 - seen.parts[..., BACKGROUND] - seen.parts[..., OTHERS]
+    return torch.from_numpy(seen.square.on_photo(subject[..., None], shape[0], shape[1], beyond=np.nan)[..., 0])
+
+
 def with_sight(
     view: View,
     sight: Sight | None,
+    seen: Perception | None = None,
     faces: Sequence[Float[Tensor, "478 2"]] = (),
     *,
     mask_given: bool = False,
@@ -50,19 +69,17 @@ def with_sight(
 ) -> View:
     """Return a view with what a network sees in it, as far as the network is good enough.
 
-    `faces` are all that were detected in the photo. A mask that came with the photo stays as it is. Without `landmarks`
-    no dense ones are added.
+    `seen` is what `parts_around` returned; `faces` are all that were detected in the photo. A mask that came with the
+    photo stays as it is. Without `landmarks` no dense ones are added.
     """
     if sight is None or view.landmarks is None:
         return view
     face = view.landmarks[:468]
     if sight.uses_landmarks and landmarks:
         view = replace(view, dense=dense_landmarks(perceive(sight.network, view.image, face)))
-    corrects = sight.uses_people and not mask_given
-    if corrects or sight.uses_front:
-        seen = perceive(sight.network, view.image, face, passes=1, share=WIDE_SHARE)
+    if seen is not None:
         mask = view.mask
-        if corrects:
+        if sight.uses_people and not mask_given:
             mask = without_others(mask, face, seen, [other for other in faces if not torch.equal(other[:468], face)])
         front = things_in_front(seen, face, view.mask.shape) if sight.uses_front else None
         view = replace(view, mask=mask, front=front, covered=covered_share(seen, face))

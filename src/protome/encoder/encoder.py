@@ -26,7 +26,7 @@ WIDTH = 0.3
 """Of the kernel exp(-WIDTH d^2); the unit of d^2 is the training photos' mean squared distance from their mean."""
 NOISE = 0.1
 """Noise variance of the regression; the kernel's variance is 1."""
-INDUCING = 3000
+INDUCING = 4500
 """Number of inducing photos (the subset of regressors; Quinonero-Candela and Rasmussen, 2005)."""
 FOLDS = 8
 """Of the cross-validation over people."""

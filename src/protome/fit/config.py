@@ -23,9 +23,10 @@ def by_views(values: ByViews, views: int) -> float:
 class Schedule:
     """Numbers of steps of each phase; changes within the run are at fractions of it (`protome.fit.schedule`)."""
 
-    latents: ByViews = field(default_factory=lambda: {1: 150})
-    """Steps that optimise only the latents (and the placement), by the number of photos."""
-    steps: ByViews = field(default_factory=lambda: {1: 100, 3: 450, 8: 1500, 32: 5000})
+    latents: ByViews = field(default_factory=lambda: {1: 80, 3: 150})
+    """Steps that optimise only the latents (and the placement), by the number of photos. One photo's start from an
+    estimate that more of them leave as good as it is."""
+    steps: ByViews = field(default_factory=lambda: {1: 50, 3: 450, 8: 1500, 32: 5000})
     """Steps that also optimise the deformation and the renderer, by the number of photos. With one photo, more steps
     deform the face to fit the shading; with many photos, each is sampled less often per step."""
     colours: int = 300
