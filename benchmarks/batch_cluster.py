@@ -2,10 +2,10 @@
 
     python benchmarks/batch_cluster.py [--subjects 500] [--seconds 30] [--machines 4]
 
-Simulates the machines on this one by Ray's cluster utility. A subject is a process that sleeps and then writes a
-result, so that the time beyond the sleep is what the engine costs. While the batch runs, two machines are killed and
-replaced, and the driver is killed once. A driver that has ended, also because its machine is gone, is started again.
-Prints a table.
+Simulates the machines on this one by Ray's cluster utility. A subject is a process that sleeps, for up to a fifth more
+or less than the given seconds, and then writes a result, so that the time beyond the sleep is what the engine costs.
+While the batch runs, two machines are killed and replaced, and the driver is killed once. A driver that has ended, also
+because its machine is gone, is started again. Prints a table.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Options:
     subjects: int = 500
     """How many subjects."""
     seconds: float = 30.0
-    """How long the work on each takes."""
+    """How long the work on each takes, on average."""
     machines: int = 4
     """Simulated machines with two processors each."""
     driver: str = ""
@@ -86,12 +86,12 @@ def _measure(options: Options, folder: Path) -> None:
         utility = import_module("ray.cluster_utils")
     except ImportError as error:
         raise InputError("the cluster is simulated by Ray: run `pip install ray`") from error
-    photos, names = folder / "photos", [f"s{number:04d}" for number in range(options.subjects)]
+    photos, sleeps = folder / "photos", _sleeps(options)
     photos.mkdir()
     (folder / "stand_in.py").write_text(STAND_IN)
-    for name in names:
-        (photos / f"{options.seconds:g}_{name}.jpg").write_text(name)
-    rows = [json.dumps({"id": name, "photos": f"photos/{options.seconds:g}_{name}.jpg"}) for name in names]
+    for name, seconds in sleeps.items():
+        (photos / f"{seconds:.2f}_{name}.jpg").write_text(name)
+    rows = [json.dumps({"id": name, "photos": f"photos/{each:.2f}_{name}.jpg"}) for name, each in sleeps.items()]
     (folder / "list.jsonl").write_text("\n".join(rows) + "\n")
     small = {"include_dashboard": False, "object_store_memory": 10**8}
     cluster = utility.Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **small})
@@ -113,21 +113,37 @@ def _measure(options: Options, folder: Path) -> None:
         _, said = driver.communicate()
     finally:
         cluster.shutdown()
-    _report(options, folder, names, time.perf_counter() - started, driver.returncode, said)
+    _report(options, folder, sleeps, time.perf_counter() - started, driver.returncode, said)
 
 
-def _report(options: Options, folder: Path, names: list[str], took: float, code: int, said: bytes) -> None:
+def _sleeps(options: Options) -> dict[str, float]:
+    """Return how long the work on each subject takes, in seconds; subjects that begin together do not end together."""
+    golden = 0.618034
+    spread = [0.8 + 0.4 * (number * golden % 1) for number in range(options.subjects)]
+    return {f"s{number:04d}": options.seconds * share for number, share in enumerate(spread)}
+
+
+def _report(options: Options, folder: Path, sleeps: dict[str, float], took: float, code: int, said: bytes) -> None:
     begun, ended = (Counter((folder / f"{what}.txt").read_text().split()) for what in ("begun", "ended"))
     records = Records(Place(str(folder / "out"))).all()
-    lost = [name for name in names if name not in records or records[name].status != "done" or name not in ended]
-    again = sum(begun.values()) - len(names)
+    lost = [name for name in sleeps if name not in records or records[name].status != "done" or name not in ended]
+    again = sum(begun.values()) - len(sleeps)
     best = options.subjects * options.seconds / (2 * options.machines)
-    own = sorted(record.seconds - options.seconds for record in records.values())
+    own = sorted(record.seconds - sleeps[name] for name, record in records.items() if record.seconds > 0)
     print("| subjects | seconds each | lost | ended twice | begun again | whole, s | at best, s | engine, of each |")
     print("|---|---|---|---|---|---|---|---|")
     twice = sum(count - 1 for count in ended.values())
     share = own[len(own) // 2] / options.seconds if own else float("nan")
-    cells = (len(names), options.seconds, len(lost), twice, again, f"{took:.0f}", f"{best:.0f}", f"{100 * share:.1f} %")
+    cells = (
+        len(sleeps),
+        options.seconds,
+        len(lost),
+        twice,
+        again,
+        f"{took:.0f}",
+        f"{best:.0f}",
+        f"{100 * share:.1f} %",
+    )
     print("| " + " | ".join(map(str, cells)) + " |", flush=True)
     if code or lost:
         raise InputError(f"the driver ended with code {code}, {len(lost)} subjects are lost: {said.decode()[-500:]}")

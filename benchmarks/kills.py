@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -100,11 +101,11 @@ def _row(name: Name, folder: Path, options: Options, chance: random.Random) -> s
     for number in range(kills):
         child = _start(variants[number % 2], out)
         if number % 2:
-            time.sleep(chance.uniform(0, took))
+            _wait(child, chance.uniform(0, took))
         else:
             while child.poll() is None and not list(folder.glob(".out.*.partial")):
                 time.sleep(0.002)
-            time.sleep(chance.uniform(0, 0.25 * took) if chance.random() < 0.5 else chance.uniform(0, 0.05))
+            _wait(child, chance.uniform(0, 0.25 * took) if chance.random() < 0.5 else chance.uniform(0, 0.05))
         child.send_signal(signal.SIGKILL)
         child.communicate()
         found = hashes(out)
@@ -174,7 +175,7 @@ def _resumed_row(name: Name, folder: Path, options: Options, chance: random.Rand
     for _ in range(options.kills):
         child = _start(words, folder / "out" / ended)
         # Most runs end before much is done, so that a run of many kills moves on by what was kept alone.
-        time.sleep(chance.uniform(0, 0.7 * took))
+        _wait(child, chance.uniform(0, 0.7 * took))
         child.send_signal(signal.SIGKILL)
         child.communicate()
         done += hashes(folder / "out") == whole
@@ -187,6 +188,12 @@ def _resumed_row(name: Name, folder: Path, options: Options, chance: random.Rand
         raise InputError(f"{name} has ended with code {last_run.returncode}: {differs} differ, {left} are left behind")
     cells = (name, f"{took:.1f}", options.kills, "resumed", done, options.kills - done, "0")
     return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def _wait(child: subprocess.Popen[bytes], seconds: float) -> None:
+    """Wait for some seconds, or until a process has ended."""
+    with suppress(subprocess.TimeoutExpired):
+        child.wait(seconds)
 
 
 def _start(words: list[str], out: Path) -> subprocess.Popen[bytes]:

@@ -18,7 +18,7 @@ from batches import begun, options, photos, stand_in
 from protome.batch.batch import run_batch
 from protome.batch.places import Place
 from protome.batch.process import Limits
-from protome.batch.records import KEPT, Records
+from protome.batch.records import KEPT, Record, Records
 from protome.errors import IncompleteError, InputError
 
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -162,6 +162,30 @@ def test_a_killed_run_is_continued_with_nothing_missing_and_nothing_done_twice(t
     assert set(begun(tmp_path)[len(before) :]) == set(names) - recorded  # what was done is not done again
     assert not [path for path in out.rglob("*.partial*") if time.time() - path.stat().st_mtime > 60]
     assert not list((out / KEPT / "claims").glob("*/*"))
+
+
+def test_a_result_that_a_killed_run_could_not_record_is_not_done_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, out, own = photos(tmp_path / "in", a="fine"), tmp_path / "out", options(tmp_path)
+    for after in (["a"], ["a", "a"]):  # the second time the photo is another one
+        with monkeypatch.context() as patch:
+            patch.setattr(Records, "write", killed)
+            with pytest.raises(KeyboardInterrupt):
+                run_batch(str(given), str(out), own, quiet=True)
+        assert begun(tmp_path) == after
+        run_batch(str(given), str(out), own, quiet=True)
+        assert begun(tmp_path) == after
+        row = table(out)["a"]
+        assert row["status"] == "done"
+        assert str(row["warnings"]).startswith("the run was ended before this result was")
+        assert not list((out / KEPT / "begun").glob("*/*"))
+        photos(given, a="another")
+
+
+def killed(self: Records, record: Record) -> None:
+    """Stand for a process that is killed where it would write a record."""
+    raise KeyboardInterrupt
 
 
 def test_two_runs_at_once_share_the_work(tmp_path: Path) -> None:

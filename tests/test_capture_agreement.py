@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from protome.capture import agreement
 from protome.capture.agreement import WRONG, Agreement, check_agreement
 from protome.capture.head import Units, head_from_landmarks
 from protome.errors import InputError, ProtomeWarning
@@ -53,6 +54,14 @@ def test_exchanged_neighbours_are_named() -> None:
     with pytest.raises(
         InputError, match=r"^the cameras of -18\.png and -6\.png are exchanged \(as given, they see the"
     ):
+        check(views)
+
+
+def test_an_exchange_that_mends_less_is_only_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agreement, "SURE", 1e3)  # no exchange makes landmarks with noise agree that much better
+    views = views_at(NEAR)
+    views[1], views[2] = replace(views[1], camera=views[2].camera), replace(views[2], camera=views[1].camera)
+    with pytest.warns(ProtomeWarning, match=r"^the cameras of -18\.png and -6\.png may be exchanged \(as given, they"):
         check(views)
 
 

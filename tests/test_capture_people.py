@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +16,11 @@ from PIL import Image
 from protome.capture import capture, people
 from protome.capture.capture import capture_photos
 from protome.capture.landmarks import Detection, detect
-from protome.capture.people import Face, common_person, faces_of, is_frontal, one_person
+from protome.capture.people import Face, common_person, faces_of, is_frontal, one_person, warn_of_other_people
 from protome.errors import InputError, ProtomeWarning
 from protome.geometry.camera import Camera
 from protome.landmarks import load_face_landmarks
+from protome.scene import View
 
 
 def face(photo: int, place: int, *at: float, frontal: bool = True) -> Face:
@@ -97,11 +101,40 @@ def test_a_photo_of_somebody_else_is_left_out_with_a_line_or_refused(
     # All from one direction, so that no common frame is looked for.
     pretend(monkeypatch, [[(0.0, 0.0)], [(1.0, 0.3)], [(2.0, 4.0)]])
     paths = photos(tmp_path, 3)
-    with pytest.warns(ProtomeWarning, match=r"2\.png shows another person than .*0\.png: left out$"):
+    with pytest.warns(ProtomeWarning, match=r"2\.png shows another person than .*1\.png \(.*\): left out$"):
         scene = capture_photos(paths)
     assert [view.name for view in scene.views] == ["0.png", "1.png"]
-    with pytest.raises(InputError, match=r"2\.png shows another person than .*0\.png: leave it out$"):
+    with pytest.raises(InputError, match=r"2\.png shows another person than .*1\.png \(.*\): leave it out$"):
         capture_photos(paths, strict=True)
+
+
+def test_a_photo_of_somebody_else_with_a_given_camera_is_warned_of_with_numbers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    camera = Camera.look_at(torch.tensor([0.0, 0.0, 800.0]), torch.zeros(3), 800.0, 400, 400)
+    turns, numbers = (0.0, 10.0, 80.0, -10.0), (0.0, 0.3, 9.0, 4.0)
+    views = [
+        View(f"{k}.png", torch.full((400, 400, 3), number), torch.ones(400, 400), camera, seen_from(turn))
+        for k, (turn, number) in enumerate(zip(turns, numbers, strict=True))
+    ]
+
+    def descriptors(images: Sequence[torch.Tensor], detections: Sequence[Detection]) -> list[Face]:
+        return [face(photo, 0, float(image[0, 0, 0])) for photo, image in enumerate(images)]
+
+    monkeypatch.setattr(people, "faces_of", descriptors)
+    monkeypatch.setattr(people, "is_installed", lambda: True)
+    with pytest.warns(ProtomeWarning) as said:
+        warn_of_other_people([views[0], replace(views[1], landmarks=None), *views[1:]])
+    (only,) = said  # the profile is not judged
+    assert str(only.message) == (
+        "3.png shows another person than 1.png (their faces differ by 3.70, those of one person by less than 0.6): "
+        "leave it out, or check the cameras"
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ProtomeWarning)
+        warn_of_other_people(views[:3])
+        monkeypatch.setattr(people, "is_installed", lambda: False)
+        warn_of_other_people(views)
 
 
 def test_a_profile_that_is_unlike_the_others_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:

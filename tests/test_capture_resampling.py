@@ -18,7 +18,7 @@ def cameras(width: int = 600, height: int = 800, cx: float = 310.0, cy: float = 
     return [Camera(K, torch.eye(4), width, height) for _ in range(count)]
 
 
-@pytest.mark.parametrize("factor", [0.5, 0.25, 2.0, 1.6])
+@pytest.mark.parametrize("factor", [0.5, 0.25, 2.0, 1.6, 0.8, 1.15])
 def test_pictures_resampled_without_their_intrinsics(factor: float) -> None:
     small = [replace(each, width=round(factor * each.width), height=round(factor * each.height)) for each in cameras()]
     found = resampling_factor(small)
@@ -35,6 +35,7 @@ def test_pictures_resampled_without_their_intrinsics(factor: float) -> None:
     [
         cameras(),
         cameras(cx=220, cy=480),
+        cameras(cx=318, cy=420),  # a lens that is off by 3 % both ways
         cameras(cx=600, cy=395),  # a crop from one side
         [*cameras(cx=600, cy=800, count=1), *cameras(count=2)],  # one of several
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import numpy as np
@@ -50,3 +51,17 @@ def test_paths_with_spaces_reach_the_process(tmp_path: Path) -> None:
 @pytest.fixture(autouse=True)
 def _none_left() -> None:
     detection_process.stop()
+
+
+@pytest.mark.parametrize(("side", "is_one"), [(15.0, False), (17.0, True)])
+def test_a_pattern_of_a_few_pixels_is_no_face(monkeypatch: pytest.MonkeyPatch, side: float, is_one: bool) -> None:
+    pytest.importorskip("mediapipe")
+    detector = importlib.import_module("protome.capture.detector")
+    found = 40 + side * np.random.default_rng(0).uniform(size=(detector.LANDMARKS, 2))
+    found[:2] = np.array([[40.0, 40.0], [40 + side, 40 + side]])  # its extent
+    monkeypatch.setattr(detector, "mesh_in", lambda models, image, square, factor: found)
+    monkeypatch.setattr(detector, "squares", lambda detectors, crop: np.array([[192, 192, 384 / 3.5]]))
+    models = object.__new__(detector.Models)
+    models.sure_detectors = []
+    seen = detector.confirmed(models, np.zeros((100, 100, 3), np.uint8), found[0])
+    assert (seen is not None) == is_one

@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import distributed
 
 from ellipsoids import SMALL, SMALL_EXPRESSIVE, one_thread, write_expressive_population, write_population
 from protome.errors import InputError
 from protome.prior.prior import Prior
 from protome.training import train as training
-from protome.training.distributed import ProcessGroup
+from protome.training.distributed import ProcessGroup, store_of_restart
 from protome.training.train import TrainingConfig, train
 
 
@@ -231,6 +232,27 @@ def test_a_process_lost_after_the_last_step_takes_nothing_with_it(
         train(people, out, config=config, device="cpu", quiet=True)
     assert out.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["own.latents.safetensors", "own.safetensors", "people"]
+
+
+def test_processes_that_torchrun_starts_again_do_not_find_the_addresses_of_those_before() -> None:
+    agent = distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    agent.set("address of rank 0", "gone")
+    started = {
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(agent.port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
+        "TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0",
+    }  # fmt: skip
+    assert store_of_restart(started) is None
+    again = started | {"TORCHELASTIC_RESTART_COUNT": "1"}
+    first, second = store_of_restart(again), store_of_restart(again)
+    assert first is not None
+    assert second is not None
+    assert not first.check(["address of rank 0"])
+    first.set("address of rank 0", "here")
+    assert second.get("address of rank 0") == b"here"  # both ranks of one start find each other
+    assert agent.get("address of rank 0") == b"gone"
+    # Processes of other machines may count another number of starts, and a store of rank 0 ends with it.
+    assert store_of_restart(again | {"LOCAL_WORLD_SIZE": "1"}) is None
+    assert store_of_restart(again | {"TORCHELASTIC_USE_AGENT_STORE": "False"}) is None
 
 
 def test_more_processes_than_heads_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

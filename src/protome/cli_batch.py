@@ -35,9 +35,9 @@ def batch(
         engine: local uses processes of this machine, ray the machines of a Ray cluster.
         address: The address of the cluster; if left out, Ray runs on this machine.
         options: Options of "protome reconstruct" for all, in one pair of quotes: --options="--preset draft --detail".
-        jobs: How many subjects at once with the engine local; if left out, as many as there are cores for.
+        jobs: How many subjects at once with the engine local; if left out, as many as there are cores and cards for.
         cpus_per_subject: Threads of each subject's process.
-        gpus_per_subject: Graphics cards of each subject; with the engine ray only.
+        gpus_per_subject: Graphics cards of each subject's process; 0.5 lets two share one.
         memory: The most memory a subject may use, in GB; if left out, there is no limit.
         timeout: The most seconds a subject may take; if left out, there is no limit.
         retries: How often a subject is begun again after a crash, or when its machine is gone.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from protome.batch.cards import cards_here, check_share, shares
 from protome.batch.engines import Engine, Local, Ray
 from protome.batch.manifest import read_subjects
 from protome.batch.places import Place
@@ -60,7 +61,7 @@ class BatchOptions:
         """
         limits = self.limits
         for name, value, least in (
-            ("cpus-per-subject", limits.cpus, 1), ("gpus-per-subject", limits.gpus, 0), ("retries", limits.retries, 0),
+            ("cpus-per-subject", limits.cpus, 1), ("retries", limits.retries, 0),
             ("jobs", self.jobs, 1), ("limit", self.limit, 1),
         ):  # fmt: skip
             if value is not None and value < least:
@@ -68,15 +69,22 @@ class BatchOptions:
         for name, given in (("memory", limits.memory_gb), ("timeout", limits.timeout_s)):
             if given is not None and given <= 0:
                 raise InputError(f"--{name} {given:g} is out of range: give more than 0")
+        check_share(limits.gpus)
         if self.engine == "local" and self.address is not None:
             raise InputError("--address is that of a Ray cluster: give --engine ray as well")
         return self
 
     def processes(self) -> Engine:
-        """Return the engine."""
+        """Return the engine.
+
+        Raises:
+            InputError: this machine has fewer graphics cards than a subject needs.
+        """
+        gpus = self.limits.gpus
         if self.engine == "ray":
-            return Ray(self.address)
-        return Local(self.jobs or max(1, (os.cpu_count() or 1) // self.limits.cpus))
+            return Ray(self.address, gpus)
+        jobs = self.jobs or max(1, (os.cpu_count() or 1) // self.limits.cpus)
+        return Local(jobs, shares(cards_here(), gpus) if gpus else ())
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,7 @@ def run_batch(given: str, out: str, options: BatchOptions, *, quiet: bool = Fals
         InputError: the list is not usable, or nothing can be written. Subjects that fail are only recorded.
         IncompleteError: subjects have failed; the others are done.
     """
-    options.checked()
+    engine = options.checked().processes()
     check_index_library()
     place = Place(out)
     _check_list_stays(Place(given), place)
@@ -119,7 +127,7 @@ def run_batch(given: str, out: str, options: BatchOptions, *, quiet: bool = Fals
     table = _Table(records, known)
     before = len(subjects) - len(todo)
     with progress("subjects", max(len(subjects), 1), before=before, quiet=quiet) as step:
-        for record in _all_done(options.processes(), tasks):
+        for record in _all_done(engine, tasks):
             table.take(record)
             step(1, f"{record.id}: {record.status}")
     table.write()

@@ -7,10 +7,11 @@ import os
 import socket
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 from protome.batch import process
+from protome.batch.cards import check_machines
 from protome.batch.process import Ended
 from protome.batch.records import Record
 from protome.batch.work import Task, recorded, work
@@ -37,21 +38,28 @@ class Local:
 
     jobs: int
     """How many at once."""
+    cards: tuple[str, ...] = ()
+    """The graphics cards of each of those that run at once, of which there are then no more; empty without any of
+    their own."""
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Record | None]]:
         """As `Engine.run`; where the block is left early, running processes are ended."""
         waiting = iter(tasks)
         process.STOP.clear()
-        pool = ThreadPoolExecutor(self.jobs)
-        running: dict[Future[Record | None], Task] = {}
+        free: list[str | None] = list(self.cards or (None,) * self.jobs)[: self.jobs]
+        pool = ThreadPoolExecutor(len(free))
+        running: dict[Future[Record | None], tuple[Task, str | None]] = {}
         try:
             while True:
-                while len(running) < self.jobs and (task := next(waiting, None)) is not None:
-                    running[pool.submit(work, task)] = task
+                while free and (task := next(waiting, None)) is not None:
+                    cards = free.pop(0)
+                    running[pool.submit(work, replace(task, cards=cards))] = task, cards
                 if not running:
                     return
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    yield running.pop(future), future.result()
+                    task, cards = running.pop(future)
+                    free.append(cards)
+                    yield task, future.result()
         finally:
             process.STOP.set()
             pool.shutdown(wait=True, cancel_futures=True)
@@ -63,16 +71,20 @@ class Ray:
 
     address: str | None = None
     """Of the cluster; None starts one on this machine that ends with this process."""
+    gpus: float = 0.0
+    """The graphics cards of each subject."""
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Record | None]]:
         """As `Engine.run`. A task whose machine or process is gone is begun again elsewhere, and recorded as lost where
         that happens too often.
 
         Raises:
-            InputError: Ray is not installed, or there is no cluster at the address.
+            InputError: Ray is not installed, there is no cluster at the address, or it lacks graphics cards.
         """
         ray = self._connected()
         try:
+            alive = [each["Resources"] for each in ray.nodes() if each["Alive"]]
+            check_machines([each.get("GPU", 0.0) for each in alive], self.gpus)
             yield from self._run(ray, iter(tasks))
         finally:
             ray.shutdown()

@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from protome.batch.cards import VISIBLE
 from protome.batch.records import Kind
 from protome.util.messages import SWITCH
 
@@ -37,7 +38,7 @@ class Limits:
     cpus: int = 1
     """Threads of its process."""
     gpus: float = 0.0
-    """Share of the graphics cards; only clusters know how to give them out."""
+    """Graphics cards of its own; a part of one is shared with others. 0 lets it use those that its engine sees."""
     memory_gb: float | None = None
     timeout_s: float | None = None
     retries: int = 2
@@ -57,10 +58,15 @@ class Ended:
     log: str
 
 
-def run_limited(words: list[str], limits: Limits, program: tuple[str, ...] = CHILD) -> Ended:
-    """Run a command and return how it ended; it is killed where it uses more than it may."""
+def run_limited(words: list[str], limits: Limits, program: tuple[str, ...] = CHILD, cards: str | None = None) -> Ended:
+    """Run a command and return how it ended; it is killed where it uses more than it may.
+
+    It sees the graphics cards that `cards` names, or the same as this process.
+    """
     started = time.monotonic()
     environment = os.environ | {"OMP_NUM_THREADS": str(limits.cpus), SWITCH: ""}  # its sentences are read here
+    if cards is not None:
+        environment[VISIBLE] = cards
     over: Kind = ""
     peak = 0.0
     with tempfile.TemporaryFile() as said:

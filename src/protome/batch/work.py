@@ -16,7 +16,7 @@ from PIL import Image
 
 from protome.batch.places import Place
 from protome.batch.process import CHILD, Ended, Limits, run_limited
-from protome.batch.records import Record, Records
+from protome.batch.records import Begun, Record, Records
 from protome.batch.subject import Subject
 from protome.errors import InputError
 from protome.util.scratch import scratch_folder
@@ -24,6 +24,7 @@ from protome.util.scratch import scratch_folder
 THUMBNAIL = 96
 """Pixels along each side of the two pictures in a subject's thumbnail."""
 RECORD_OF_RESULT = "result.json"
+UNRECORDED = "the run was ended before this result was recorded: its time, memory and warnings are not known"
 PREVIEW_GRID = (2, 5)
 """Rows and columns of the preview sheet; its first two pictures are the photo and the head."""
 
@@ -40,6 +41,8 @@ class Task:
     """Do it although nothing has changed."""
     program: tuple[str, ...] = CHILD
     """What runs a command of this package."""
+    cards: str | None = None
+    """The graphics cards that its process sees, separated by commas; None is all that the engine's process sees."""
 
 
 def work(task: Task) -> Record | None:
@@ -58,6 +61,7 @@ def work(task: Task) -> Record | None:
         record = _attempted(task, known)
         if record is not known:
             records.write(record)
+        records.end(task.subject.name)
         return record
 
 
@@ -84,7 +88,7 @@ def _attempted(task: Task, known: Record | None) -> Record:
         content = subject.content_hash()
         if not task.again and known is not None and known.content_hash == content and _is_final(known):
             return replace(known, fingerprint=fingerprint)
-        return _reconstructed(task, fingerprint, content)
+        return _reconstructed(task, fingerprint, content, complete=not task.again and _is_complete(task, content))
     except InputError as error:
         ended = Ended("refused", str(error), (), time.monotonic() - started, 0.0, "")
     except Exception as error:  # whatever it is, the other subjects go on
@@ -92,15 +96,36 @@ def _attempted(task: Task, known: Record | None) -> Record:
     return recorded(subject, ended, fingerprint, content)
 
 
-def _reconstructed(task: Task, fingerprint: str, content: str) -> Record:
+def _is_complete(task: Task, content: str) -> bool:
+    """Return whether a killed run has written the whole result of these inputs and options, but not its record."""
+    begun, now = Records(Place(task.out)).begun(task.subject.name), _result_word(task)
+    return begun is not None and begun.content_hash == content and now not in ("", begun.before)
+
+
+def _result_word(task: Task) -> str:
+    """Return a word that changes whenever a subject's result is written; empty without one, and in object stores."""
+    out = Place(task.out) / task.subject.name
+    try:
+        return "" if out.remote else str((out.local / RECORD_OF_RESULT).stat().st_mtime_ns)
+    except OSError:
+        return ""
+
+
+def _reconstructed(task: Task, fingerprint: str, content: str, *, complete: bool) -> Record:
+    """Reconstruct a subject; where its result is `complete`, only what follows is done."""
     subject, out = task.subject, Place(task.out) / task.subject.name
     with scratch_folder() as scratch:
         inputs = [_here(Place(each), scratch / f"input_{k}") for k, each in enumerate(subject.inputs)]
         folder = scratch / "result" / subject.name if out.remote else out.local
         words, attempt = subject.words(list(map(str, inputs)), str(folder)), 1
-        ended = run_limited(words, task.limits, task.program)
+        if complete:
+            ended = Ended("", "", (UNRECORDED,), 0.0, 0.0, "")
+        else:
+            if not out.remote:
+                Records(Place(task.out)).begin(subject.name, Begun(content, _result_word(task)))
+            ended = run_limited(words, task.limits, task.program, task.cards)
         while ended.kind == "crashed" and attempt <= task.limits.retries:
-            ended, attempt = run_limited(words, task.limits, task.program), attempt + 1
+            ended, attempt = run_limited(words, task.limits, task.program, task.cards), attempt + 1
         if ended.kind and not out.remote:
             with suppress(OSError):
                 folder.rmdir()  # it was made before the fault, and is empty; the result of an earlier run stays
@@ -132,7 +157,7 @@ def _measured(task: Task, folder: Path, scratch: Path, ended: Ended) -> tuple[tu
     if subject.scan_landmarks is not None:
         marks = _here(Place(subject.scan_landmarks), scratch / "marks")
         words += ["--landmarks", str(marks), "--pred-landmarks", str(own)]
-    found = run_limited([*words, "--json", str(numbers), "--quiet"], task.limits, task.program)
+    found = run_limited([*words, "--json", str(numbers), "--quiet"], task.limits, task.program, task.cards)
     if found.kind:
         warned = (*ended.warnings, f"not measured against the scan: {found.error}")
         return (None, None), replace(ended, warnings=warned)

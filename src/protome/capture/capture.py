@@ -80,7 +80,7 @@ def _of_one_person(
     allowed = [_allowed(photo, seen) for photo, seen in zip(photos, detections, strict=True)]
     people = one_person([photo.image for photo in photos], allowed)
     for number, other in people.others.items():
-        sentence = f"{photos[number].shown} shows another person than {photos[other].shown}"
+        sentence = other.sentence(photos[number].shown, photos[other.photo].shown)
         if strict:
             raise InputError(f"{sentence}: leave it out")
         warnings.warn(f"{sentence}: left out", ProtomeWarning, stacklevel=3)

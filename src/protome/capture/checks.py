@@ -1,7 +1,7 @@
 """What makes a photo of a face a poor one: each check is a pure function that measures one thing, with its threshold.
 
-The thresholds were set on photos from public test sets and on the portrait of `protome.portrait`, changed by known
-amounts. All lengths are shares of the face's height, from the top of the forehead to the chin, as it is in the image.
+`python benchmarks/checks.py --photos DIR` prints what photos measure beside the thresholds. All lengths are shares of
+the face's height, from the top of the forehead to the chin, as it is in the image.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from protome.capture.skin import face_part, hull_mask, skin_mask
 from protome.geometry.mesh import linear_from_srgb
 
 BLUE = 0.6
-"""Logarithm (base 2, linear light) of blue beside red from which skin is no skin in white light: portraits, grey ones
-included, measure 0 and less, their negatives 1.0 and more."""
+"""Logarithm (base 2, linear light) of blue beside red from which skin is no skin in white light: skin of every
+complexion reflects more red than blue, grey pictures have as much of both, and negatives are the other way round."""
 BLURRED = 0.015
-"""Standard deviation of a blur from which on lids and lips have no edges any more: 2.7 mm on a face of 180 mm. Sharp
-photos measure 0.003 to 0.008, and the fit sees faces at 128 to 256 pixels, where 0.004 to 0.008 is one pixel."""
+"""Standard deviation of a blur from which on lids and lips have no edges any more: 2.7 mm on a face of 180 mm. The fit
+sees faces at 128 to 256 pixels, where 0.004 to 0.008 is one pixel, so that sharp photos stay well below."""
 TINY_PX = 64.0
 """Height of a face below which the landmark network, which takes 96 pixels of face, sees enlarged pixels alone."""
 CLIPPED = 0.10
-"""Share of skin without a value, burnt out or black. Highlights on moist skin stay below 0.03."""
+"""Share of skin without a value, burnt out or black: more than highlights on moist skin take."""
 WHITE, BLACK = 0.985, 0.04
 """Of a pixel's second brightest and of its brightest channel: beyond, cameras have clipped. Red alone clips on skin
 that is exposed well."""
 HARSH = 4.0
 """Ratio of the linear brightness of a face's halves from which on a lamp is called harsh: two stops, where
-photographers speak of low-key light. Frontal light stays below 1.5, a window at the side below 3."""
+photographers speak of low-key light. Frontal light gives nearly one."""
 LEAST_HALF = 0.2
 """Share of the skin that a half must have to be compared: a face seen from the side has one half only."""
 COVERED = 0.2
-"""Share of things in front over mouth and nose from which on these are covered. Twenty portraits, bearded ones among
-them, measure 0.03 at most, and the same with a painted surgical mask 0.28 to 0.94."""
+"""Share of things in front over mouth and nose from which on these are covered: several times the share of
+stray pixels. Beards are parts of their own, and no things in front."""
 MOUTH_OPEN = 0.3
-"""Gap between the inner lips as a share of the mouth's width. Teeth in a smile take 0.2 at most."""
+"""Gap between the inner lips as a share of the mouth's width. A smile that shows teeth leaves less."""
 SMILE = 0.28
-"""How much wider than at rest the mouth is, as a share of that, in a laugh. Faces at rest stay within 0.15, and smiles
-that show teeth begin at 0.2."""
+"""How much wider than at rest the mouth is, as a share of that, in a laugh: mouths at rest differ by half of that
+between people."""
 CUT = 0.12
 """Length of the picture's edge that a head may touch: less is a strand of hair."""
 CHIN_ROOM = 0.02

@@ -39,6 +39,8 @@ SURE = 0.75
 """Score that a face detector must give a face seen large in its own crop."""
 SAME = 0.5
 """Overlap of a possible face with one that was found from which it is the same."""
+LEAST_SIDE = 16.0
+"""Pixels of the smallest face: enlarged twelve times, the pixels of anything smaller make a face by chance."""
 TILE_SIDE = 512
 """Pixels of the square windows in which small faces are searched."""
 SEGMENTATION_SIDE = 256
@@ -139,6 +141,8 @@ def confirmed(models: Models, image: np.ndarray, square: np.ndarray) -> tuple[np
     if first is None:
         return None
     centred = square_of(first)
+    if centred[2] < LEAST_SIDE:
+        return None
     features = [mesh for factor in CROP_FACTORS if (mesh := mesh_in(models, image, centred, factor)) is not None]
     if len(features) < len(CROP_FACTORS):
         return None

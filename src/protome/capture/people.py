@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,9 +21,10 @@ from torch import Tensor
 
 from protome.capture.cameras import camera_from_landmarks
 from protome.capture.landmarks import Detection
-from protome.errors import InputError
+from protome.errors import InputError, ProtomeWarning
 from protome.geometry.pose import turned_degrees
 from protome.landmarks import load_face_landmarks
+from protome.scene import View
 from protome.scenes.pictures import eight_bits
 
 OTHER_PERSON = 0.6
@@ -47,13 +49,30 @@ class Face:
 
 
 @dataclass(frozen=True)
+class Other:
+    """How a photo shows that its person is not the common one."""
+
+    photo: int
+    """The photo of the common person whose face is nearest."""
+    distance: float
+    """Of the two faces' descriptors."""
+
+    def sentence(self, name: str, nearest: str) -> str:
+        """Say it of photos with these names."""
+        return (
+            f"{name} shows another person than {nearest} (their faces differ by {self.distance:.2f}, "
+            f"those of one person by less than {OTHER_PERSON:g})"
+        )
+
+
+@dataclass(frozen=True)
 class People:
     """What faces say of who is in photos."""
 
     detections: tuple[Detection, ...]
     """Of all photos; where one shows several faces, the common person's comes first."""
-    others: dict[int, int]
-    """Photos that show another person, each with a photo of the common person that it was compared with."""
+    others: dict[int, Other]
+    """Photos that show another person."""
 
 
 def is_installed() -> bool:
@@ -78,9 +97,36 @@ def one_person(images: Sequence[Float[Tensor, "_ _ 3"]], detections: Sequence[De
             first = chosen[photo].place
             order = [first, *(k for k in range(len(seen.faces)) if k != first)]
             found[photo] = replace(seen, faces=tuple(seen.faces[k] for k in order))
-        elif known and any(face.photo == photo and face.place == 0 and face.frontal for face in faces):
-            others[photo] = next(iter(chosen))
+        elif known:
+            own = next((face for face in faces if face.photo == photo and face.place == 0 and face.frontal), None)
+            if own is not None:
+                others[photo] = _nearest(own, list(chosen.values()))
     return People(tuple(found), others)
+
+
+def _nearest(face: Face, common: Sequence[Face]) -> Other:
+    """Return which face of the common person is most like another one."""
+    distances = [float(np.linalg.norm(face.descriptor - each.descriptor)) for each in common]
+    number = int(np.argmin(distances))
+    return Other(common[number].photo, distances[number])
+
+
+def warn_of_other_people(views: Sequence[View]) -> None:
+    """Warn of photos with given cameras whose landmarks are on the face of another person than in most others.
+
+    Only faces from the front are compared. Nothing is said where the library is missing.
+    """
+    front = [
+        view for view in views
+        if view.landmarks is not None and is_frontal(view.landmarks, *reversed(view.mask.shape))
+    ]  # fmt: skip
+    detections = [Detection(() if view.landmarks is None else (view.landmarks,), view.mask) for view in front]
+    for number, other in one_person([view.image for view in front], detections).others.items():
+        warnings.warn(
+            f"{other.sentence(front[number].name, front[other.photo].name)}: leave it out, or check the cameras",
+            ProtomeWarning,
+            stacklevel=3,
+        )
 
 
 def faces_of(images: Sequence[Float[Tensor, "_ _ 3"]], detections: Sequence[Detection]) -> list[Face]:

@@ -15,6 +15,7 @@ from protome.capture.head import Units
 from protome.capture.landmarks import Detection, detect
 from protome.capture.mask import SURE, person_mask
 from protome.capture.order import checked_placement
+from protome.capture.people import warn_of_other_people
 from protome.capture.photo import ALL_WHITE
 from protome.capture.resampling import warn_of_resampling
 from protome.capture.sight import parts_around, subject_on, with_sight
@@ -58,6 +59,7 @@ def locate_head(views: Sequence[View | Unmasked], units: Units | None) -> Scene:
     face = load_face_landmarks()
     placement = checked_placement(found, units, face)
     check_agreement(found, placement, units, face)
+    warn_of_other_people(found)
     for i, used in enumerate(placement.used):
         if not used:
             found[i] = replace(found[i], landmarks=None)

@@ -10,8 +10,8 @@ import numpy as np
 from protome.errors import ProtomeWarning
 from protome.geometry.camera import Camera
 
-FAR_OFF = 0.15
-"""Share of the picture's size by which optical axes of lenses do not lie beside its middle."""
+FAR_OFF = 0.05
+"""Share of the picture's size by which optical axes of lenses do not lie beside its middle, along its diagonal."""
 ALIKE = 0.12
 """Range of the shares in width and height, relative to their mean, up to which they are of one resampling; crops move
 each by another."""
@@ -39,7 +39,7 @@ def warn_of_resampling(cameras: Sequence[Camera]) -> None:
     warnings.warn(
         f"the optical axis of every camera lies at {100 * 0.5 / factor:.0f} % of the width and height of its picture, "
         f"not near the middle, as if the pictures were resampled to {factor:.2f} of their size without the intrinsics: "
-        f"if so, the head is wrong by centimetres, so multiply the first two rows of each K by {factor:.2f}",
+        f"if so, size and place of the head are wrong, so multiply the first two rows of each K by {factor:.2f}",
         ProtomeWarning,
         stacklevel=3,
     )

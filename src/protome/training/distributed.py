@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,6 +28,21 @@ class _Gather(torch.autograd.Function):
         return total[rank * length : (rank + 1) * length], None
 
 
+def store_of_restart(environment: Mapping[str, str]) -> distributed.Store | None:
+    """Return where processes that torchrun has started again find each other; None leaves that to PyTorch.
+
+    torchrun's own store outlives its processes. It still has the addresses of those before, which new ones would try to
+    reach (PyTorch issue 135712), so each start gets names of its own. They are the number of the start, which the
+    processes of several machines may count otherwise.
+    """
+    number = environment.get("TORCHELASTIC_RESTART_COUNT", "0")
+    alone = environment.get("LOCAL_WORLD_SIZE") == environment["WORLD_SIZE"]
+    if number == "0" or not alone or environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    shared = distributed.TCPStore(environment["MASTER_ADDR"], int(environment["MASTER_PORT"]), is_master=False)
+    return distributed.PrefixStore(f"start {number}", shared)
+
+
 @dataclass(frozen=True)
 class ProcessGroup:
     """This process's rank and the number of processes; with one process every method is a no-op."""
@@ -45,7 +60,10 @@ class ProcessGroup:
             device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
             torch.cuda.set_device(device)
         if not distributed.is_initialized():
-            distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            distributed.init_process_group(
+                "nccl" if device.type == "cuda" else "gloo",
+                store=store_of_restart(os.environ), rank=int(os.environ["RANK"]), world_size=count,
+            )  # fmt: skip
         return ProcessGroup(distributed.get_rank(), count), device
 
     @property
