@@ -226,6 +226,13 @@ def test_people_with_expressions_teach_them_too(root: Path, tmp_path: Path, caps
     estimate = encoder.estimate(Scene((view,), Similarity.identity(), posed=False), prior)
     assert estimate is not None
     assert estimate.expressions[0].axes.shape == (len(units), len(units))
+    train_encoder(
+        tmp_path / "people", out, prior=tmp_path / "prior.safetensors", latents=tmp_path / "prior.latents.safetensors",
+        valid=root / "valid", ict=root / "ict", tables=root / "tables", each=1, most=3, heads=1, jobs=1, quiet=True,
+    )  # fmt: skip
+    # A third person is photographed once; the heads that are there already count and are used.
+    assert sorted(path.name for path in (tmp_path / "own.photos").glob("*.npz")) == [f"{k:05d}.npz" for k in range(5)]
+    assert "5 photos of 3 people" in capsys.readouterr().out
     other = replace(prior.field.config, expression=("jawOpen",))
     replace(prior, field=HeadField(other), expression=LatentStatistics(torch.zeros(1), torch.eye(1))).save(
         tmp_path / "other.safetensors"
