@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
-from scipy.spatial import cKDTree
 from trimesh import Trimesh
 from trimesh.ray.ray_pyembree import RayMeshIntersector
 
@@ -21,6 +20,7 @@ from protome.asset.texels import AT_ONCE, Texels
 from protome.asset.tone import toned
 from protome.asset.unseen import continued
 from protome.geometry.mesh import Mesh
+from protome.geometry.neighbours import tree_of
 
 _MIRROR_WEIGHT = 0.35
 """Weight of a photo's mirror image beside the photo's own: it counts only where no photo shows the head well."""
@@ -112,7 +112,7 @@ def _weighed(
     own = np.stack([vertex_weights(source, mesh, caster) for source in sources], 1)
     own *= np.stack([_trust(*each, mesh) for each in zip(sources, shown, own.T, strict=True)], 1)
     own *= density * np.array([source.weight / best for source in sources])
-    away, twin = cKDTree(mesh.vertices).query(mesh.vertices * [-1.0, 1.0, 1.0])
+    away, twin = tree_of(mesh.vertices).query(mesh.vertices * [-1.0, 1.0, 1.0])
     alike = np.exp(-((away / _MIRROR_MM) ** 2)) * (mesh.vertices[:, 1] > -110)
     mirrored = _MIRROR_WEIGHT * own[twin] * alike[:, None]
     mirrored[own.max(1) > _MIRROR_FLOOR] = 0

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 from scipy.ndimage import map_coordinates
-from scipy.spatial import cKDTree
 
 from protome.asset.smooth import Smoother
 from protome.asset.source import Source
 from protome.geometry.mesh import Mesh
+from protome.geometry.neighbours import tree_of
 
 _BANDS_MM = (0.35, 0.9, 2.2, 5.0)
 """Standard deviations of the Gaussians whose differences are the bands."""
@@ -103,7 +103,7 @@ def like_seen(
         seen, unseen = known & kind, ~known & kind
         if seen.sum() < _NEIGHBOURS or not unseen.any():
             continue
-        _, near = cKDTree(place[seen]).query(place[unseen], _NEIGHBOURS)
+        _, near = tree_of(place[seen]).query(place[unseen], _NEIGHBOURS)
         filled[unseen] = share * np.quantile(strengths[seen][near], quantile, axis=1)
     return filled
 

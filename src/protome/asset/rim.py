@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float
-from scipy.spatial import cKDTree
+
+from protome.geometry.neighbours import tree_of
 
 _GRAZING, _FRONTAL = 0.55, 0.6
 """Cosines between normal and view direction below which a colour is doubted, and above which it confirms others."""
@@ -29,7 +30,7 @@ def rim_trust(
     if not len(doubted) or not len(sure):
         return trust
     count = min(_NEIGHBOURS, len(sure))
-    away, near = cKDTree(places[sure]).query(places[doubted], count, distance_upper_bound=_REACH_MM)
+    away, near = tree_of(places[sure]).query(places[doubted], count, distance_upper_bound=_REACH_MM)
     away, near = away.reshape(-1, count, 1), near.reshape(-1, count)
     found = np.isfinite(away)
     shown = colours[sure][np.minimum(near, len(sure) - 1)]

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from PIL import Image
-from scipy.spatial import cKDTree
 from trimesh import Trimesh
 from trimesh.ray.ray_pyembree import RayMeshIntersector
 
@@ -26,6 +25,7 @@ from protome.benchmark.wrinkles import Wrinkled, grooves, wrinkled
 from protome.errors import InputError
 from protome.geometry.camera import Camera
 from protome.geometry.mesh import Mesh
+from protome.geometry.neighbours import tree_of
 from protome.geometry.transforms import Similarity
 from protome.geometry.triangles import barycentric, unit
 from protome.pipeline import Head, gather, reconstruct
@@ -143,7 +143,7 @@ def _lifted(view: View, mesh: Mesh) -> Float[np.ndarray, "478 3"]:
     assert view.landmarks is not None
     hits = cast(mesh, view.camera)
     spots = view.camera.project(hits.points.to(view.camera.K))
-    return hits.points.double().numpy()[cKDTree(spots.numpy()).query(view.landmarks.numpy())[1]]
+    return hits.points.double().numpy()[tree_of(spots.numpy()).query(view.landmarks.numpy())[1]]
 
 
 def _turned(camera: Camera) -> float:

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from scipy.spatial import cKDTree
 
 from protome.capture.skin import skin_mask
 from protome.geometry.mesh import Mesh, linear_from_srgb, srgb_from_linear
+from protome.geometry.neighbours import tree_of
 from protome.relief.light import fitted_light, shade
 from protome.render.cast import cast, interpolate
 from protome.scene import View
@@ -87,9 +87,9 @@ def slopes_of(
     curves: list[Curve], points: Float[np.ndarray, "k 3"], normals: Float[np.ndarray, "k 3"], mesh: Mesh
 ) -> Float[np.ndarray, "k 3"]:
     """Return the gradient along the surface of the height that grooves give at points of a mesh."""
-    tree = cKDTree(mesh.vertices)
+    tree = tree_of(mesh.vertices)
     on = [replace(curve, points=mesh.vertices[tree.query(curve.points)[1]]) for curve in curves]
-    trees = [(curve, cKDTree(_smoothed(curve.points))) for curve in on]
+    trees = [(curve, tree_of(_smoothed(curve.points))) for curve in on]
 
     def height(at: Float[np.ndarray, "k 3"]) -> Float[np.ndarray, "k"]:
         total = np.zeros(len(at))

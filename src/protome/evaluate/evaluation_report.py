@@ -12,11 +12,11 @@ import fast_simplification
 import numpy as np
 from jaxtyping import Float
 from markupsafe import Markup
-from scipy.spatial import cKDTree
 
 from protome.evaluate.figures import heat_colours, heat_limit, save_heatmap, upright
 from protome.evaluate.landmarks import MarkedMesh
 from protome.geometry.mesh import Mesh
+from protome.geometry.neighbours import tree_of
 from protome.report.page import raw, sheet_uri
 from protome.report.sections import Model, Picture, Section, Table, write_sections
 
@@ -64,7 +64,7 @@ def coloured(scan: MarkedMesh, distances: Float[np.ndarray, "v"], limit: float) 
         fewer, faces = fast_simplification.simplify(
             vertices.astype(np.float32), faces, target_reduction=1 - MOST_FACES / len(faces)
         )
-        colours = colours[cKDTree(vertices).query(fewer)[1]]
+        colours = colours[tree_of(vertices).query(fewer)[1]]
         vertices = fewer.astype(np.float64)
     return Mesh(vertices / 1000.0, np.asarray(faces, np.int64), colours)
 

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.spatial import cKDTree
 
 from protome.errors import InputError
 from protome.evaluate.landmarks import MarkedMesh
 from protome.evaluate.metrics import FACE_RADIUS_MM, Spread
 from protome.face import LANDMARK_NAMES
+from protome.geometry.neighbours import tree_of
 from protome.geometry.transforms import Similarity
 from protome.scenes.h3ds import LANDMARKS, MESH, REGIONS
 
@@ -116,15 +116,15 @@ def _score(
     refined = _icp(truth[source], prediction).inverse()
     moved = refined.apply_numpy(prediction)
     vertices = np.arange(len(truth)) if region is None else source
-    distances = cKDTree(moved).query(truth[vertices])[0]
-    back = cKDTree(truth[vertices]).query(moved)[0]
+    distances = tree_of(moved).query(truth[vertices])[0]
+    back = tree_of(truth[vertices]).query(moved)[0]
     T_truth_prediction = refined.compose(truth_from_prediction).matrix().numpy()
     return H3dsScore(Spread.of(distances), Spread.of(back), distances, vertices, T_truth_prediction, aligned_with)
 
 
 def _icp(points: Float[np.ndarray, "n 3"], targets: Float[np.ndarray, "p 3"]) -> Similarity:
     """Return the ICP alignment of points to target points, as trimesh computes it by default."""
-    tree = cKDTree(targets)
+    tree = tree_of(targets)
     total, before = Similarity.identity(torch.float64), np.inf
     for _ in range(ICP_STEPS):
         nearest = targets[tree.query(points)[1]]

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from protome import losses
@@ -19,6 +18,7 @@ from protome.fit.rays import PixelTable
 from protome.fit.schedule import rate_factor
 from protome.fit.tracing import HeadTracer
 from protome.geometry.camera import Camera, Rays
+from protome.geometry.neighbours import tree_of
 from protome.prior.prior import HeadLatents
 from protome.units import UNIT_MM
 
@@ -168,7 +168,7 @@ def _hidden(head: HeadField, latents: HeadLatents, tracer: HeadTracer, visible: 
     around = around.to(visible.points.device)
     every = torch.ones(len(around.origins), dtype=torch.bool, device=visible.points.device)
     found, _ = _hit_points(head, latents, tracer, around, every)
-    far = cKDTree(visible.points.cpu().numpy()).query(found.points.cpu().numpy())[0] > _HIDDEN
+    far = tree_of(visible.points.cpu().numpy()).query(found.points.cpu().numpy())[0] > _HIDDEN
     hidden = found[torch.from_numpy(far).to(found.points.device)]
     hidden = replace(hidden, directions=-hidden.normals)
     with torch.no_grad():

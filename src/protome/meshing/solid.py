@@ -14,10 +14,10 @@ from jaxtyping import Float, Int
 from scipy.ndimage import map_coordinates
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import dijkstra, minimum_spanning_tree
-from scipy.spatial import cKDTree
 from skimage.measure import marching_cubes
 
 from protome.geometry.mesh import Mesh
+from protome.geometry.neighbours import tree_of
 
 _OFF_ZERO = 0.01
 """Least distance of a sample from zero, in cells: vertices of marching cubes then never coincide at a grid point."""
@@ -157,7 +157,7 @@ def _plugged(
     high = np.minimum(np.ceil(plate.max(0) + half + 2).astype(int), np.array(values.shape) - 1)
     window = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     points = np.stack(np.meshgrid(*[np.arange(a, b) for a, b in zip(low, high, strict=True)], indexing="ij"), -1)
-    beyond = cKDTree(plate).query(points.reshape(-1, 3))[0].reshape(points.shape[:3]) - half
+    beyond = tree_of(plate).query(points.reshape(-1, 3))[0].reshape(points.shape[:3]) - half
     beyond = _off_zero(beyond)
     changed = values.copy()
     changed[window] = np.minimum(values[window], beyond) if outside else np.maximum(values[window], -beyond)

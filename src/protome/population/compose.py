@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from scipy.spatial import cKDTree
 
 from protome.face import LANDMARK_NAMES
+from protome.geometry.neighbours import tree_of
 from protome.population.faces import FaceModes
 from protome.population.hair import HairMasks, draw_hair_colour, recoloured
 from protome.population.light import Light, draw_light
@@ -39,7 +39,7 @@ def carried(
     points: Float[np.ndarray, "n 3"], before: Float[np.ndarray, "v 3"], after: Float[np.ndarray, "v 3"]
 ) -> Float[np.ndarray, "n 3"]:
     """Move points as the nearest body vertices moved."""
-    distance, index = cKDTree(before).query(points, k=12)
+    distance, index = tree_of(before).query(points, k=12)
     weight = 1.0 / (distance + 0.004) ** 2
     weight /= weight.sum(1, keepdims=True)
     return points + (weight[..., None] * (after - before)[index]).sum(1)

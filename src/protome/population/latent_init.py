@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.spatial import cKDTree
 
+from protome.geometry.neighbours import tree_of
 from protome.population.compose import CENTRE_M, Composer
 from protome.population.registration import farthest
 from protome.population.surface import FACE_M, HeadSamples, OuterSurface
@@ -61,9 +61,9 @@ class LatentInit:
         """Return the colours at the skin's points and in each direction, sRGB in [0, 1]."""
         colours = samples.colours / 255.0
         skin = samples.registered
-        _, nearest = cKDTree(samples.template[skin]).query(self.place, k=4)
+        _, nearest = tree_of(samples.template[skin]).query(self.place, k=4)
         on_skin = colours[skin][nearest].mean(1)
         towards = samples.points - CENTRE_M
         towards /= np.linalg.norm(towards, axis=1, keepdims=True)
-        _, nearest = cKDTree(towards).query(self.directions, k=6)
+        _, nearest = tree_of(towards).query(self.directions, k=6)
         return np.concatenate([on_skin.ravel(), colours[nearest].mean(1).ravel()])

@@ -8,12 +8,12 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from protome.face import NOSE_TIP
 from protome.field.field import CHUNK
 from protome.geometry.least_squares import Residuals, minimise
+from protome.geometry.neighbours import tree_of
 from protome.geometry.transforms import Similarity, procrustes, rotation_from_vector
 from protome.prior.prior import HeadLatents, Prior
 from protome.units import UNIT_MM
@@ -266,10 +266,10 @@ def scan_samples(
         parts.append(on[chosen] + out[chosen] * rng.normal(0, reach, (len(chosen), 1)))
     parts.append(rng.uniform(low, high, (count - 2 * (count // 3), 3)))
     space = np.concatenate(parts)
-    distance, nearest = cKDTree(on).query(space)
+    distance, nearest = tree_of(on).query(space)
     along = ((space - on[nearest]) * out[nearest]).sum(1)
     # The nearest sample lies beside the true foot point, by about the spacing of the samples.
-    spacing = float(np.median(cKDTree(on).query(on[:: max(1, len(on) // 2000)], 2)[0][:, 1]))
+    spacing = float(np.median(tree_of(on).query(on[:: max(1, len(on) // 2000)], 2)[0][:, 1]))
     beside = np.sqrt(np.maximum(distance**2 - along**2, 0))
     kept = beside < 2 * spacing + _SLANT * distance
     signed = np.where(distance < 2 * spacing, along, np.sign(along) * distance)[kept]

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from scipy.spatial import cKDTree
 
 from protome.field.field import CHUNK, Field, SdfFn, in_chunks
 from protome.geometry.mesh import Mesh
+from protome.geometry.neighbours import tree_of
 from protome.units import UNIT_MM
 
 FARTHEST_MM = 5.0
@@ -79,5 +79,5 @@ def _fade(mesh: Mesh, moving: Bool[np.ndarray, "f"]) -> Float[np.ndarray, "v"]:
     rim = np.unique(pairs[counts == 1])
     if len(rim) == 0:
         return np.ones(len(mesh.vertices))
-    share = np.clip(cKDTree(mesh.vertices[rim]).query(mesh.vertices)[0] / FADE_MM, 0, 1)
+    share = np.clip(tree_of(mesh.vertices[rim]).query(mesh.vertices)[0] / FADE_MM, 0, 1)
     return share**2 * (3 - 2 * share)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy.spatial import cKDTree
 
 from protome.field.field import CHUNK
+from protome.geometry.neighbours import tree_of
 from protome.geometry.transforms import procrustes
 from protome.prior.prior import FittedHead
 from protome.units import UNIT_MM
@@ -88,7 +88,7 @@ def sure_skin(
     sure &= candidates
     for _ in range(GROWTHS):
         open_ = np.flatnonzero(candidates & ~sure)
-        distance = cKDTree(rest[sure]).query(rest[open_])[0] if len(open_) else np.zeros(0)
+        distance = tree_of(rest[sure]).query(rest[open_])[0] if len(open_) else np.zeros(0)
         near, distance = open_[distance < STEP_MM], distance[distance < STEP_MM]
         if not len(near):
             break
@@ -114,7 +114,7 @@ def expected(
         torch.from_numpy(rest[known]), torch.from_numpy(rest[known] + moves[known]), torch.ones(len(known)).double()
     )
     common = whole.apply_numpy(rest) - rest
-    distance, near = cKDTree(rest[known]).query(rest[where], k=min(NEIGHBOURS, len(known)))
+    distance, near = tree_of(rest[known]).query(rest[where], k=min(NEIGHBOURS, len(known)))
     width = np.maximum(distance[:, :8].mean(1, keepdims=True), WIDTH_MM)
     shares = np.exp(-0.5 * ((distance - distance[:, :1]) / width) ** 2)
     shares /= shares.sum(1, keepdims=True)

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from scipy.sparse import csr_matrix
-from scipy.spatial import cKDTree
 from torch import Tensor
 from trimesh import Trimesh
 from trimesh.ray.ray_pyembree import RayMeshIntersector
@@ -14,6 +13,7 @@ from trimesh.ray.ray_pyembree import RayMeshIntersector
 from protome.field.field import CHUNK, Field
 from protome.geometry.extension import laplacian, smooth_extension
 from protome.geometry.mesh import Mesh
+from protome.geometry.neighbours import tree_of
 from protome.prior.prior import FittedHead
 from protome.topology.pull import expected, pulled_back, sure_skin
 from protome.topology.template import Part, Template
@@ -162,7 +162,7 @@ def _closed_lips(
     up = np.array(Trimesh(rest, faces, process=False).vertex_normals)[:, 1]
     mouth = own & (template.trust < 1) & (rest > MOUTH_MM[0]).all(1) & (rest < MOUTH_MM[1]).all(1)
     upper, lower = np.flatnonzero(mouth & (up < -0.3)), np.flatnonzero(mouth & (up > 0.3))
-    distance, near = cKDTree(rest[lower]).query(rest[upper])
+    distance, near = tree_of(rest[lower]).query(rest[upper])
     touching = distance < TOUCH_MM
     upper, lower = upper[touching], lower[near[touching]]
     if not len(upper):

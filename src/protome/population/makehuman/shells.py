@@ -8,11 +8,11 @@ import igl
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from scipy.ndimage import distance_transform_edt, gaussian_filter, label
-from scipy.spatial import cKDTree
 from skimage.measure import marching_cubes
 
 from protome.geometry.align import Surface
 from protome.geometry.mesh import Mesh
+from protome.geometry.neighbours import tree_of
 from protome.geometry.sampling import uniform_weights
 from protome.population.texture import texels
 
@@ -127,7 +127,7 @@ def build_shell(name: str, hair: HairSamples, head: Mesh, scalp: Bool[np.ndarray
     # scikit-image's triangles face the higher values, which is inwards here.
     fine, inward = np.asfortranarray(vertices * VOXEL_M + low, np.float64), faces[:, ::-1]
     slim, slim_faces, _, _ = igl.qslim(fine, np.asfortranarray(inward, np.int32), FACES)
-    distance, nearest = cKDTree(points).query(slim, k=6)
+    distance, nearest = tree_of(points).query(slim, k=6)
     weight = 1 / (distance + 0.001) ** 2
     painted = (hair.colours[nearest] * (weight / weight.sum(1, keepdims=True))[..., None]).sum(1)
     # libigl's integers are C's long long, which NumPy does not take for int64 though they are equal.

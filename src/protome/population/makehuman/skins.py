@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from scipy.ndimage import gaussian_filter, median_filter
-from scipy.spatial import cKDTree
 from skimage.color import rgb2lab
 from trimesh import Trimesh
 
 from protome.geometry.align import Surface
 from protome.geometry.mesh import Mesh
+from protome.geometry.neighbours import tree_of
 from protome.geometry.obj import ObjMesh
 from protome.geometry.triangles import barycentric
 from protome.population.makehuman.fit import MakeHumanFit
@@ -109,7 +109,7 @@ class _Canvas:
         weights = np.clip(barycentric(fit.vertices[base_faces[foot.faces]], foot.points), 0, 1)
         uv = (fit.base.uv[fit.uv_faces[foot.faces]] * weights[..., None]).sum(1)
         # The rims of nostrils and lips, which turn inwards, take the colour of the skin beside them.
-        distance, beside = cKDTree(points[found]).query(points)
+        distance, beside = tree_of(points[found]).query(points)
         uv = np.where(found[:, None], uv, uv[found][beside])
         found |= distance < RIM_M
         marked = np.zeros(height * width, bool)

@@ -9,11 +9,11 @@ from importlib import resources
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
-from scipy.spatial import cKDTree
 from skimage.color import rgb2lab
 
 from protome.geometry.align import Surface
 from protome.geometry.mesh import Mesh
+from protome.geometry.neighbours import tree_of
 from protome.geometry.triangles import barycentric
 from protome.population.compose import Composer
 from protome.population.makehuman.skins import CHEEKS_M, COLLAR, SKIN_LAB
@@ -86,7 +86,7 @@ def _brow_distance(composer: Composer, places: np.ndarray) -> Float[np.ndarray, 
     table = json.loads((resources.files("protome") / "assets" / "mediapipe_landmarks.json").read_text())["valid_body"]
     corners, weights = np.asarray(table["triangles"])[list(BROWS)], np.asarray(table["barycentric"])[list(BROWS)]
     points = (composer.valid.mean[corners] * weights[..., None]).sum(1)
-    return cKDTree(points).query(places.reshape(-1, 3))[0].reshape(places.shape[:2])
+    return tree_of(points).query(places.reshape(-1, 3))[0].reshape(places.shape[:2])
 
 
 def _brow_opacity(lightness: Float[np.ndarray, "s s"], near: Float[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:

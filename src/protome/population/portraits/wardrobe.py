@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
-from scipy.spatial import cKDTree
 from trimesh import Trimesh
 
 from protome.errors import InputError
 from protome.geometry.mesh import Mesh
+from protome.geometry.neighbours import tree_of
 from protome.population.compose import Composer
 from protome.population.makehuman.clothes import Outfit
 from protome.population.people import region_masks
@@ -53,7 +53,7 @@ class Worn:
     @staticmethod
     def on(body: Float[np.ndarray, "b 3"], vertices: np.ndarray, faces: np.ndarray, shade: np.ndarray) -> Worn:
         """Bind a mesh to the nearest vertices of a body."""
-        distance, near = cKDTree(body).query(vertices, k=NEIGHBOURS)
+        distance, near = tree_of(body).query(vertices, k=NEIGHBOURS)
         weight = 1.0 / (distance + 0.004) ** 2
         share = weight / weight.sum(1, keepdims=True)
         return Worn(

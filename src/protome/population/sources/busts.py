@@ -19,10 +19,10 @@ import numpy as np
 import trimesh
 from jaxtyping import Float, Int
 from PIL import Image
-from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from protome.errors import InputError
+from protome.geometry.neighbours import tree_of
 from protome.population.sources.gltf import Glb, Skinned
 from protome.population.sources.valid import EYE_CORNERS, ValidHeads, identity
 from protome.util.files import check_output_folder, write_atomically
@@ -83,7 +83,7 @@ class Layout:
         Raises:
             ValueError: the body has other texture coordinates.
         """
-        away, nearest = cKDTree(body.uv).query(self.uv)
+        away, nearest = tree_of(body.uv).query(self.uv)
         corners = np.repeat(nearest[:, None], 3, 1)
         shares = np.tile([1.0, 0.0, 0.0], (len(self.uv), 1))
         a, b, c = (body.uv[body.faces[:, side]] for side in range(3))

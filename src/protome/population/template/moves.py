@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.spatial import cKDTree
 
+from protome.geometry.neighbours import tree_of
 from protome.morphable.ict_files import IctMesh
 from protome.population.template.skin import GUMS, SOCKETS, Placed
 from protome.topology.names import ARKIT, TONGUE_OUT, ict_units
@@ -26,7 +26,7 @@ def template_moves(
     The first of them are ICT's numbered by `skin`; the tongue's stand from `start` on. The others keep still.
     """
     rows = {name: k for k, name in enumerate(ict.expression_names)}
-    distance, near = cKDTree(place.neutral[SOCKETS:GUMS]).query(tongue, k=NEAREST)
+    distance, near = tree_of(place.neutral[SOCKETS:GUMS]).query(tongue, k=NEAREST)
     shares = 1 / (distance + 1.0)
     shares /= shares.sum(1, keepdims=True)
     moves = np.zeros((len(ARKIT), count, 3), np.float32)
