@@ -133,6 +133,25 @@ def test_the_head_is_found_from_several_views() -> None:
         assert placement.used == (True, False, True, True)
 
 
+def test_a_large_head_in_metric_cameras_keeps_its_size() -> None:
+    large = 1.07 * POINTS + torch.tensor([4.0, -9.0, 2.0])  # head frame, millimetres
+    views = []
+    for yaw in (-0.8, 0.1, 0.6):
+        camera = camera_at(yaw)
+        views.append(posed(camera, torch.cat([camera.project(large), torch.zeros(10, 2)]).float()))
+    world = WORLD_FROM_MM.apply(large)
+    normal = head_from_landmarks(views, "cm", FACE)
+    found = normal.head_from_world.to(torch.float64).apply(world) * UNIT_MM
+    assert (found - POINTS).norm(dim=1).max() < 0.05  # without the unit it is as large as the mean face
+    metric = normal.metric("cm", FACE)
+    assert float(metric.head_from_world.scale) * UNIT_MM == pytest.approx(10.0, rel=1e-6)
+    found = metric.head_from_world.to(torch.float64).apply(world) * UNIT_MM
+    sizes = [torch.cdist(points, points).max() for points in (found, large)]
+    assert float(sizes[0]) == pytest.approx(float(sizes[1]), rel=1e-5)
+    away = (WEIGHTS[:, None] * (found - POINTS)).sum(0) / WEIGHTS.sum()  # the face's middle stays
+    assert away.norm() < 0.05
+
+
 def test_wrong_views_and_wrong_landmarks_are_left_out() -> None:
     cameras = [camera_at(yaw, pitch) for yaw, pitch in ((-0.8, 0.1), (-0.3, 0.3), (0.1, 0.0), (0.6, -0.2), (0.9, 0.2))]
     views = []

@@ -146,10 +146,13 @@ def test_given_lengths_and_cameras_come_first() -> None:
     assert size.sources == ("the camera's distance",)
     (found,) = as_placed(given, scene)
     assert float((prior.landmarks[2].double() - found.centre).norm()) * UNIT_MM == pytest.approx(650.0, abs=0.05)
-    same, estimate, size = sized(None, None, scene, prior)
-    assert same is scene
+    metric = replace(scene, metric=True)
+    same, estimate, size = sized(None, None, metric, prior)
+    assert same is metric
     assert estimate is None
     assert size == Size(1.0, None, ("the scene's cameras",))
+    _, _, size = sized(None, None, scene, prior)
+    assert size == Size(1.0, 100 * PRIOR_STD, ("the prior",))
 
 
 def test_cameras_that_photos_have_placed_are_scaled() -> None:

@@ -70,7 +70,8 @@ def reconstruct(
         device: Where to compute; auto takes the graphics card if there is one.
         seed: The random seed; the same seed gives the same head.
         resolution: Cells of the mesh along 60 cm; if left out, the preset's.
-        units: The unit of length of a scene folder's cameras; if left out, mm for a single view.
+        units: The unit of length of a scene folder's cameras, which gives the head its true size; if left out, several
+            views give it the mean face's, and a single view is in mm.
         views: The images of a scene folder to use, or the name of an H3DS view set; if left out, all, at most 32.
         time_step: The time step of a scene folder that has several (VHAP, NeuS2); by default that with most images.
         outside: Allow a scene folder whose files name, or link to, images and masks outside of it.

@@ -164,6 +164,8 @@ class Scene:
     estimate: CameraEstimate | None = None
     """Of a posed scene whose cameras were found from its photos, which then are posed in the head frame in
     millimetres; None where they were given."""
+    metric: bool = False
+    """Whether the unit of given cameras is known, so that the head has its true size."""
 
     @property
     def has_own_world(self) -> bool:

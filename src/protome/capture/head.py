@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
@@ -45,6 +45,14 @@ class HeadPlacement:
     that all views give together; None without landmarks. Empty where the head was placed from one view."""
     turned: tuple[float | None, ...] = ()
     """For each of these the degrees by which its camera looks past the face's front."""
+
+    def metric(self, units: Units, face: FaceLandmarks) -> HeadPlacement:
+        """Return the placement at the head's true size, which the unit of the world gives, about the face's middle."""
+        factor = UNIT_IN_MM[units] / (UNIT_MM * float(self.head_from_world.scale))
+        middle = (face.weights[:, None] * face.positions).sum(0).double() / face.weights.sum() / UNIT_MM
+        sizing = Similarity(torch.eye(3).double(), (1 - factor) * middle, torch.tensor(factor).double())
+        placed = sizing.compose(self.head_from_world.to(torch.float64)).to(torch.float32)
+        return replace(self, head_from_world=placed)
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,9 @@ def locate_head(views: Sequence[View | Unmasked], units: Units | None) -> Scene:
     """Find the head in posed views; the scene keeps their world frame, and landmarks where they agree with the head.
 
     Landmarks that views already have are kept, and masks are made where they are missing, also of views from behind;
-    `units` is the length unit of the cameras, None where it is unknown. The perception network, where a good one
-    ships, takes other people out of masks that are made, and adds dense landmarks to a single view.
+    `units` is the length unit of the cameras, which gives the head its true size; where it is None, several views give
+    it the mean face's. The perception network, where a good one ships, takes other people out of masks that are made,
+    and adds dense landmarks to a single view.
 
     Raises:
         InputError: as `checked_placement` and `check_agreement`; or a mask from a file leaves out the only face, or
@@ -60,6 +61,8 @@ def locate_head(views: Sequence[View | Unmasked], units: Units | None) -> Scene:
     placement = checked_placement(found, units, face)
     check_agreement(found, placement, units, face)
     warn_of_other_people(found)
+    if units is not None:
+        placement = placement.metric(units, face)
     for i, used in enumerate(placement.used):
         if not used:
             found[i] = replace(found[i], landmarks=None)
@@ -73,7 +76,7 @@ def locate_head(views: Sequence[View | Unmasked], units: Units | None) -> Scene:
         found[i] = with_sight(view, sight, seen, every, mask_given=i not in persons, landmarks=alone)
     for view in found:
         _check_white(view, placement.head_from_world)
-    return Scene(tuple(found), placement.head_from_world, posed=True)
+    return Scene(tuple(found), placement.head_from_world, posed=True, metric=units is not None)
 
 
 def mask_of_head(

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from protome.capture.size import Size, estimate_size
+from protome.capture.size import PRIOR_STD, Size, estimate_size
 from protome.capture.skin import eyes_closed
 from protome.encoder.encoder import LatentEstimate
 from protome.encoder.features import IRIS, mean_pupils
@@ -130,7 +130,10 @@ def sized(
         size = estimate_size(scene.views, [view.camera.transformed(millimetres) for view in views])
         return _scaled(scene, size.factor), estimate, size
     if estimate is None:
-        return scene, None, Size(1.0, None, ("the scene's cameras",))
+        known = (
+            Size(1.0, None, ("the scene's cameras",)) if scene.metric else Size(1.0, 100 * PRIOR_STD, ("the prior",))
+        )
+        return scene, None, known
     cameras = _estimated_cameras(estimate, scene)
     size = estimate_size(scene.views, [camera.transformed(millimetres) for camera in cameras])
     return scene, _moved(estimate, cameras, _nose(estimate, prior), size.factor), size
