@@ -259,7 +259,7 @@ def test_the_shipped_encoder_is_closer_than_the_mean_head() -> None:
         ]
         errors.append([float(row.abs().mean()) for row in rows])
     estimated, mean = torch.tensor(errors).mean(0).tolist()
-    assert estimated < 0.8 * mean
+    assert estimated < 0.85 * mean
 
 
 def test_only_photos_whose_cameras_do_not_fix_the_scale_get_an_estimate() -> None:

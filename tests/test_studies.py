@@ -97,7 +97,7 @@ def test_a_change_changes_one_factor(name: str) -> None:
         "coarse-colour": {"renderer_frequencies"}, "one-rate": {"rates.deformation", "rates.renderer"},
         "no-eikonal": {"weights.eikonal"}, "selective-sampling": {"drop_background"},
     }  # fmt: skip
-    steps = {"schedule.steps"}
+    steps = {"schedule.latents", "schedule.steps"}
     assert _differences(name) == one_factor.get(name, steps if name.startswith("steps-") else {"tracing"})
 
 
