@@ -209,10 +209,11 @@ def test_hair_of_the_background_colour_stays_where_two_segmentations_agree() -> 
     body = ((x - 250) / 220) ** 2 + ((y - 510) / 180) ** 2 < 1
     truth = head | body
     wood = np.array([0.5, 0.35, 0.2])
-    image = np.where(
+    colours = np.where(
         (head & ~hair)[..., None], [0.8, 0.6, 0.5], np.where((body & ~head)[..., None], [0.2, 0.3, 0.6], wood)
     )
-    image = torch.from_numpy(np.clip(image + np.random.default_rng(0).normal(0, 0.03, image.shape), 0, 1)).float()
+    colours = np.clip(colours + np.random.default_rng(0).normal(0, 0.03, colours.shape), 0, 1)
+    image = torch.from_numpy(colours).float()
     coarse = as_tensor(np.asarray(Image.fromarray((truth * 255).astype(np.uint8)).resize((50, 60)).resize((500, 600))))
     angles = np.linspace(0, 2 * np.pi, 478)
     face = torch.from_numpy(np.stack([250 + 75 * np.cos(angles), 230 + 90 * np.sin(angles)], 1)).float()

@@ -33,8 +33,8 @@ class Change:
 def _scaled_steps(factor: float, config: FitConfig) -> FitConfig:
     """Return settings with a scaled number of steps of the first two phases, for every number of photos."""
     own = config.schedule
-    scaled = ({views: factor * count for views, count in counts.items()} for counts in (own.latents, own.steps))
-    return replace(config, schedule=replace(own, **dict(zip(("latents", "steps"), scaled, strict=True))))
+    latents, steps = ({views: factor * count for views, count in counts.items()} for counts in (own.latents, own.steps))
+    return replace(config, schedule=replace(own, latents=latents, steps=steps))
 
 
 def _without_patches(config: FitConfig) -> FitConfig:
