@@ -19,7 +19,7 @@ def _rows(text: str) -> list[list[str]]:
 def _benchmark() -> dict[str, tuple[str, ...]]:
     """Return (face, its ratio, head, its ratio) by the number of photos in words, and of the mean head."""
     text = (ROOT / "docs" / "benchmark.md").read_text(encoding="utf-8")
-    rows = _rows(text[text.index("## Views") : text.index("## Methods")])
+    rows = _rows(text[text.index("## Views") : text.index("## Subjects")])
     found: dict[str, tuple[str, ...]] = {}
     for row, suffix in (("protome", ""), ("protome, camera's distance known", ", its camera's distance known")):
         cells = next(cells for cells in rows if cells[0] == row)
