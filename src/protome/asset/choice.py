@@ -60,6 +60,8 @@ def choose(
     chosen = np.eye(weights.shape[1])[label]
     feather = np.where(seen, np.maximum(Smoother.of(mesh, _FEATHER_MM)(chosen), 0), 0.0)
     feather = np.where(feather > 0.02, feather, 0.0)
+    # Of a lone vertex whose neighbours show a source that does not show it, nothing is left.
+    feather = np.where(feather.any(1, keepdims=True), feather, chosen)
     share = feather / feather.sum(1, keepdims=True)
     low = joined(mesh, label, seen, colours, _blended(weights, colours, label, direct), direct)
     return Choice(share, np.where(seen[..., None], low[:, None] - colours, 0.0), low)
