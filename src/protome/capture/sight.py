@@ -52,10 +52,7 @@ def parts_around(
 def subject_on(seen: Perception | None, shape: torch.Size) -> Float[Tensor, "h w"] | None:
     """Return the subject's probability on a photo's pixels, not a number where the network did not look; None where it
     did not look at all."""
-    if seen is None:
-        return None
-    subject = 1 - seen.parts[..., BACKGROUND] - seen.parts[..., OTHERS]
-    return torch.from_numpy(seen.square.on_photo(subject[..., None], shape[0], shape[1], beyond=np.nan)[..., 0])
+    return None if seen is None else torch.from_numpy(seen.person_on(shape[0], shape[1], beyond=np.nan))
 
 
 def with_sight(

@@ -35,10 +35,11 @@ class Perception:
         """Return the probabilities on the photo's pixels; all zero beyond the square, where nothing is known."""
         return self.square.on_photo(self.parts, height, width)
 
-    def person_on(self, height: int, width: int) -> Float[np.ndarray, "h w"]:
-        """Return the probability of the subject, with what is worn or held, on the photo's pixels."""
+    def person_on(self, height: int, width: int, beyond: float = 0.0) -> Float[np.ndarray, "h w"]:
+        """Return the probability of the subject, with what is worn or held, on the photo's pixels; `beyond` outside the
+        square."""
         subject = 1 - self.parts[..., BACKGROUND] - self.parts[..., OTHERS]
-        return self.square.on_photo(subject[..., None], height, width)[..., 0]
+        return self.square.on_photo(subject[..., None], height, width, beyond)[..., 0]
 
     @property
     def labels(self) -> Int[np.ndarray, "s s"]:
