@@ -43,7 +43,6 @@ SURFACE_MM = 30.0
 DEPTH_UNIT = 0.01
 """Unit of the spots' depths: logarithm."""
 POSE = 6
-_Landmarks = tuple[Float[Tensor, "n 3"], Float[Tensor, "n 2"], Float[np.ndarray, "n"]]
 _AWAY = 5
 """Which of a photo's unknowns is its distance."""
 
@@ -383,7 +382,11 @@ def _intrinsics(focal: float, width: float, height: float) -> Float[Tensor, "3 3
     return torch.tensor([[focal, 0.0, width / 2], [0.0, focal, height / 2], [0.0, 0.0, 1.0]], dtype=torch.float64)
 
 
-def _surest(shot: Shot, detected: _Landmarks, network: tuple[Float[Tensor, "k 3"], NetworkPoints]) -> _Landmarks:
+def _surest(
+    shot: Shot,
+    detected: tuple[Float[Tensor, "n 3"], Float[Tensor, "n 2"], Float[np.ndarray, "n"]],
+    network: tuple[Float[Tensor, "k 3"], NetworkPoints],
+) -> tuple[Float[Tensor, "m 3"], Float[Tensor, "m 2"], Float[np.ndarray, "m"]]:
     """Return places, pixels and weights of the network's landmarks if there are any, else those that were detected."""
     if shot.seen is None:
         return detected
