@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from protome.topology.hair import BELOW_MM, first_exit, shell
 from protome.topology.lids import folded, lid_colours
 from protome.topology.names import ARKIT, ict_units
 from protome.topology.pull import CORE_MM, expected, pulled_back, sure_skin
+from protome.topology.skin import skin_on_head
 from protome.topology.template import EYES, HAIR_CENTRE_MM, MOST_VERTICES, Part, Template
 from protome.topology.texture import layout, template_texture
 from protome.units import UNIT_MM
@@ -167,6 +169,22 @@ def test_the_template_lies_on_the_mean_head_with_no_triangle_turned_over(templat
         assert np.linalg.norm(made.vertices[before] - pivot, axis=1).min() > radius
 
 
+def test_an_open_mouth_is_open_on_the_template_and_no_triangle_is_turned_over(
+    template: Template, mean: FittedHead
+) -> None:
+    names = mean.field.config.expression
+    opened = torch.tensor([1.0 if name == "jawOpen" else 0.0 for name in names])
+    head = replace(mean, latents=replace(mean.latents, z_expression=opened))
+    own = head.bind()
+    surface = zero_level(own.sdf, head.bounds, 120).largest_component().scaled(UNIT_MM)
+    vertices = skin_on_head(template, head, surface)
+    gaps = [(at[template.ibug68[62], 1] - at[template.ibug68[66], 1]) for at in (template.vertices, vertices)]
+    assert gaps[0] < 3.0
+    assert gaps[1] > 10.0
+    face = ((template.vertices > CORE_MM[0]) & (template.vertices < CORE_MM[1])).all(1) & (template.trust > 0.99)
+    assert flipped(vertices, template.triangles[face[template.triangles].all(1)], head) == 0
+
+
 def test_skin_that_is_taken_far_away_is_hair(template: Template) -> None:
     rest = template.vertices
     faces = template.triangles[template.triangle_part == Part.SKIN]
@@ -174,7 +192,7 @@ def test_skin_that_is_taken_far_away_is_hair(template: Template) -> None:
     hair = (np.abs(rest[:, 0]) > 60) & (rest[:, 1] > -100)
     moves[hair] += 40.0 * np.sign(rest[hair, :1]) * [1.0, 0.0, 0.0]
     candidates = template.trust > 0.3
-    sure = sure_skin(rest, moves, candidates, faces)
+    sure = sure_skin(rest, rest, moves, candidates, faces)
     assert not sure[hair].any()
     assert sure[candidates & (np.abs(rest[:, 0]) < 40) & (rest[:, 2] > -60)].mean() > 0.98
     where = np.flatnonzero(hair & candidates)

@@ -116,7 +116,7 @@ def _from_source(head: TemplateHead, found: _Layout, source: Textured) -> Float3
 def _with_lids(
     head: TemplateHead, found: _Layout, colour: Float32[np.ndarray, "k 3"], plain: Float32[np.ndarray, "v 3"]
 ) -> Float32[np.ndarray, "k 3"]:
-    """Return the texels' colours with folded lids in the colours of the skin around, with its grain, and dark lashes."""
+    """Return the texels' colours with folded lids in the colours of the skin around, with its grain, and lashes."""
     lids = lid_colours(head.template, head.vertices, plain)
     share = np.where(found.part == Part.SKIN, found.texels.interpolated(lids.share), 0)
     chosen = np.flatnonzero(share > 0)
