@@ -77,7 +77,7 @@ def skin_on_head(template: Template, head: FittedHead, surface: Mesh) -> Float[n
     moved = _closed_lips(template, moved, own, faces, smoothness, weights)
     bare = ((template.vertices > CORE_MM[0]) & (template.vertices < CORE_MM[1])).all(1)
     moved = _below_surface(moved, own & (known == 0) & (template.trust > 0) & ~bare, field)
-    return _untangled(template, moved, rest, own, faces, smoothness, field)
+    return untangled(moved, rest, template.trust * own, faces, smoothness, field)
 
 
 def posed(template: Template, head: FittedHead) -> Float[np.ndarray, "v 3"]:
@@ -141,17 +141,18 @@ def _onto_zero_level(
     return vertices + own[:, None] * smooth_extension(smoothness, known + REST * own, moves, SMOOTH)
 
 
-def _untangled(
-    template: Template, vertices: Float[np.ndarray, "v 3"], rest: Float[np.ndarray, "v 3"], own: Bool[np.ndarray, "v"],
+def untangled(
+    vertices: Float[np.ndarray, "v 3"], rest: Float[np.ndarray, "v 3"], trust: Float[np.ndarray, "v"],
     faces: Int[np.ndarray, "f 3"], smoothness: csr_matrix, field: Field,
 ) -> Float[np.ndarray, "v 3"]:  # fmt: skip
     """Return the vertices with triangles of open skin that look inwards turned outwards, as far as that can be done.
 
     Between lips that are open no point corresponds to the reference, so that vertices there have strayed to the other
     lip. Those around turned triangles take their moves from the skin around, in wider rings in each round, and are laid
-    onto the zero level again.
+    onto the zero level again. `trust` says how open skin lies, `rest` is what moves are measured from.
     """
-    trust = template.trust
+    own = np.zeros(len(vertices), bool)
+    own[faces] = True
     for rings in UNTANGLED:
         turned = _turned(vertices, faces, trust, field)
         if not turned.any():
@@ -160,8 +161,8 @@ def _untangled(
         loose[faces[turned]] = True
         for _ in range(rings):
             loose[faces[loose[faces].any(1)]] = True
-        held = np.where(own & ~loose, 1e2, 0.0) + REST * LOOSE
-        even = rest + smooth_extension(smoothness, held * ~loose, vertices - rest, EVEN)
+        held = np.where(own & ~loose, 1e2, 0.0)
+        even = rest + smooth_extension(smoothness, held, vertices - rest, EVEN)
         index = np.flatnonzero(loose & own)
         moved = vertices.copy()
         moved[index] = even[index]
@@ -214,7 +215,7 @@ def _at_level(field: Field, points_mm: Float[np.ndarray, "n 3"], level_mm: float
                 at = field.surface(part)
             squared = at.gradient.square().sum(1, keepdim=True).clamp_min(1e-2)
             step = (at.sdf[:, None] - level_mm / UNIT_MM) * at.gradient / squared
-            moved.append(part - step.clamp(-0.02, 0.02))
+            moved.append((part - step.clamp(-0.02, 0.02)).detach())
         points = torch.cat(moved) if moved else points
     return points.double().cpu().numpy() * UNIT_MM
 
