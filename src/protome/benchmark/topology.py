@@ -43,8 +43,8 @@ RESOLUTION = 220
 IBUG = {"right_eye": 39, "left_eye": 42, "nose_tip": 30, "nose_base": 33, "right_lips": 48, "left_lips": 54}
 """Landmarks that the template has as vertices, in iBUG's numbers."""
 PULL = 5e-4
-"""Weight of the prior in the fits. With the default of fits to samples the latents leave the population, and skin slides
-along itself: the surface is hardly closer, and corresponding points are farther off."""
+"""Weight of the prior in the fits. With the default of fits to samples the latents leave the population, and skin
+slides along itself: the surface is hardly closer, and corresponding points are farther off."""
 GOALS = {"landmarks": 2.0, "points": 2.0, "distance": 0.2}
 
 
