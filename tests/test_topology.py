@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from protome.asset.picture import Textured
 from protome.benchmark.topology import Measured, flipped, table
 from protome.errors import InputError
 from protome.face import LANDMARK_NAMES
+from protome.field.analytic import field_of, sphere
+from protome.geometry.extension import laplacian
 from protome.geometry.mesh import Mesh
 from protome.meshing.extract import zero_level
 from protome.population.template.pieces import ball, grid
@@ -23,6 +26,7 @@ from protome.topology.hair import BELOW_MM, first_exit, shell
 from protome.topology.lids import folded, lid_colours
 from protome.topology.names import ARKIT, ict_units
 from protome.topology.pull import CORE_MM, expected, pulled_back, sure_skin
+from protome.topology.skin import posed, untangled
 from protome.topology.template import EYES, HAIR_CENTRE_MM, MOST_VERTICES, Part, Template
 from protome.topology.texture import layout, template_texture
 from protome.units import UNIT_MM
@@ -167,6 +171,36 @@ def test_the_template_lies_on_the_mean_head_with_no_triangle_turned_over(templat
         assert np.linalg.norm(made.vertices[before] - pivot, axis=1).min() > radius
 
 
+def test_a_head_whose_jaw_is_open_is_compared_with_the_template_opened_by_the_same_name(
+    template: Template, mean: FittedHead
+) -> None:
+    opened = torch.tensor([0.5 if name == "jawOpen" else 0.0 for name in mean.field.config.expression])
+    head = replace(mean, latents=replace(mean.latents, z_expression=opened))
+    wanted = template.vertices + 0.5 * template.moves[ARKIT.index("jawOpen")]
+    np.testing.assert_allclose(posed(template, head), wanted, atol=1e-6)
+    assert posed(template, mean) is template.vertices
+
+
+def test_turned_triangles_are_turned_back_and_lie_on_the_surface() -> None:
+    ball_mesh = creation.icosphere(4, 100.0)
+    rest, faces = np.array(ball_mesh.vertices), np.array(ball_mesh.faces)
+    tangled = rest.copy()
+    tangled[faces[7, [0, 1]]] = rest[faces[7, [1, 0]]]  # two neighbours change places
+    field = field_of(sphere((0.0, 0.0, 0.0), 100.0 / UNIT_MM))
+
+    def inwards(vertices: np.ndarray) -> int:
+        normals = Trimesh(vertices, faces, process=False).face_normals
+        return int(((normals * vertices[faces].mean(1)).sum(1) <= 0).sum())
+
+    assert inwards(tangled) > 0
+    smoothness = laplacian(faces, len(rest))
+    mended = untangled(tangled, rest, np.ones(len(rest)), faces, smoothness, field)
+    assert inwards(mended) == 0
+    assert np.abs(np.linalg.norm(mended, axis=1) - 100.0).max() < 0.2
+    calm = np.linalg.norm(rest - rest[faces[7, 0]], axis=1) > 60
+    np.testing.assert_allclose(mended[calm], rest[calm], atol=1e-9)
+
+
 def test_skin_that_is_taken_far_away_is_hair(template: Template) -> None:
     rest = template.vertices
     faces = template.triangles[template.triangle_part == Part.SKIN]
@@ -174,7 +208,7 @@ def test_skin_that_is_taken_far_away_is_hair(template: Template) -> None:
     hair = (np.abs(rest[:, 0]) > 60) & (rest[:, 1] > -100)
     moves[hair] += 40.0 * np.sign(rest[hair, :1]) * [1.0, 0.0, 0.0]
     candidates = template.trust > 0.3
-    sure = sure_skin(rest, moves, candidates, faces)
+    sure = sure_skin(rest, rest, moves, candidates, faces)
     assert not sure[hair].any()
     assert sure[candidates & (np.abs(rest[:, 0]) < 40) & (rest[:, 2] > -60)].mean() > 0.98
     where = np.flatnonzero(hair & candidates)
@@ -236,9 +270,26 @@ def test_folded_skin_is_on_the_upper_lids_and_continues_the_skin_around(template
         assert len(away) > 20
         assert away[:, 1].mean() > 0  # above the middle of its eye
     colours = np.where(hidden[:, None] > 0, 0.02, 0.6) * np.ones((1, 3))  # lashes in the photo, skin around
-    found = lid_colours(template, hidden, colours.astype(np.float32))
-    assert found[on].min() > 0.5
-    assert (found[hidden == 0] == colours[hidden == 0].astype(np.float32)).all()
+    found = lid_colours(template, template.vertices, colours.astype(np.float32))
+    brightness = found.colours[on].mean(1)
+    assert np.quantile(brightness, 0.6) > 0.4  # the edge has lashes
+    assert brightness.min() > 0.2
+    assert brightness.std() > 0.01  # a lid is rounded, not flat
+    assert found.share[on].min() > 0.7
+    far = np.linalg.norm(template.vertices[:, None] - template.pivots, axis=2).min(1) > 3 * template.radii.max()
+    assert (found.share[far] == 0).all()
+
+
+def test_a_closed_lid_has_the_shade_of_its_slope(template: Template) -> None:
+    normals = np.array(Trimesh(template.vertices, template.triangles, process=False).vertex_normals)
+    lit = np.exp(0.3 * normals[:, 1:2])  # light from above
+    above, beside = (
+        lid_colours(template, template.vertices, (0.4 * shade).repeat(3, 1).astype(np.float32)).colours.mean(1)
+        for shade in (lit, np.ones_like(lit))
+    )
+    chosen = folded(template) > 0.9
+    slope = np.polyfit(normals[chosen, 1], np.log(above[chosen] / beside[chosen]), 1)[0]
+    assert slope > 0.05
 
 
 def test_the_table_judges_the_means() -> None:

@@ -20,6 +20,8 @@ DONE_MM, STRAYED_MM = 0.01, 0.3
 """Remaining errors below which a vertex is done, and above which it has no place on the head."""
 CORE_MM = np.array([[-48.0, -105.0, -22.0], [48.0, 42.0, 60.0]])
 """The part of the template's face that hair hardly ever covers."""
+MOUTH_MM = np.array([[-34.0, -82.0, -30.0], [34.0, -50.0, 25.0]])
+"""Around the lips of the template."""
 BUST_MM = -150.0
 """Below this height the template lies on the outer surface, whatever covers the shoulders."""
 STEP_MM, GROWTHS = 20.0, 16
@@ -69,18 +71,21 @@ def pulled_back(head: FittedHead, points_mm: Float[np.ndarray, "n 3"]) -> Pulled
 
 
 def sure_skin(
-    rest: Float[np.ndarray, "v 3"], moves: Float[np.ndarray, "v 3"], candidates: Bool[np.ndarray, "v"],
-    faces: Int[np.ndarray, "f 3"],
+    template: Float[np.ndarray, "v 3"], rest: Float[np.ndarray, "v 3"], moves: Float[np.ndarray, "v 3"],
+    candidates: Bool[np.ndarray, "v"], faces: Int[np.ndarray, "f 3"],
 ) -> Bool[np.ndarray, "v"]:  # fmt: skip
     """Return which of the candidates a head's deformation takes to skin: not those that lie on hair.
 
     The prior has no correspondences for hair; skin below it is taken to the hair's surface, further away than the skin
-    around lets expect. What is sure grows outwards from the middle of the face. `rest` is the template.
+    around lets expect. Lips that are open may be taken to the tongue. What is sure grows outwards from the middle of
+    the face without the mouth. `rest` is the template with the head's
+    expression, `template` without it.
     """
     edges = np.unique(np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), 1), axis=0)
-    bust = candidates & (rest[:, 1] < BUST_MM)
+    bust = candidates & (template[:, 1] < BUST_MM)
     edges = edges[candidates[edges].all(1) & ~bust[edges].any(1)]
-    sure = bust | candidates & (rest > CORE_MM[0]).all(1) & (rest < CORE_MM[1]).all(1)
+    core, mouth = ((template > low).all(1) & (template < high).all(1) for low, high in (CORE_MM, MOUTH_MM))
+    sure = bust | candidates & core & ~mouth
     before, after = (np.linalg.norm(at[edges[:, 0]] - at[edges[:, 1]], axis=1) for at in (rest, rest + moves))
     ratio = after / np.maximum(before, 1e-9)
     candidates = candidates.copy()

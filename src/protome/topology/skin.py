@@ -15,7 +15,8 @@ from protome.geometry.extension import laplacian, smooth_extension
 from protome.geometry.mesh import Mesh
 from protome.geometry.neighbours import tree_of
 from protome.prior.prior import FittedHead
-from protome.topology.pull import expected, pulled_back, sure_skin
+from protome.topology.names import ict_units
+from protome.topology.pull import CORE_MM, MOUTH_MM, expected, pulled_back, sure_skin
 from protome.topology.template import Part, Template
 from protome.units import UNIT_MM
 
@@ -33,10 +34,12 @@ SMOOTH, REST = 0.05, 1e-3
 """The same for the places themselves, and the weight of staying where nothing else holds a vertex."""
 NEWTON, NEAR_MM = 6, 0.8
 """Steps onto the zero level, and the distance from it up to which they are taken."""
+UNTANGLED, UNTANGLED_MM = (1, 2, 3, 4, 6), 3.0
+"""Rings around turned triangles that are laid anew in each round, and how far from the zero level they may then be."""
+TRUSTED = 0.9
+"""Trust above which skin lies open and is not to be turned over."""
 INSIDE_MM = 1.0
 """Skin whose place is only expected lies at least this deep."""
-MOUTH_MM = np.array([[-34.0, -82.0, -30.0], [34.0, -50.0, 25.0]])
-"""Around the lips of the template."""
 TOUCH_MM, OPEN_MM = 1.6, 3.0
 """Distance of points of both lips on the template that touch, and on a head above which its mouth is open."""
 
@@ -50,19 +53,19 @@ def skin_on_head(template: Template, head: FittedHead, surface: Mesh) -> Float[n
     """
     own = template.has(Part.SKIN, Part.LINING)
     faces = template.triangles[np.isin(template.triangle_part, (Part.SKIN, Part.LINING))]
-    rest, count = template.vertices, len(template.vertices)
+    rest, count = posed(template, head), len(template.vertices)
     smoothness = laplacian(faces, count)
-    pulled = pulled_back(head, rest[own])
+    pulled = pulled_back(head, template.vertices[own])
     moves, known = np.zeros((count, 3)), np.zeros(count)
     moves[own] = pulled.vertices - rest[own]
     known[own] = pulled.known * template.trust[own]
-    known *= sure_skin(rest, moves, known >= HELD, faces)
+    known *= sure_skin(template.vertices, rest, moves, known >= HELD, faces)
     inner = np.flatnonzero(own & (known == 0))
     moves[inner] = expected(rest, known > 0, moves, inner)
     weights = np.where(known > 0, known, LOOSE * own)
     start = rest + own[:, None] * smooth_extension(smoothness, weights, moves, SMOOTH)
-    bare = Trimesh(surface.vertices, surface.faces, process=False)
-    caster, normals = RayMeshIntersector(bare), np.array(bare.face_normals)
+    outer = Trimesh(surface.vertices, surface.faces, process=False)
+    caster, normals = RayMeshIntersector(outer), np.array(outer.face_normals)
     moved = start
     for stiffness in ROUNDS:
         target, weights = _feet(moved, faces, known, caster, normals)
@@ -72,7 +75,22 @@ def skin_on_head(template: Template, head: FittedHead, surface: Mesh) -> Float[n
     field = head.bind()
     moved = _onto_zero_level(moved, own, smoothness, field, weights)
     moved = _closed_lips(template, moved, own, faces, smoothness, weights)
-    return _below_surface(moved, own & (known == 0) & (template.trust > 0), field)
+    bare = ((template.vertices > CORE_MM[0]) & (template.vertices < CORE_MM[1])).all(1)
+    moved = _below_surface(moved, own & (known == 0) & (template.trust > 0) & ~bare, field)
+    return untangled(moved, rest, template.trust * own, faces, smoothness, field)
+
+
+def posed(template: Template, head: FittedHead) -> Float[np.ndarray, "v 3"]:
+    """Return the template with a head's expression, by the coefficients' names: the mouth as open as the head's."""
+    found = head.latents.z_expression
+    if found is None:
+        return template.vertices
+    weights = dict(zip(head.field.config.expression, found.double().cpu().numpy(), strict=True))
+    row = np.zeros(len(template.names))
+    for number, name in enumerate(template.names):
+        units = [weights[unit] for unit in ict_units(name) if unit in weights]
+        row[number] = np.mean(units) if units else 0.0
+    return template.vertices + np.tensordot(row, template.moves, 1)
 
 
 def _feet(
@@ -123,6 +141,55 @@ def _onto_zero_level(
     return vertices + own[:, None] * smooth_extension(smoothness, known + REST * own, moves, SMOOTH)
 
 
+def untangled(
+    vertices: Float[np.ndarray, "v 3"], rest: Float[np.ndarray, "v 3"], trust: Float[np.ndarray, "v"],
+    faces: Int[np.ndarray, "f 3"], smoothness: csr_matrix, field: Field,
+) -> Float[np.ndarray, "v 3"]:  # fmt: skip
+    """Return the vertices with triangles of open skin that look inwards turned outwards, as far as that can be done.
+
+    Between lips that are open no point corresponds to the reference, so that vertices there have strayed to the other
+    lip. Those around turned triangles take their moves from the skin around, in wider rings in each round, and are laid
+    onto the zero level again. `trust` says how open skin lies, `rest` is what moves are measured from.
+    """
+    own = np.zeros(len(vertices), bool)
+    own[faces] = True
+    for rings in UNTANGLED:
+        turned = _turned(vertices, faces, trust, field)
+        if not turned.any():
+            break
+        loose = np.zeros(len(vertices), bool)
+        loose[faces[turned]] = True
+        for _ in range(rings):
+            loose[faces[loose[faces].any(1)]] = True
+        held = np.where(own & ~loose, 1e2, 0.0)
+        even = rest + smooth_extension(smoothness, held, vertices - rest, EVEN)
+        index = np.flatnonzero(loose & own)
+        moved = vertices.copy()
+        moved[index] = even[index]
+        near = index[trust[index] > HELD]
+        on = _at_level(field, moved[near], 0.0)
+        close = np.linalg.norm(on - moved[near], axis=1) < UNTANGLED_MM
+        moved[near[close]] = on[close]
+        if _turned(moved, faces, trust, field).sum() < turned.sum():
+            vertices = moved
+    return vertices
+
+
+def _turned(
+    vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"], trust: Float[np.ndarray, "v"], field: Field
+) -> Bool[np.ndarray, "f"]:
+    """Return which triangles of open skin look against the gradient of the field."""
+    index = np.flatnonzero((trust[faces] > TRUSTED).all(1))
+    corners = vertices[faces[index]]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    points = torch.from_numpy(corners.mean(1) / UNIT_MM).float()
+    with torch.no_grad():
+        gradient = torch.cat([field.surface(part).gradient for part in points.split(CHUNK)]).double().cpu().numpy()
+    found = np.zeros(len(faces), bool)
+    found[index] = (normals * gradient).sum(1) <= 0
+    return found
+
+
 def _below_surface(
     vertices: Float[np.ndarray, "v 3"], covered: Bool[np.ndarray, "v"], field: Field
 ) -> Float[np.ndarray, "v 3"]:
@@ -148,7 +215,7 @@ def _at_level(field: Field, points_mm: Float[np.ndarray, "n 3"], level_mm: float
                 at = field.surface(part)
             squared = at.gradient.square().sum(1, keepdim=True).clamp_min(1e-2)
             step = (at.sdf[:, None] - level_mm / UNIT_MM) * at.gradient / squared
-            moved.append(part - step.clamp(-0.02, 0.02))
+            moved.append((part - step.clamp(-0.02, 0.02)).detach())
         points = torch.cat(moved) if moved else points
     return points.double().cpu().numpy() * UNIT_MM
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 from trimesh import Trimesh
@@ -17,7 +18,7 @@ from protome.geometry.align import Surface
 from protome.geometry.mesh import Mesh
 from protome.geometry.triangles import barycentric
 from protome.topology.fitted import TemplateHead
-from protome.topology.lids import LASHES, folded, lid_colours, margin
+from protome.topology.lids import lid_colours
 from protome.topology.template import EYES, Part, Template
 
 LINING_RGB, TONGUE_RGB, TEETH_RGB = (0.36, 0.13, 0.12), (0.62, 0.30, 0.29), (0.83, 0.79, 0.71)
@@ -32,6 +33,8 @@ SCLERA_RGB, IRIS_RGB = (0.78, 0.75, 0.72), (0.28, 0.20, 0.15)
 MEET_MM = 3.0
 """How far above and below skin and hair the surface that colours them is looked for."""
 LEAST_SEEN = 60
+GRAIN_SIZE = 6e-4
+"""Width of the grain of lids, as a share of the image."""
 _BIN = 3.0
 """Width of a ring, in degrees, over which an eye's colours are averaged."""
 
@@ -107,20 +110,29 @@ def _from_source(head: TemplateHead, found: _Layout, source: Textured) -> Float3
         weights = barycentric(corners, starts[hit] - ahead[:, None] * ways[hit]).clip(0, 1)
         uv = (source.uv[source.faces[face[hit]]] * weights[..., None]).sum(1) / weights.sum(1, keepdims=True)
         smooth[block.start + hit] = sampled(image, (uv * image.shape[1::-1]).astype(np.float32))
-    return _with_lids(head.template, found, smooth, plain)
+    return _with_lids(head, found, smooth, plain)
 
 
 def _with_lids(
-    template: Template, found: _Layout, colour: Float32[np.ndarray, "k 3"], plain: Float32[np.ndarray, "v 3"]
+    head: TemplateHead, found: _Layout, colour: Float32[np.ndarray, "k 3"], plain: Float32[np.ndarray, "v 3"]
 ) -> Float32[np.ndarray, "k 3"]:
-    """Return the texels' colours with folded lids in the colours of the skin around, and dark lashes."""
-    hidden = folded(template)
-    skin = found.part == Part.SKIN
-    share, lashes = (
-        np.where(skin, found.texels.interpolated(values), 0)[:, None] for values in (hidden, margin(template))
-    )
-    lids = found.texels.interpolated(lid_colours(template, hidden, plain))
-    return ((1 - share) * colour + share * lids * (1 - LASHES * lashes)).astype(np.float32)
+    """Return the texels' colours with folded lids in the colours of the skin around, with its grain, and lashes."""
+    lids = lid_colours(head.template, head.vertices, plain)
+    share = np.where(found.part == Part.SKIN, found.texels.interpolated(lids.share), 0)
+    chosen = np.flatnonzero(share > 0)
+    part = found.texels.part(chosen)
+    grain = 1 + lids.grain * _noise(found.texels.size, GRAIN_SIZE * found.texels.size)[part.index]
+    made = part.interpolated(lids.colours) * grain[:, None]
+    colour = colour.copy()
+    colour[chosen] += share[chosen, None] * (made - colour[chosen])
+    return colour
+
+
+def _noise(size: int, width: float) -> Float32[np.ndarray, "n"]:
+    """Return the pixels of an image of noise of mean 0 and deviation 1, as fine as a width in pixels."""
+    noise = np.random.default_rng(0).standard_normal((size, size)).astype(np.float32)
+    noise = cv2.GaussianBlur(noise, (0, 0), max(width, 0.3))
+    return ((noise - noise.mean()) / noise.std()).reshape(-1)
 
 
 def _nearest(source: Textured, places: Float[np.ndarray, "k 3"]) -> Float32[np.ndarray, "k 3"]:
