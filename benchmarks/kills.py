@@ -163,8 +163,8 @@ def _resumed(name: Name, folder: Path, options: Options) -> list[str]:
         first = min(path for path in options.scenes.iterdir() if path.is_dir())
         shutil.copytree(first, inputs / first.name)
         shutil.copy(options.scenes / "config.toml", inputs)
-    small = ["--quick", "--ours-only", "--views", "1", "--preset", "draft", "--jobs", "1"]
-    return ["benchmark", "accuracy", "--scenes", str(inputs), *small]
+    short = ["--quick", "--ours-only", "--views", "1", "--preset", "draft", "--jobs", "1"]
+    return ["benchmark", "accuracy", "--scenes", str(inputs), *short]
 
 
 def _resumed_row(name: Name, folder: Path, options: Options, chance: random.Random) -> str:

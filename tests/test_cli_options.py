@@ -16,6 +16,7 @@ from protome.asset.options import AssetOptions
 from protome.encoder.scale import MetricScale
 from protome.fit.options import FitOptions
 from protome.population.head_model.build import HeadModelConfig
+from protome.util.engines import Processes
 
 PASSED_ON: dict[str, tuple[str, str, dict[str, object]]] = {
     "reconstruct": (
@@ -63,7 +64,7 @@ PASSED_ON: dict[str, tuple[str, str, dict[str, object]]] = {
         {
             "population": Path("people"), "latents": Path("l"), "valid": Path("v"), "ict": Path("i"),
             "makehuman": Path("h"), "targets": Path("t"), "prior": Path("p"), "photos": Path("f"), "each": 2,
-            "heads": 1, "seed": 5, "jobs": 3, "quiet": True,
+            "heads": 1, "seed": 5, "engine": Processes(3), "quiet": True,
         },
     ),
     "train-perception": (
@@ -101,7 +102,7 @@ PASSED_ON: dict[str, tuple[str, str, dict[str, object]]] = {
         "protome.benchmark.studies:run_study",
         {
             "name": "steps", "scenes": Path("s"), "subjects": ("a", "b"), "views": (1, 3), "preset": "draft",
-            "jobs": 2, "quiet": True,
+            "engine": Processes(2), "quiet": True,
         },
     ),
     "population build": (
@@ -109,7 +110,7 @@ PASSED_ON: dict[str, tuple[str, str, dict[str, object]]] = {
         "protome.population.build:build_population",
         {
             "valid": Path("v"), "ict": Path("i"), "makehuman": Path("h"), "targets": Path("t"),
-            "count": 4, "seed": 5, "jobs": 2, "quiet": True,
+            "count": 4, "seed": 5, "engine": Processes(2), "quiet": True,
         },
     ),
     "prior sample": (

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,28 +29,11 @@ from protome.fit.tracing import TracingConfig
 from protome.geometry.camera import Rays
 from protome.scene import Scene, View
 from protome.scenes.h3ds import read_h3ds
+from protome.util.engines import Here
 
 BRIEF = FitConfig(
     size=64, rays=96, schedule=Schedule({1: 8}, {1: 4}, colours=8), tracing=TracingConfig(baked_mm=0),
 )  # fmt: skip
-
-
-class InProcess:
-    """Stands in for a pool of workers, because each of those takes seconds to start and reads the presets anew."""
-
-    def __init__(self, jobs: int) -> None:
-        pass
-
-    def __enter__(self) -> InProcess:
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        pass
-
-    def submit(self, function: Callable[..., object], *arguments: object) -> Future[object]:
-        done: Future[object] = Future()
-        done.set_result(function(*arguments))
-        return done
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +47,6 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(accuracy.FIT_PRESETS, "standard", BRIEF)
     monkeypatch.setattr(accuracy, "RESOLUTION", 64)
     monkeypatch.setattr(accuracy, "SAMPLES", 2000)
-    monkeypatch.setattr(accuracy, "workers", InProcess)
 
 
 # Changes
@@ -289,7 +269,7 @@ def test_a_small_study_from_photos_to_page(
         ),
     )
     monkeypatch.setitem(studies.STUDIES, "small", small)
-    run_study("small", scenes, tmp_path, quiet=True)
+    run_study("small", scenes, tmp_path, engine=Here(), quiet=True)
     shown = capsys.readouterr().out
     assert (tmp_path / "small.md").read_text() == shown.removesuffix("\n")
     rows = json.loads((tmp_path / "small.json").read_text())["rows"]
@@ -303,7 +283,7 @@ def test_a_small_study_from_photos_to_page(
     assert f"| no encoder | {second:.2f} / " in shown
     # What has a result is not measured again.
     monkeypatch.setattr(accuracy, "measure", lambda *given: pytest.fail("measured again"))
-    run_study("small", scenes, tmp_path, subjects=["somebody"], views=[1], quiet=True)
+    run_study("small", scenes, tmp_path, subjects=["somebody"], views=[1], engine=Here(), quiet=True)
     assert capsys.readouterr().out == shown
 
 

@@ -20,6 +20,7 @@ from protome.batch.records import Record, Records
 from protome.batch.subject import Subject
 from protome.errors import InputError
 from protome.util.content import KEY
+from protome.util.engines import Work
 from protome.util.scratch import scratch_folder
 
 THUMBNAIL = 96
@@ -225,3 +226,12 @@ def recorded(
         finished=round(time.time(), 3),
         log=ended.log,
     )
+
+
+def _lost(task: Task, reason: str) -> Record:
+    """Return the record of a subject whose process or machine was gone too often."""
+    return recorded(task.subject, Ended("lost", reason, (), 0.0, 0.0, ""), "", "", task.limits.retries + 1)
+
+
+WORK: Work[Task, Record | None] = Work(work, lost=_lost, tensors=False)
+"""What engines do with subjects."""
