@@ -41,7 +41,12 @@ BRIEF = FitConfig(size=64, rays=96, schedule=Schedule({1: 8}, {1: 4}, colours=8)
 
 @pytest.fixture(scope="module")
 def person() -> Person:
-    return draw_person(seed=5, temperature=0.6)
+    return draw_person(seed=5, resolution=80, temperature=0.6)
+
+
+@pytest.fixture(autouse=True)
+def _few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accuracy, "SAMPLES", 3000)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +102,6 @@ def test_a_case_is_reconstructed_measured_and_kept(
 ) -> None:
     monkeypatch.setitem(accuracy.FIT_PRESETS, "standard", BRIEF)
     monkeypatch.setattr(accuracy, "RESOLUTION", 80)
-    monkeypatch.setattr(accuracy, "SAMPLES", 3000)
     case = Case("somebody", 3, "sira++")
     found = measure(case, scenes, tmp_path, {})
     baseline = measure(Case("somebody", 1, MEAN), scenes, tmp_path, {})

@@ -343,6 +343,8 @@ def test_the_command_line_takes_it(command: str, monkeypatch: pytest.MonkeyPatch
     vars(sys.modules["protome.view.viewing"])["watching"] = lambda port, prior: calls.append
     for module in ("cli", "cli_reconstruct", "cli_inspect"):  # the documents' photos are nowhere
         monkeypatch.setattr(f"protome.{module}.check_photos_exist", lambda inputs: None)
+    for module in ("cli", "cli_population", "cli_benchmark"):
+        monkeypatch.setattr(f"protome.{module}.check_given_exist", lambda given, what_to_do: None)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", shlex.split(command))
     assert sys.argv[0] == "protome"

@@ -37,7 +37,7 @@ from protome.cli_topology import animate, retopologize
 from protome.cli_view import view
 from protome.errors import IncompleteError, InputError, ProtomeWarning
 from protome.util.engines import engine_called
-from protome.util.files import check_output_file, check_output_folder, check_photos_exist
+from protome.util.files import check_given_exist, check_output_file, check_output_folder, check_photos_exist
 from protome.util.libraries import what_to_install
 from protome.util.locks import only_run
 from protome.util.messages import ended, show_warning, with_log_format
@@ -116,6 +116,7 @@ def train(
     """
     check_output_file(out)
     cli_outputs.check_train(population, out, start)
+    check_given_exist([population], "build it with `protome population build`")
     from protome.training.train import train as run
 
     with only_run(out):
@@ -180,6 +181,7 @@ def train_encoder(
     cli_outputs.check_model((population, latents, valid, ict, makehuman, targets, prior), out)
     if photos is not None:
         cli_outputs.check_build((population, valid, ict, makehuman, targets), photos)
+    check_given_exist([population], "build it with `protome population build`")
     from protome.training.encoder import train_encoder as run
 
     with only_run(out):

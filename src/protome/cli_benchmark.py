@@ -22,10 +22,13 @@ from protome.cli_options import (
     MaybeNames,
 )
 from protome.util.engines import engine_called
-from protome.util.files import check_inputs_stay, check_output_folder
+from protome.util.files import check_given_exist, check_inputs_stay, check_output_folder
 from protome.util.locks import only_run
 
 benchmark_app = SubcommandApp()
+
+SCENES = "write scenes with benchmarks/scenes.py, or get H3DS"
+"""What to do where scenes are missing."""
 
 
 @benchmark_app.command
@@ -90,6 +93,7 @@ def accuracy(
     used = engine_called(engine, address, jobs)
     check_output_folder(out)
     cli_outputs.check_accuracy(scenes, meshes, out)
+    check_given_exist([scenes], SCENES)
     from protome.benchmark.page import benchmark_accuracy
 
     with only_run(out):
@@ -136,6 +140,7 @@ def casual(
     used = engine_called(engine, address, jobs)
     check_output_folder(out)
     cli_outputs.check_casual(captures, out)
+    check_given_exist([captures], "write captures with benchmarks/captures.py")
     from protome.benchmark.casual import benchmark_casual
 
     with only_run(out):
@@ -175,6 +180,7 @@ def study(
     used = engine_called(engine, address, jobs)
     check_output_folder(out)
     cli_outputs.check_accuracy(scenes, (), out)
+    check_given_exist([scenes], SCENES)
     from protome.benchmark.studies import run_study
 
     with only_run(out):
@@ -207,6 +213,7 @@ def texture(
     """
     check_output_folder(out)
     cli_outputs.check_texture(scenes, photos or (), out)
+    check_given_exist([scenes, *(photos or ())], SCENES)
     from protome.benchmark.texture import benchmark_texture
 
     with only_run(out):
@@ -236,6 +243,7 @@ def detail(
     """
     check_output_folder(out)
     cli_outputs.check_accuracy(scenes, (), out)
+    check_given_exist([scenes], SCENES)
     from protome.benchmark.detail import benchmark_detail
 
     with only_run(out):

@@ -13,7 +13,7 @@ from protome.cli_options import Address, EngineName, File, Flag, Folder, Integer
 from protome.cli_perception import portraits, wardrobe
 from protome.cli_topology import template
 from protome.util.engines import engine_called
-from protome.util.files import check_output_file, check_output_folder
+from protome.util.files import check_given_exist, check_output_file, check_output_folder
 from protome.util.locks import only_run
 
 population_app = SubcommandApp()
@@ -74,6 +74,7 @@ def build(
     used = engine_called(engine, address, jobs)
     check_output_folder(out)
     cli_outputs.check_build((valid, ict, makehuman, targets), out)
+    check_given_exist((valid, ict, makehuman, targets), "give the folder of a source")
     from protome.population.build import build_population
 
     with only_run(out):
@@ -122,6 +123,7 @@ def head_model(
     """
     check_output_file(out)
     cli_outputs.check_model((valid, ict, makehuman, targets), out)
+    check_given_exist((valid, ict, makehuman, targets), "give the folder of a source")
     from protome.population.head_model.build import HeadModelConfig, write_head_model
 
     with only_run(out):
