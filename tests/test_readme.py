@@ -171,12 +171,21 @@ class Reconstructed:
     head: protome.Head
 
 
+SHORT = """
+import functools
+import protome
+from protome.fit.options import FitOptions
+protome.reconstruct = functools.partial(protome.reconstruct, resolution=144, options=FitOptions(budget="20"))
+"""
+"""Lets the example end its fit after few steps, with a coarser mesh: what it writes is tested, not how good that is."""
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Reconstructed:
     """Run the example once; the other scripts use its head."""
     (block,) = [block for block in TO_RUN if block.language == "python"]
     folder = tmp_path_factory.mktemp("example")
-    code = block.code + "\nimport pickle\npickle.dump(head, open('head.pickle', 'wb'))\n"
+    code = SHORT + block.code + "\nimport pickle\npickle.dump(head, open('head.pickle', 'wb'))\n"
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     with (folder / "head.pickle").open("rb") as file:
