@@ -32,6 +32,7 @@ from protome.render.cast import cast
 from protome.scene import VideoFrame
 from protome.scenes.idr import write_idr
 from protome.units import UNIT_MM
+from protome.util.content import SWITCH
 
 
 @pytest.fixture(scope="module")
@@ -174,12 +175,18 @@ def test_the_result_file_has_the_sizes_of_the_person(person: Person, out: Path) 
     assert np.abs(ratio - 1).max() < 0.1
 
 
-def test_result_names_the_frames_of_videos(head: Head, out: Path) -> None:
+def test_result_names_the_frames_of_videos_and_what_a_batch_calls_its_inputs(
+    head: Head, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SWITCH, "a hash")
     first, *others = head.scene.views
     marked = replace(first, frame=VideoFrame("turn.mp4", 12, 0.48))
     filmed = replace(head, scene=replace(head.scene, views=(marked, *others)))
     filmed.save(out / "video", (), AssetOptions(formats=("ply",)), report=False)
-    cameras = json.loads((out / "video" / "result.json").read_text())["cameras"]
+    facts = json.loads((out / "video" / "result.json").read_text())
+    cameras = facts["cameras"]
+    assert facts["content_hash"] == "a hash"
+    assert "content_hash" not in json.loads((out / "result" / "result.json").read_text())
     assert cameras[0]["frame"] == {"video": "turn.mp4", "index": 12, "seconds": 0.48}
     assert [camera["frame"] for camera in cameras[1:]] == [None] * len(others)
 

@@ -53,7 +53,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def no_expressions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare what only the fit itself would use, where that is stopped before its first step."""
-    monkeypatch.setattr(Method, "expressions", lambda method, scene, prior, estimate: None)
+    monkeypatch.setattr(Method, "expressions", lambda method, scene, prior, estimate: ())
 
 
 # Changes
