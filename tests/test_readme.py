@@ -174,10 +174,12 @@ class Reconstructed:
 SHORT = """
 import functools
 import protome
+from protome.asset.options import AssetOptions
 from protome.fit.options import FitOptions
+protome.Head.asset_options = lambda head: AssetOptions(texture=1024, faces=20_000)
 protome.reconstruct = functools.partial(protome.reconstruct, resolution=144, options=FitOptions(budget="20"))
 """
-"""Lets the example end its fit after few steps, with a coarser mesh: what it writes is tested, not how good that is."""
+"""Lets the example end its fit after few steps, with coarser meshes: what it writes is tested, not how good that is."""
 
 
 @pytest.fixture(scope="module")
