@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 from protome.capture.photo import load_photo
 from protome.errors import InputError, ProtomeWarning
@@ -82,6 +82,20 @@ def test_focal_length_from_the_sensor(tmp_path: Path) -> None:
     assert load_photo(save_jpeg(tmp_path / "c.jpg", blank, w=600, h=400, **sensor)).focal_px == pytest.approx(250.0)
     assert load_photo(save_jpeg(tmp_path / "d.jpg", blank, w=600, h=600, **sensor)).focal_px is None
     assert load_photo(save_jpeg(tmp_path / "e.jpg", blank, film=0)).focal_px is None
+
+
+def test_the_camera_s_own_size_counts_where_an_editor_corrected_only_the_other(tmp_path: Path) -> None:
+    def edited(name: str, width: int, height: int) -> float | None:
+        tags = ExifTags.Base
+        exif = Image.Exif()
+        exif[tags.ImageWidth], exif[tags.ImageLength] = width, height
+        exif.get_ifd(EXIF).update({FOCAL: 5.0, PLANE_X: 2540.0, PLANE_UNIT: 2, WIDTH_TAG: 300, HEIGHT_TAG: 200})
+        Image.fromarray(np.zeros((200, 300, 3), np.uint8)).save(tmp_path / name, exif=exif)
+        return load_photo(tmp_path / name).focal_px
+
+    assert edited("kept.jpg", 300, 200) == pytest.approx(500.0)
+    assert edited("reduced.jpg", 900, 600) == pytest.approx(500.0 / 3)
+    assert edited("cropped.jpg", 900, 700) is None
 
 
 @pytest.mark.parametrize("film", [1, 60_000])

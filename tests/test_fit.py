@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from heads import Person, draw_person, photograph, some_world
+from protome.encoder.encoder import LatentEstimate
 from protome.fit import reconstruct
 from protome.fit.clock import Budget
 from protome.fit.config import FitConfig, Rates, Schedule, by_views
@@ -22,6 +23,7 @@ from protome.render.render import render
 from protome.scene import Scene
 from protome.units import UNIT_MM
 
+ONE = torch.tensor(1.0)
 QUICK = FitConfig(size=96, rays=320, schedule=Schedule({1: 160}, {1: 0}, colours=0))
 
 
@@ -103,6 +105,29 @@ def test_a_wrong_placement_is_corrected(person: Person, scene: Scene, fitted: Fi
         return float((placed.compose(truth.inverse()).apply(face) - face).norm(dim=1).mean())
 
     assert gap(found) < 0.5 * gap(wrong.head_from_world)
+
+
+def test_photos_with_frames_of_their_own_keep_the_cameras_that_an_estimate_gave_them(
+    person: Person, scene: Scene
+) -> None:
+    head = scene.head_from_world
+    moves = [
+        Similarity(rotation_from_vector(torch.tensor([0.1, 0.05 * k, 0.0])), torch.tensor([0.1, -0.1 * k, 0.0]), ONE)
+        for k in range(3)
+    ]
+    apart = [
+        replace(view, camera=view.camera.transformed(head.inverse().compose(move.inverse()).compose(head)))
+        for view, move in zip(scene.views, moves, strict=True)
+    ]
+    wrong = replace(scene, views=tuple(apart), posed=False)
+    estimate = replace(
+        LatentEstimate.of_prior(person.prior, wrong), corrections=tuple(m.to(torch.float64) for m in moves)
+    )
+    still = replace(quick(1, 0), rates=Rates(placement=0.0))
+    result = fit_head(wrong, person.prior, still, estimate=estimate, seed=1, quiet=True)
+    for view, own, place in zip(scene.views, apart, result.head_from_world, strict=True):
+        found, true = own.camera.transformed(place), view.camera.transformed(head)
+        assert torch.allclose(found.T_world_camera, true.T_world_camera, atol=1e-4)
 
 
 def test_the_same_seed_gives_the_same_head_and_another_seed_another(person: Person, scene: Scene) -> None:

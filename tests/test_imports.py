@@ -61,8 +61,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "report", "scene",
     ),
     "benchmark": (
-        "asset", "capture", "encoder", "evaluate", "field", "fit", "geometry", "meshing", "perception", "pipeline",
-        "population", "preview", "prior", "relief", "render", "report", "scene", "scenes", "topology",
+        "asset", "capture", "encoder", "evaluate", "field", "fit", "geometry", "landmarks", "meshing", "morphable",
+        "perception", "pipeline", "population", "preview", "prior", "relief", "render", "report", "scene", "scenes",
+        "topology",
     ),
     "cli_options": (),
     "cli_outputs": (),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from protome.capture.colours import MOST_ODDS, colour_odds
 from protome.capture.sight import covered_share, parts_around, subject_on, things_in_front, with_sight, without_others
 from protome.errors import InputError
 from protome.fit.rays import pixel_table
@@ -54,9 +55,13 @@ def _labels() -> np.ndarray:
     return label
 
 
+GREY = torch.full((HEIGHT, WIDTH, 3), 0.5)
+"""A photo whose colours say nothing."""
+
+
 def test_a_neighbour_leaves_the_mask_beyond_the_square_too() -> None:
     both = torch.from_numpy((SUBJECT | NEIGHBOUR).astype(np.float32))
-    mask = without_others(both, FACE, _seen(_labels())).numpy() > 0.5
+    mask = without_others(both, GREY, FACE, _seen(_labels())).numpy() > 0.5
     only = NEIGHBOUR & ~SUBJECT
     assert mask[only].mean() < 0.02
     assert (mask & SUBJECT).sum() / (mask | SUBJECT).sum() > 0.97
@@ -67,7 +72,7 @@ def test_a_neighbour_whose_face_was_detected_leaves_the_mask_where_the_square_sh
     body = _disc(300, 150, 60)
     both = torch.from_numpy((SUBJECT | body).astype(np.float32))
     label = np.where(SUBJECT, parts.SKIN, np.where(body, parts.OTHERS, parts.BACKGROUND))
-    mask = without_others(both, FACE, _seen(label), [other]).numpy() > 0.5
+    mask = without_others(both, GREY, FACE, _seen(label), [other]).numpy() > 0.5
     assert mask[body & ~SUBJECT].mean() < 0.05
     assert (mask & SUBJECT).sum() / (mask | SUBJECT).sum() > 0.97
 
@@ -78,15 +83,55 @@ def test_the_body_under_another_face_is_that_persons_whatever_the_parts_say() ->
     whole = torch.from_numpy(both.astype(np.float32))
     face = torch.tensor([[150.0, 110.0], [190.0, 110.0], [170.0, 160.0], [150.0, 150.0]])
     other = face + torch.tensor([120.0, 10.0])
-    mask = without_others(whole, face, _seen(label), [other]).numpy() > 0.5
+    mask = without_others(whole, GREY, face, _seen(label), [other]).numpy() > 0.5
     middle = np.broadcast_to((np.arange(WIDTH) + 0.5)[None], both.shape)
     assert mask[both & (middle < 190)].all()
     assert not mask[both & (middle > 275)].any()
     # A face far behind is small: what is under it at some distance is the subject's.
     small = 230 + (face - face.mean(0)) * 0.3
     small[:, 1] -= 150
-    mask = without_others(whole, face, _seen(label), [small]).numpy() > 0.5
+    mask = without_others(whole, GREY, face, _seen(label), [small]).numpy() > 0.5
     assert mask[both & (middle < 215)].mean() > 0.98
+
+
+def test_clothes_in_the_subjects_colour_are_the_subjects_under_another_face_too() -> None:
+    body = SUBJECT | _disc(170, 240, 70)
+    other = torch.tensor([[280.0, 60.0], [320.0, 60.0], [320.0, 110.0], [280.0, 110.0]])
+    both = body | _disc(290, 170, 75)
+    label = np.where(both, parts.CLOTHES, parts.BACKGROUND)
+    image = torch.zeros(HEIGHT, WIDTH, 3)
+    image[..., 2] = 0.6
+    image[body] = torch.tensor([0.7, 0.1, 0.1])
+    whole = torch.from_numpy(both.astype(np.float32))
+    by_place = without_others(whole, GREY, FACE, _seen(label), [other]).numpy() > 0.5
+    by_colour = without_others(whole, image, FACE, _seen(label), [other]).numpy() > 0.5
+
+    def iou(mask: np.ndarray) -> float:
+        return float((mask & body).sum() / (mask | body).sum())
+
+    assert iou(by_place) < 0.93
+    assert iou(by_colour) > 0.97
+
+
+def test_odds_by_colours_are_those_of_their_shares() -> None:
+    image = np.zeros((60, 90, 3), np.float32)
+    image[:, 30:60], image[:, 60:] = (1, 0, 0), (0, 0, 1)
+    rest = np.zeros((60, 90), bool)
+    subject, other = rest.copy(), rest.copy()
+    subject[:, :45], other[:, 60:] = True, True  # black and red; blue
+    odds = colour_odds(image, subject, other, 1.0)
+    assert odds is not None
+    assert np.allclose(odds[:, :60], -MOST_ODDS, atol=1e-3)
+    assert np.allclose(odds[:, 60:], MOST_ODDS, atol=1e-3)
+    # Half of another person's pixels are red as a third of the subject's are: odds of three halves.
+    other[:, 50:] = True
+    other[:, :50] = False
+    other[:, 60:70] = True
+    other[:, 70:] = False
+    odds = colour_odds(image, subject, other, 1.0)
+    assert odds is not None
+    assert np.allclose(odds[:, 30:60], np.log(1.5), atol=0.01)
+    assert colour_odds(image, subject, rest, 1.0) is None
 
 
 def test_clothes_that_are_taken_for_another_persons_stay_and_so_does_the_face() -> None:
@@ -94,9 +139,9 @@ def test_clothes_that_are_taken_for_another_persons_stay_and_so_does_the_face() 
     label = np.where(body, parts.CLOTHES, parts.BACKGROUND)
     label[_disc(190, 230, 25)] = parts.OTHERS  # below the face
     whole = torch.from_numpy(body.astype(np.float32))
-    assert torch.equal(without_others(whole, FACE, _seen(label)), whole)
+    assert torch.equal(without_others(whole, GREY, FACE, _seen(label)), whole)
     label[:] = parts.OTHERS
-    mask = without_others(whole, FACE, _seen(label)).numpy()
+    mask = without_others(whole, GREY, FACE, _seen(label)).numpy()
     assert mask[_disc(168, 135, 12)].min() == 1
     assert mask[~_disc(170, 145, 40)].max() < 0.1
 
@@ -104,7 +149,7 @@ def test_clothes_that_are_taken_for_another_persons_stay_and_so_does_the_face() 
 def test_background_stays_what_the_mask_says() -> None:
     fuzzy = torch.from_numpy((_disc(160, 150, 70)).astype(np.float32))
     label = np.where(SUBJECT, parts.SKIN, parts.BACKGROUND)
-    assert torch.equal(without_others(fuzzy, FACE, _seen(label)), fuzzy)
+    assert torch.equal(without_others(fuzzy, GREY, FACE, _seen(label)), fuzzy)
 
 
 def test_what_stands_in_front_is_found_and_thin_things_are_not() -> None:

@@ -148,6 +148,37 @@ def casual(
 
 
 @benchmark_app.command
+def identity(
+    captures: Folder,
+    out: Folder,
+    people: Integer = 20,
+    model: MaybeNames = None,
+    preset: Literal["draft", "standard", "fine"] = "standard",
+    jobs: MaybeInteger = None,
+    quiet: Flag = False,
+) -> None:
+    """Reconstruct one photo of each of some people and see whether each head is nearest to its own person's face.
+
+    A stopped run continues.
+
+    Args:
+        captures: A folder of captures: what benchmarks/captures.py writes.
+        out: The folder for meshes, numbers and identity.md.
+        people: How many people to compare with each other.
+        model: Further head models to fit to the landmarks of the photos: flame:FILE, ict:DIR or npz:FILE.
+        preset: How long each fit works.
+        jobs: How many processes of one thread to use; if left out, one for each processor core.
+        quiet: Show no progress; warnings and errors are still shown.
+    """
+    check_output_folder(out)
+    cli_outputs.check_casual(captures, out)
+    from protome.benchmark.identity import benchmark_identity
+
+    with only_run(out):
+        benchmark_identity(captures, out, people=people, models=model or (), preset=preset, jobs=jobs, quiet=quiet)
+
+
+@benchmark_app.command
 def study(
     name: Positional[Annotated[str, arg(metavar="NAME", help_behavior_hint="(required)")]],
     scenes: Folder,

@@ -204,7 +204,8 @@ def compared(shown: Shown, detection: Detection, sight: Sight) -> Compared:
     seconds = time.process_time() - began
     others = [other for number, other in enumerate(detection.faces) if number != which]
     second = subject_on(wide, shown.image.shape)
-    new = without_others(person_mask(shown.image, detection.person_mask, marks, second=second), marks, wide, others)
+    both = person_mask(shown.image, detection.person_mask, marks, second=second)
+    new = without_others(both, shown.image, marks, wide, others)
     ours = seen.landmarks[:FACE]
     row = Row(
         shown.name, _nme(ours, face, face), None if shown.landmarks is None else _true_nme(ours, shown),

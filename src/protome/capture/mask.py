@@ -19,9 +19,13 @@ PERSON = 0.8
 BAND = 0.12
 """Half width of the band in which the outline may move, in units of the face's size: what one or two cells of the
 256 x 256 segmentation cover, and what its worst mistakes around hair need."""
-AGREED, AGREED_WITHIN = 0.8, 0.02
+EITHER = 0.5
+"""The same for the mean of two segmentations, whose mistakes are different ones."""
+AGREED, AGREED_WITHIN = 0.6, 0.01
 """Probability from which two segmentations agree on a pixel, and how far inside the area of such pixels they are
 believed, in units of the face's size: their own grids are coarse."""
+LEAST_CHANCE = 1e-3
+"""Limit of what one segmentation is believed beside another one."""
 SURE = 0.15
 """How far inside the landmarks' outline a pixel is certainly person, in units of the face's size: on faces that are
 turned away, the landmarks of the far cheek are found beyond its edge by up to an eighth of it."""
@@ -42,8 +46,8 @@ def person_mask(
     """Return the mask in [0, 1] of the person whose face is given by points on it, hair and clothes included.
 
     What lies farther than `sure` inside the points' outline, in units of the face's size, is certainly person.
-    `second` is another probability, not a number where it is unknown: where both agree, no colour says otherwise, as
-    that of brown hair before a wooden door would.
+    `second` is another probability, not a number where it is unknown: the mean of the logarithms of their odds counts,
+    and where both agree, no colour says otherwise, as that of brown hair before a wooden door would.
 
     The connected part of the probable person that holds the face is kept. Its outline then moves to the image's own
     edges: colours decide within a band (GrabCut: Rother, Kolmogorov and Blake, 2004), and a guided filter (He, Sun and
@@ -58,14 +62,19 @@ def person_mask(
     points = face.detach().cpu().numpy() * [size[0] / width, size[1] / height]
     face_size = float((points.max(0) - points.min(0)).max())
     certain, area = _face(points, coarse.shape, sure * face_size)
-    reach = _part_with(coarse > 0.5, certain)
-    kept = _filled(_large_parts(coarse > PERSON, reach, certain, area), coarse, area)
-    person, background = certain, np.zeros_like(certain)
+    person, background, least = certain, np.zeros_like(certain), np.full_like(coarse, PERSON)
+    agreed = np.zeros_like(certain)
     if second is not None:
         other = cv2.resize(second.detach().cpu().numpy().astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        agreed = np.minimum(coarse, other) > AGREED
         near = disc(max(1, round(AGREED_WITHIN * face_size)))
-        person = person | _eroded(kept & (np.minimum(coarse, other) > AGREED), near)
         background = _eroded(np.maximum(coarse, other) < 1 - AGREED, near)
+        least = np.where(np.isnan(other), least, EITHER)
+        coarse = np.where(np.isnan(other), coarse, _mean_chance(coarse, other))
+    reach = _part_with(coarse > 0.5, certain)
+    kept = _filled(_large_parts(coarse > least, reach, certain, area), coarse, area)
+    if second is not None:
+        person = person | _eroded(kept & agreed, near)
     cut = _cut(small, kept, person, background, max(1, round(BAND * face_size)))
     cut = _large_parts(_without_threads(cut, max(1, round(0.015 * face_size))), cut, certain, area)
     cut = _filled(cut, coarse, area)
@@ -75,6 +84,12 @@ def person_mask(
     mask = (slope * full).sum(2) + offset
     # The filter leaves a faint veil on both sides of the edge.
     return torch.from_numpy(np.clip((mask - 0.05) / 0.9, 0.0, 1.0).astype(np.float32))
+
+
+def _mean_chance(one: Float[np.ndarray, "h w"], other: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """Return the probability whose odds are the geometric mean of those of two."""
+    odds = [np.log(own / (1 - own)) for own in (np.clip(p, LEAST_CHANCE, 1 - LEAST_CHANCE) for p in (one, other))]
+    return (1 / (1 + np.exp(-0.5 * (odds[0] + odds[1])))).astype(np.float32)
 
 
 def _face(

@@ -32,6 +32,11 @@ INFINITE_M = 1e5
 """Recorded subject distances from which they mean infinity, metres."""
 ALL_WHITE = 0.999
 """Mean of a mask that leaves nothing out."""
+_SIZES = (
+    (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight),
+    (ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength),
+)
+"""Tags of the sizes that files record."""
 SAME_PROPORTIONS = 1.02
 """Ratio of two sizes' proportions up to which one is the other resampled."""
 
@@ -120,20 +125,19 @@ def focal_from_exif(tags: dict[int, object], width: int, height: int, name: str 
 
     Sources: EXIF 2.32, tags FocalLengthIn35mmFilm, or FocalLength with FocalPlaneXResolution. A recorded image size
     of other proportions means that the photo was cropped afterwards, which changes every angle: then None. So does a
-    focal length that no lens has, with a `ProtomeWarning` that names the photo.
+    focal length that no lens has, with a `ProtomeWarning` that names the photo. Programs that make a photo smaller
+    correct one of the two sizes that files record and leave the other one, and the resolution, as the camera wrote it.
     """
-    recorded = (_positive(tags.get(ExifTags.Base.ExifImageWidth)), _positive(tags.get(ExifTags.Base.ExifImageHeight)))
     is_turned = tags.get(ExifTags.Base.Orientation) in SWAPPING
-    stored_width, stored_height = (height, width) if is_turned else (width, height)
+    stored = (height, width) if is_turned else (width, height)
     factor = 1.0
-    if recorded[0] and recorded[1]:
-        ratios = sorted((stored_width / recorded[0], stored_height / recorded[1]))
-        swapped = sorted((stored_width / recorded[1], stored_height / recorded[0]))
-        # Some programs turn the pixels and leave the recorded size as it was.
-        ratios = min(ratios, swapped, key=lambda pair: pair[1] / pair[0])
-        if ratios[1] / ratios[0] > SAME_PROPORTIONS:
-            return None
-        factor = ratios[0]
+    for names in _SIZES:
+        recorded = [_positive(tags.get(name)) for name in names]
+        if recorded[0] and recorded[1]:
+            scale = _resized(stored, (recorded[0], recorded[1]))
+            if scale is None:
+                return None
+            factor = min(factor, scale)
     film = _positive(tags.get(ExifTags.Base.FocalLengthIn35mmFilm))
     length = _positive(tags.get(ExifTags.Base.FocalLength))
     density = _positive(tags.get(ExifTags.Base.FocalPlaneXResolution))
@@ -154,6 +158,15 @@ def focal_from_exif(tags: dict[int, object], width: int, height: int, name: str 
             stacklevel=2,
         )
     return None
+
+
+def _resized(stored: tuple[int, int], recorded: tuple[float, float]) -> float | None:
+    """Return the stored size over the recorded one, or None where their proportions differ."""
+    ratios = sorted((stored[0] / recorded[0], stored[1] / recorded[1]))
+    swapped = sorted((stored[0] / recorded[1], stored[1] / recorded[0]))
+    # Some programs turn the pixels and leave the recorded size as it was.
+    ratios = min(ratios, swapped, key=lambda pair: pair[1] / pair[0])
+    return None if ratios[1] / ratios[0] > SAME_PROPORTIONS else ratios[0]
 
 
 def recorded_distance_mm(tags: dict[int, object]) -> float | None:

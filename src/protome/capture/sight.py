@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from protome.capture.colours import colour_odds
 from protome.capture.skin import disc, hull_mask
 from protome.perception.parts import BACKGROUND, FRONT, OTHERS
 from protome.perception.perceive import Perception, perceive
@@ -32,6 +33,8 @@ FAR = 0.5
 UNDER, MOST_UNDER = 3.0, 4.0
 """Logarithm of the odds for another person per width of a face by which a pixel is nearer to being under theirs than
 under the subject's, and its limit."""
+COLOURS, SURE_ODDS = 3.0, 2.0
+"""What colours count among the logarithms of the odds, and from which odds on pixels teach whose colours are which."""
 THIN = 0.03
 """Radius below which things in front are ignored, in units of the face's size: frames of spectacles hide little."""
 _MUZZLE = (2, 98, 327, 205, 425, 57, 287, 43, 273, 106, 335, 182, 406, 83, 313, 18, 200)
@@ -77,7 +80,9 @@ def with_sight(
     if seen is not None:
         mask = view.mask
         if sight.uses_people and not mask_given:
-            mask = without_others(mask, face, seen, [other for other in faces if not torch.equal(other[:468], face)])
+            mask = without_others(
+                mask, view.image, face, seen, [other for other in faces if not torch.equal(other[:468], face)]
+            )
         front = things_in_front(seen, face, view.mask.shape) if sight.uses_front else None
         view = replace(view, mask=mask, front=front, covered=covered_share(seen, face))
     return view
@@ -90,6 +95,7 @@ def dense_landmarks(seen: Perception) -> DenseLandmarks:
 
 def without_others(
     mask: Float[Tensor, "h w"],
+    image: Float[Tensor, "h w 3"],
     face: Float[Tensor, "n 2"],
     seen: Perception,
     other_faces: Sequence[Float[Tensor, "_ 2"]] = (),
@@ -99,13 +105,14 @@ def without_others(
     The parts decide only between the people in the mask; what is background is left to the mask. Where no other face
     was detected, somebody else is believed only where they reach above the subject's chin: clothes are
     easily taken for another person's. Detected faces are certain, and below and beside them a body is the more likely
-    theirs the nearer it is to being under them. Beyond the square that was looked at, a pixel belongs to whom the
-    nearest known pixel of the mask belongs to, unless a face says otherwise.
+    theirs the nearer it is to being under them; colours then tell apart what is unsure. Beyond the square that was
+    looked at, a pixel belongs to whom the nearest known pixel of the mask belongs to, unless a face or its colour says
+    otherwise.
     """
     values = mask.detach().cpu().numpy().astype(np.float32)
     points = face.detach().cpu().double().numpy()
     faces = [other.detach().cpu().double().numpy() for other in other_faces]
-    others = _other_share(values > 0.5, points, seen, faces)
+    others = _other_share(values > 0.5, image.detach().cpu().numpy(), points, seen, faces)
     kept = np.clip((UNSURE[1] - others) / (UNSURE[1] - UNSURE[0]), 0, 1)
     kept = np.where(hull_mask(points, values.shape) > 0, 1.0, kept)
     return torch.from_numpy((values * kept).astype(np.float32)).to(mask)
@@ -113,6 +120,7 @@ def without_others(
 
 def _other_share(
     person: Bool[np.ndarray, "h w"],
+    image: Float[np.ndarray, "h w 3"],
     face: Float[np.ndarray, "n 2"],
     seen: Perception,
     other_faces: Sequence[Float[np.ndarray, "_ 2"]],
@@ -143,6 +151,9 @@ def _other_share(
         sure = np.clip(share, 1 - SUREST, SUREST)
         odds = np.log(sure / (1 - sure)) * np.where(inside, 1, FAR)
         odds += _under(person.shape, face, other_faces, seen.square)
+        size = float(np.ptp(face, axis=0).max())
+        colours = colour_odds(image, person & (odds < -SURE_ODDS), person & (hulls | (odds > SURE_ODDS)), size)
+        odds = odds if colours is None else odds + COLOURS * colours
         share = np.where(hulls, 1, 1 / (1 + np.exp(-odds)))
     return np.where(person, share, 0).astype(np.float32)
 

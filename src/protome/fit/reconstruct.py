@@ -359,7 +359,11 @@ def fit_head(
     """
     device = prior.bounds.device
     generator = torch.Generator().manual_seed(seed)
+    places = [scene.head_from_world] * (1 if scene.posed else len(scene.views))
     if estimate is not None:
+        places = [
+            own.compose(place.to(torch.float64)) for own, place in zip(estimate.corrections, places, strict=False)
+        ]
         scene = estimate.placed(scene)
     head_scene = scene.in_head_frame()
     fit = new_fit(head_scene, prior, config, seed=seed, estimate=estimate, expressions=expressions)
@@ -397,7 +401,7 @@ def fit_head(
                 rays=config.rays, rate=config.rates.renderer, clock=plan.colour_clock(), generator=generator,
                 step=lambda share, detail: step((1 - plan.shape) * share, detail),
             )  # fmt: skip
-    return _result(fit, scene, head_scene, latents, shown, curves)
+    return _result(fit, scene, head_scene, places, latents, shown, curves)
 
 
 def _corrected_pixels(fit: _Fit, table: PixelTable, generator: torch.Generator) -> PixelTable:
@@ -411,15 +415,17 @@ def _result(
     fit: _Fit,
     scene: Scene,
     head_scene: Scene,
+    places: Sequence[Similarity],
     latents: Sequence[HeadLatents],
     shown: int,
     curves: dict[str, list[float]],
 ) -> FitResult:
+    """Return the result; `places` map each frame's world, as it was given, to the head frame in which the fit began."""
     world_from_head = scene.head_from_world.inverse()
     cameras = None
     with torch.no_grad():
-        frames = range(len(fit.placement.rotation))
-        placed = [fit.placement.frame(k).compose(scene.head_from_world.to(fit.bounds.device)) for k in frames]
+        begun = [place.to(torch.float32).to(fit.bounds.device) for place in places]
+        placed = [fit.placement.frame(number).compose(place) for number, place in enumerate(begun)]
         if fit.cameras is not None:
             moved = [fit.cameras.corrected(k, view.camera) for k, view in enumerate(head_scene.views)]
             cameras = tuple(camera.transformed(world_from_head) for camera in moved)
