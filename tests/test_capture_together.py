@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,11 +22,13 @@ from protome.capture.cameras import camera_from_landmarks
 from protome.capture.capture import capture_photos
 from protome.capture.landmarks import Detection
 from protome.capture.lenses import FOCAL_SPREAD, RECORDED_SPREAD, USUAL_FOCAL, LensPrior, Shot
+from protome.capture.network_points import NetworkPoints
 from protome.capture.together import largest_group, place_roughly, place_together
 from protome.errors import InputError, ProtomeWarning
 from protome.geometry.camera import Camera, direction
 from protome.landmarks import load_face_landmarks
 from protome.morphable.linear import load_builtin
+from protome.scene import DenseLandmarks
 from protome.units import UNIT_MM
 
 SIDE, FOCAL = 240, 380.0
@@ -125,6 +128,28 @@ def test_matches_give_the_focal_length_and_the_poses_that_landmarks_leave_open()
     assert turned(found.cameras, cameras) < 0.5
     assert turned(found.cameras, cameras) < turned(alone.cameras, cameras)
     assert float(found.residual_mm.nanmedian()) < 0.4
+
+
+def test_the_networks_landmarks_place_heads_that_the_detector_sees_wrongly() -> None:
+    model, cameras, head = load_builtin(), [camera(yaw) for yaw in (0.0, 60.0, -55.0)], person(0)
+    points = NetworkPoints.of(model)
+    assert len(points.which) > 500
+    places = points.anchors.on(head, model.faces).double()
+    generator = torch.Generator().manual_seed(2)
+    shots = []
+    for number, seen in enumerate(cameras):
+        pixels = torch.zeros(800, 2).double()
+        pixels[points.which] = seen.project(places) + torch.randn(len(places), 2, generator=generator).double()
+        dense = DenseLandmarks(pixels.float(), torch.ones(800), torch.ones(800))
+        own = shot(head, seen)
+        if number:  # hidden cheeks are drawn towards the outline
+            middle = own.landmarks.mean(0)
+            own = replace(own, landmarks=middle + (own.landmarks - middle) * torch.tensor([0.85, 1.0]).double())
+        shots.append(replace(own, seen=dense))
+    by_both = adjust(model, shots)
+    by_detector = adjust(model, [replace(own, seen=None) for own in shots])
+    assert turned(by_detector.cameras, cameras) > 4.0
+    assert turned(by_both.cameras, cameras) < 2.0
 
 
 def test_a_wrong_match_moves_nothing() -> None:

@@ -40,6 +40,7 @@ from protome.fit.options import Expression, FitOptions
 from protome.fit.rays import head_window
 from protome.fit.reconstruct import FitResult, fit_head
 from protome.fit.residuals import PhotoResidual, checked_residuals
+from protome.fit.support import supported, with_one_body
 from protome.geometry.camera import Camera
 from protome.geometry.harmonics import harmonics
 from protome.geometry.mesh import Mesh
@@ -385,16 +386,19 @@ def reconstruct(
         facts = assess(scene)
     scene = weighed(scene, facts)
     warn(facts)
-    prior = prior.to(choose_device(device))
     started = time.perf_counter()
+    scene = supported(scene, prior.bounds, prior.bind(prior.mean()).sdf)
+    prior = prior.to(choose_device(device))
     refine = chosen.refine_cameras(scene) if options.refine_cameras is None else options.refine_cameras
     config = replace(chosen.settings(FIT_PRESETS[preset]), refine_cameras=refine)
     estimate = chosen.estimate(scene, prior)
     expressions = chosen.expressions(scene, prior, estimate)
     scene, estimate, size = sized(options.size, estimate, scene, prior)
+    shown = next(iter(scene.front_most()), 0)
+    scene = with_one_body(scene, estimate, shown)
     fit = fit_head(
-        scene, prior, config, seed=seed, budget=budget, estimate=estimate, expressions=expressions,
-        shown=next(iter(scene.front_most()), 0), watch=options.watch, quiet=quiet,
+        scene, prior, config, seed=seed, budget=budget, estimate=estimate, expressions=expressions, shown=shown,
+        watch=options.watch, quiet=quiet,
     )  # fmt: skip
     seconds["fit"] = time.perf_counter() - started
     return head_from_fit(

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from protome.capture.lenses import LIKE_SPREAD, LensPrior, Shot
+from protome.capture.network_points import NetworkPoints
 from protome.geometry.blocks import Blocks, minimise_blocks
 from protome.geometry.camera import Camera
 from protome.geometry.pose import solve_pose
@@ -27,6 +28,9 @@ USUAL_DISTANCE_MM, DISTANCE_SPREAD = 850.0, 0.5
 TRUST = 0.04
 """What a landmark counts against the priors: errors of neighbours are alike, so that 468 of them are worth as much as
 some twenty independent ones."""
+BESIDE = 0.5
+"""What MediaPipe's landmarks count, as a factor of their inverse deviations, beside those of the perception network,
+which says how sure it is and keeps to what a photo shows of a head that is turned away."""
 WIDTH = 2.0
 """Deviations beyond which a landmark counts less and less."""
 MATCH_MM = 0.8
@@ -116,8 +120,9 @@ def adjust(
     identity = found.shared[problem.size - len(model.identity) :]
     variance = found.covariance.diagonal()[photos * (POSE + 1) :][:lenses] * problem.lenses.spread**2
     landmarks, matches = problem.blocks(found.shared, found.own)
-    away = (landmarks.value[:, :-1] / problem.scale[..., None]).norm(dim=-1).median(1).values
-    sizes = (problem.pixels.amax(1) - problem.pixels.amin(1)).amax(1)
+    dense = slice(len(model.dense.deviations))
+    away = (landmarks.value[:, dense] / problem.scale[:, dense, None].clamp(min=1e-12)).norm(dim=-1).median(1).values
+    sizes = (problem.pixels[:, dense].amax(1) - problem.pixels[:, dense].amin(1)).amax(1)
     cameras = problem.cameras(found.shared)
     return Bundle(
         cameras,
@@ -181,8 +186,10 @@ class _Problem:
         mean = points.on(model.template, model.faces)
         trust = (points.deviations.min() / points.deviations).numpy() ** 2
         pixels = torch.stack([shot.landmarks[: len(mean)].detach().cpu().double() for shot in shots])
+        network = NetworkPoints.of(model)
+        beside = network.anchors.on(model.template, model.faces)
         cameras = given or [
-            _first_camera(mean, seen, trust, shot, float(focal.exp()))
+            _first_camera(*_surest(shot, (mean, seen, trust), (beside, network)), shot, float(focal.exp()))
             for seen, shot, focal in zip(pixels, shots, lenses.log_focal[lenses.of], strict=True)
         ]
         poses = torch.stack([camera.T_world_camera for camera in cameras]).double()
@@ -195,9 +202,19 @@ class _Problem:
         start[len(shots) * (POSE + 1) :][: len(means)] = (means - lenses.log_focal) / lenses.spread
         pixel_mm = translation[:, 2] / log_focal.exp()
         doubts = torch.stack([landmark_doubt(model, points, mean, camera.centre.double()) for camera in cameras])
+        scale = pixel_mm[:, None] / (points.deviations * doubts)
+        every = (points, network.anchors)
+        more = torch.zeros(len(shots), len(beside), 2, dtype=torch.float64)
+        precision = torch.zeros(len(shots), len(beside), dtype=torch.float64)
+        for number, shot in enumerate(shots):
+            if shot.seen is not None:
+                more[number] = shot.seen.pixels[network.which].double()
+                precision[number] = network.precision(shot.seen, float(pixel_mm[number]))
+                scale[number] *= BESIDE
         return _Problem(
-            mean, points.on(model.identity, model.faces), points.on(model.expression, model.faces), pixels,
-            pixel_mm[:, None] / (points.deviations * doubts), pixel_mm, rotation, translation,
+            torch.cat([mean, beside]), torch.cat([own.on(model.identity, model.faces) for own in every], 1),
+            torch.cat([own.on(model.expression, model.faces) for own in every], 1),
+            torch.cat([pixels, more], 1), torch.cat([scale, precision], 1), pixel_mm, rotation, translation,
             torch.tensor([[shot.width, shot.height] for shot in shots]).double(), lenses, tracks, match_width, start,
         )  # fmt: skip
 
@@ -363,6 +380,18 @@ def left_jacobian(vectors: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3 3"]:
 
 def _intrinsics(focal: float, width: float, height: float) -> Float[Tensor, "3 3"]:
     return torch.tensor([[focal, 0.0, width / 2], [0.0, focal, height / 2], [0.0, 0.0, 1.0]], dtype=torch.float64)
+
+
+def _surest(
+    shot: Shot,
+    detected: tuple[Float[Tensor, "n 3"], Float[Tensor, "n 2"], Float[np.ndarray, "n"]],
+    network: tuple[Float[Tensor, "k 3"], NetworkPoints],
+) -> tuple[Float[Tensor, "m 3"], Float[Tensor, "m 2"], Float[np.ndarray, "m"]]:
+    """Return places, pixels and weights of the network's landmarks if there are any, else those that were detected."""
+    if shot.seen is None:
+        return detected
+    places, points = network
+    return places, shot.seen.pixels[points.which].double(), points.precision(shot.seen, 1.0).numpy() ** 2
 
 
 def _first_camera(

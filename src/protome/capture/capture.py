@@ -21,7 +21,7 @@ from protome.capture.motion import INSTALL, LEAST_PHOTOS, brought_together, is_i
 from protome.capture.people import one_person
 from protome.capture.photo import Photo
 from protome.capture.posed import faces_on, mask_of_head, outside_mask
-from protome.capture.sight import parts_around, subject_on, with_sight
+from protome.capture.sight import parts_around, seen_landmarks, subject_on, with_sight
 from protome.capture.together import Together, epipolar_error, place_roughly, place_together
 from protome.errors import InputError, ProtomeWarning
 from protome.geometry.camera import Camera
@@ -138,7 +138,10 @@ def _view(photo: Photo, seen: Detection, strict: bool) -> View:
 
 def _shot(photo: Photo, view: View) -> Shot:
     assert view.landmarks is not None
-    return Shot(view.landmarks, view.camera.width, view.camera.height, photo.lens, photo.focal_px)
+    return Shot(
+        view.landmarks, view.camera.width, view.camera.height, photo.lens, photo.focal_px,
+        seen_landmarks(packaged_sight(), view.image, view.landmarks),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from protome.scene import DenseLandmarks
+
 USUAL_FOCAL, FOCAL_SPREAD = 1.2, 0.4
 """Median of focal lengths in units of the longer image side, and deviation of their logarithm, where the file records
 none: between a phone's main lens (0.72) and a portrait lens (2.0) or a picture cut out of a larger one. One photo's
@@ -33,6 +35,8 @@ class Shot:
     """Photos with equal names share a focal length in pixels, up to `LIKE_SPREAD`."""
     focal_px: float | None = None
     """Recorded focal length."""
+    seen: DenseLandmarks | None = None
+    """What the perception network sees of the landmarks all over the head; None where it does not look."""
 
 
 @dataclass(frozen=True)
