@@ -41,9 +41,9 @@ from protome.sider.fit import DETAIL_PRESETS
 from protome.sider.outputs import Pictures, save_detail
 from protome.sider.pipeline import RELIEF, CoarseFace, DetailedFace, add_detail, add_relief, recover_detail
 from protome.util.device import choose_device
+from protome.util.engines import Processes, Work
 from protome.util.files import check_output_folder, write_atomically
 from protome.util.progress import progress
-from protome.util.workers import workers
 from raster import Lighting, render
 from real_scan import cameras_around, load_scan
 from wrinkles import Wrinkled, photograph, wrinkled
@@ -212,8 +212,8 @@ def measure_people(options: Options) -> None:
     print(title + f"{'coarse':>8}{'detail':>8}{'ratio':>7}{'folds':>10}{'detail':>8}{'ratio':>7}")
     people = range(options.seed, options.seed + options.people)
     results: list[DetailErrors] = []
-    with workers(options.jobs) as pool, progress("people", options.people) as step:
-        for found in pool.map(measure_person, [(options, number) for number in people]):
+    with progress("people", options.people) as step:
+        for _, found in Processes(options.jobs).run(Work(measure_person), [(options, number) for number in people]):
             results += found
             step(1)
             print("\n".join(one.row() for one in found), flush=True)

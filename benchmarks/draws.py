@@ -29,9 +29,9 @@ from protome.population.store import Population
 from protome.preview import BACKGROUND, coloured_view, side_camera
 from protome.prior.prior import FittedHead, HeadLatents, Prior
 from protome.util.device import choose_device
+from protome.util.engines import Processes, Work, in_order
 from protome.util.files import check_output_folder
 from protome.util.progress import progress
-from protome.util.workers import workers
 
 SIDES = (0.0, 90.0, 180.0)
 """Azimuths of the pictures, degrees."""
@@ -202,16 +202,12 @@ def run(options: Options) -> None:
     people: Int[np.ndarray, "known"] = np.linspace(0, known_people - 1, min(options.known, known_people)).astype(int)
     facts = [population.facts[head] for head in population.first_heads[torch.from_numpy(people)].tolist()]
     total = len(people) + options.drawn
-    with workers(options.jobs, _prepare, options) as pool, progress("drawing", total, quiet=options.quiet) as step:
-        drawn, tiles, known = [], [], []
-        for found, tile in pool.map(_drawn, range(options.drawn)):
-            drawn.append(found)
-            tiles.append(tile)
-            step(1)
-        save_sheet(tiles, options.out / "prior_people.jpg")
-        for found in pool.map(_known, people.tolist()):
-            known.append(found)
-            step(1)
+    engine = Processes(options.jobs)
+    with progress("drawing", total, quiet=options.quiet) as step:
+        pairs = in_order(engine, Work(_drawn, _prepare, (options,)), range(options.drawn), step)
+        save_sheet([tile for _, tile in pairs], options.out / "prior_people.jpg")
+        known = in_order(engine, Work(_known, _prepare, (options,)), people.tolist(), step)
+    drawn = [person for person, _ in pairs]
     cells, new = (np.stack([person.cells for person in group]) for group in (known, drawn))
     labels = {
         "men": np.array([fact["sex"] == "male" for fact in facts]),

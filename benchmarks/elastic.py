@@ -59,7 +59,7 @@ def run(options: Options) -> None:
         return
     with tempfile.TemporaryDirectory() as held:
         people = Path(held, "people")
-        _write_balls(people)
+        write_balls(people)
         print("| processes | killed | steps in a second | steps done again | loss at the end |\n" + "|---" * 5 + "|")
         losses = []
         for number, (processes, kills) in enumerate(
@@ -73,7 +73,7 @@ def run(options: Options) -> None:
         raise InputError(f"the losses at the end differ by more than {100 * NOISE:g} %: {losses}")
 
 
-def _write_balls(folder: Path, heads: int = 8, count: int = 512) -> None:
+def write_balls(folder: Path, heads: int = 8, count: int = 512) -> None:
     """Write a population of balls of several sizes, in metres."""
     rng = np.random.default_rng(0)
 

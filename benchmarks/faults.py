@@ -87,8 +87,8 @@ def _words(name: Name, folder: Path) -> list[str]:
         "inspect": ["inspect", str(photo), "--out", str(out)],
         "evaluate": ["evaluate", str(scan / "full_head.obj"), str(scan), "--json", str(out / "numbers.json")],
         "train": ["train", "--population", str(folder / "inputs/population"), "--config", "tiny", "--steps", "20"],
-        "detail": ["detail", str(photo), "--out", str(out)],
-        "reconstruct": ["reconstruct", str(photo), *small, "--out", str(out)],
+        "detail": ["detail", str(photo), "--out", str(out), "--quiet"],
+        "reconstruct": ["reconstruct", str(photo), *small, "--out", str(out), "--quiet"],
     }[name]
     return own + (["--out", str(out / "prior.safetensors")] if name == "train" else [])
 
@@ -124,9 +124,8 @@ def _row(name: Name, folder: Path, offsets: int, chance: random.Random) -> list[
     started = time.perf_counter()
     _ended(words)
     took = time.perf_counter() - started
-    for share in (0.3, 0.6):
-        last = failing("interrupted", (0, 130), after_s=share * took)
-    return [*found, last]
+    stops = {failing("interrupted", (0, 130), after_s=share * took) for share in (0.1, 0.3, 0.6)}
+    return [*found, "/".join(sorted(stops))]
 
 
 def _full_at(size: int) -> Callable[[], None]:
@@ -153,9 +152,15 @@ def _ended(
     after_s: float | None = None,
 ) -> Ended:
     """Run a command; `before` is done in its process, and after some seconds it is interrupted."""
+
+    def begun() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell lets what it starts in the background ignore it
+        if before is not None:
+            before()
+
     child = subprocess.Popen(
         [sys.executable, "-m", "protome", *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE, env=environment, preexec_fn=before, text=True,
+        stderr=subprocess.PIPE, env=environment, preexec_fn=begun, text=True,
     )  # fmt: skip
     if after_s is not None:
         time.sleep(after_s)

@@ -15,8 +15,6 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Iterable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -26,9 +24,9 @@ from limits import Limits
 from protome.errors import InputError
 from protome.population.store import EXPRESSIVE, Population, read_manifest
 from protome.prior.prior import Prior
+from protome.util.engines import Here, Processes, Work
 from protome.util.files import check_output_folder, write_atomically
 from protome.util.progress import progress
-from protome.util.workers import workers
 from real_scan import load_scan
 
 SPLITS = ("holdout_valid", "holdout_ict", EXPRESSIVE)
@@ -198,15 +196,9 @@ def run(options: Options) -> None:
     paths = {job: options.out / f"{job[0]}_{job[1]:04d}.json" for job in todo}
     open_jobs = [job for job in todo if not paths[job].is_file()]
     if open_jobs:
-        with ExitStack() as stack:
-            if options.jobs == 1:
-                _prepare(options)
-                measured: Iterable[tuple[str, int, dict[str, object]]] = map(_measure, open_jobs)
-            else:
-                pool = workers(options.jobs, _prepare, options)
-                measured = stack.enter_context(pool).map(_measure, open_jobs)
-            step = stack.enter_context(progress("measuring", len(open_jobs), quiet=options.quiet))
-            for kind, number, result in measured:
+        engine = Here() if options.jobs == 1 else Processes(options.jobs)
+        with progress("measuring", len(open_jobs), quiet=options.quiet) as step:
+            for _, (kind, number, result) in engine.run(Work(_measure, _prepare, (options,)), open_jobs):
                 text = json.dumps(result, indent=1) + "\n"
                 write_atomically(paths[kind, number], lambda part, text=text: part.write_text(text))  # type: ignore[misc]
                 step(1, str(result.get("name", "")))

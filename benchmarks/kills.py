@@ -7,15 +7,19 @@ they run in turn into one folder and are killed: every other time at any moment,
 files are written. After each kill the folder has to hold one of the two results, whole. A last run has to leave nothing
 but its result. Prints one line for each command.
 
-Commands that continue a stopped run are killed again and again until they have ended, and have to end with the same
-bytes as a run without kills. `--sources` names a folder with `valid`, `ict` and `makehuman` to build a population from,
-`--scenes` held-out scenes for the benchmark.
+Commands that continue a stopped run are killed again and again, and have to end with the same bytes as a run without
+kills; files of numbers may differ in seconds and memory. `--sources` names a folder with `valid` (busts) to build a
+small population from, and is used with `ict` and `makehuman` where it has them. `--scenes` has held-out scenes, the
+first of which is measured in the benchmark. Folders of temporary files are checked, too.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,6 +42,10 @@ RESUMED = ("train", "batch", "population", "accuracy")
 """Commands that continue a stopped run."""
 TIMED = ("result.json", "report.html", "capture.json", "index.parquet", "index.html", "accuracy.json", "benchmark.md")
 """Files that hold times, which differ from run to run: only the others are compared."""
+SECONDS = "seconds"
+"""The number of a case's JSON file that differs from run to run."""
+TEMPORARY = "temporary"
+"""The folder of temporary files of all runs."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,7 @@ class Options:
     commands: tuple[Name, ...] = ("sample", "inspect", "reconstruct", "detail", "train", "batch")
     """The commands to kill."""
     sources: Path | None = None
-    """For population: a folder with the folders valid (busts), ict and makehuman."""
+    """For population: a folder with the folder valid (busts), and perhaps ict and makehuman."""
     scenes: Path | None = None
     """For accuracy: held-out scenes."""
     kills: int = 30
@@ -67,6 +75,7 @@ def run(options: Options) -> None:
     for name in options.commands:
         with tempfile.TemporaryDirectory() as held:
             folder = Path(held)
+            (folder / TEMPORARY).mkdir()
             row = _resumed_row if name in RESUMED else _row
             print(row(name, folder, options, chance), flush=True)
 
@@ -91,7 +100,7 @@ def _row(name: Name, folder: Path, options: Options, chance: random.Random) -> s
     variants, whole, took, kills = _variants(name, folder), list[dict[str, str]](), 0.0, options.kills
     for number, words in enumerate(variants):
         started = time.perf_counter()
-        _start(words, folder / str(number)).communicate()
+        _start(words, folder / str(number), folder).communicate()
         took = time.perf_counter() - started
         whole.append(hashes(folder / str(number)))
     if whole[0] == whole[1] or not all(whole):
@@ -99,7 +108,7 @@ def _row(name: Name, folder: Path, options: Options, chance: random.Random) -> s
     out, last = folder / "out", -1
     counts = {"old": 0, "new": 0, "none": 0, "left": 0}
     for number in range(kills):
-        child = _start(variants[number % 2], out)
+        child = _start(variants[number % 2], out, folder)
         if number % 2:
             _wait(child, chance.uniform(0, took))
         else:
@@ -116,10 +125,11 @@ def _row(name: Name, folder: Path, options: Options, chance: random.Random) -> s
             last = whole.index(found)
         else:
             raise InputError(f"{name}, killed the {number + 1}th time, has left a mixed result: {sorted(found)}")
-        counts["left"] += len(list(folder.glob(".*")))
-    last_run = _start(variants[0], out)
+        counts["left"] += len([*folder.glob(".*"), *(folder / TEMPORARY).glob("protome-*")])
+    last_run = _start(variants[0], out, folder)
     last_run.communicate()
-    found, left = hashes(out), sorted(path.name for path in (*folder.glob(".*"), *out.glob(".*")))
+    found = hashes(out)
+    left = sorted(path.name for path in (*folder.glob(".*"), *out.glob(".*"), *(folder / TEMPORARY).glob("protome-*")))
     if last_run.returncode or found != whole[0] or left:
         differs = sorted(key for key in {*found, *whole[0]} if found.get(key) != whole[0].get(key))
         raise InputError(f"{name} has ended with code {last_run.returncode}: {differs} differ, {left} are left behind")
@@ -144,22 +154,17 @@ def _resumed(name: Name, folder: Path, options: Options) -> list[str]:
     if name == "population":
         if options.sources is None:
             raise InputError("population is built from models that are fetched: name their folder with --sources")
-        given = [word for part in ("valid", "ict", "makehuman") for word in (f"--{part}", str(options.sources / part))]
+        parts = [part for part in ("valid", "ict", "makehuman") if (options.sources / part).is_dir()]
+        given = [word for part in parts for word in (f"--{part}", str(options.sources / part))]
         return ["population", "build", *given, "--count", "4", "--jobs", "1"]
     if options.scenes is None:
         raise InputError("accuracy is measured on held-out scenes: name their folder with --scenes")
-    return [
-        "benchmark",
-        "accuracy",
-        "--scenes",
-        str(options.scenes),
-        "--quick",
-        "--ours-only",
-        "--preset",
-        "draft",
-        "--jobs",
-        "1",
-    ]
+    if not inputs.is_dir():
+        first = min(path for path in options.scenes.iterdir() if path.is_dir())
+        shutil.copytree(first, inputs / first.name)
+        shutil.copy(options.scenes / "config.toml", inputs)
+    short = ["--quick", "--ours-only", "--views", "1", "--preset", "draft", "--jobs", "1"]
+    return ["benchmark", "accuracy", "--scenes", str(inputs), *short]
 
 
 def _resumed_row(name: Name, folder: Path, options: Options, chance: random.Random) -> str:
@@ -167,22 +172,23 @@ def _resumed_row(name: Name, folder: Path, options: Options, chance: random.Rand
     ended = "prior.safetensors" if name == "train" else ""
     (folder / "whole").mkdir()
     (folder / "out").mkdir()
-    _start(words, folder / "whole" / ended).communicate()
+    _start(words, folder / "whole" / ended, folder).communicate()
     took, whole = time.perf_counter() - started, hashes(folder / "whole")
     if not whole:
         raise InputError(f"{name} leaves no result without any kill")
     done = 0
     for _ in range(options.kills):
-        child = _start(words, folder / "out" / ended)
+        child = _start(words, folder / "out" / ended, folder)
         # Most runs end before much is done, so that a run of many kills moves on by what was kept alone.
         _wait(child, chance.uniform(0, 0.7 * took))
         child.send_signal(signal.SIGKILL)
         child.communicate()
         done += hashes(folder / "out") == whole
-    last_run = _start(words, folder / "out" / ended)
+    last_run = _start(words, folder / "out" / ended, folder)
     last_run.communicate()
     found = hashes(folder / "out")
-    left = sorted(path.name for path in (folder / "out").rglob(".*") if path.name != ".batch")
+    hidden = [path for path in (folder / "out").rglob(".*") if path.name != ".batch"]
+    left = sorted(path.name for path in (*hidden, *(folder / TEMPORARY).glob("protome-*")))
     if last_run.returncode or found != whole or left:
         differs = sorted(key for key in {*found, *whole} if found.get(key) != whole.get(key))
         raise InputError(f"{name} has ended with code {last_run.returncode}: {differs} differ, {left} are left behind")
@@ -196,9 +202,10 @@ def _wait(child: subprocess.Popen[bytes], seconds: float) -> None:
         child.wait(seconds)
 
 
-def _start(words: list[str], out: Path) -> subprocess.Popen[bytes]:
+def _start(words: list[str], out: Path, folder: Path) -> subprocess.Popen[bytes]:
     given = [sys.executable, "-m", "protome.cli", *words, "--out", str(out)]
-    return subprocess.Popen(given, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    environment = os.environ | {"TMPDIR": str(folder / TEMPORARY)}
+    return subprocess.Popen(given, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -206,9 +213,18 @@ def hashes(folder: Path) -> dict[str, str]:
     visible = [path for path in folder.rglob("*") if not any(p.startswith(".") for p in path.relative_to(folder).parts)]
     files = [path for path in visible if path.is_file()]
     return {
-        str(path.relative_to(folder)): "" if path.name in TIMED else hashlib.sha256(path.read_bytes()).hexdigest()
+        str(path.relative_to(folder)): "" if path.name in TIMED else hashlib.sha256(_without_seconds(path)).hexdigest()
         for path in files
     }
+
+
+def _without_seconds(path: Path) -> bytes:
+    """Return the content of a file; of a JSON object without its seconds, which differ from run to run."""
+    content = path.read_bytes()
+    facts = json.loads(content) if path.suffix == ".json" else None
+    if not isinstance(facts, dict):
+        return content
+    return json.dumps({key: value for key, value in facts.items() if key != SECONDS}).encode()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from protome.batch.process import Limits
 STAND_IN = """
 import json, os, signal, sys, threading, time
 from pathlib import Path
+from protome.util.content import content_facts
 from protome.util.together import write_together
 
 def end_with_parent():
@@ -49,7 +50,7 @@ def write(part):
     from PIL import Image
     Image.new("RGB", (500, 200), (200, 30, 30)).save(part / "preview.png")
     (part / "head.ply").write_text(said + " " + " ".join(words[3:]))
-    (part / "result.json").write_text(json.dumps({"landmarks": {"nose_tip": [0, 0, 0]}}))
+    (part / "result.json").write_text(json.dumps({"landmarks": {"nose_tip": [0, 0, 0]}} | content_facts()))
 
 write_together(out, write)
 """

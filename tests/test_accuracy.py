@@ -34,13 +34,19 @@ from protome.fit.methods import METHODS
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity
 from protome.scenes.h3ds import read_h3ds
+from protome.util.engines import Here
 
 BRIEF = FitConfig(size=64, rays=96, schedule=Schedule({1: 8}, {1: 4}, colours=8))
 
 
 @pytest.fixture(scope="module")
 def person() -> Person:
-    return draw_person(seed=5, temperature=0.6)
+    return draw_person(seed=5, resolution=80, temperature=0.6)
+
+
+@pytest.fixture(autouse=True)
+def _few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accuracy, "SAMPLES", 3000)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +102,6 @@ def test_a_case_is_reconstructed_measured_and_kept(
 ) -> None:
     monkeypatch.setitem(accuracy.FIT_PRESETS, "standard", BRIEF)
     monkeypatch.setattr(accuracy, "RESOLUTION", 80)
-    monkeypatch.setattr(accuracy, "SAMPLES", 3000)
     case = Case("somebody", 3, "sira++")
     found = measure(case, scenes, tmp_path, {})
     baseline = measure(Case("somebody", 1, MEAN), scenes, tmp_path, {})
@@ -201,7 +206,8 @@ def test_an_incomplete_result_is_measured_again(scenes: Path, tmp_path: Path) ->
     old = asdict(case) | asdict(_numbers(case))
     del old["h3ds_face_mm"]
     (tmp_path / f"{case.name}.json").write_text(json.dumps(old))
-    found = measure_all([case], scenes, tmp_path, meshes={"theirs": tmp_path / "theirs"}, jobs=1, quiet=True)[case]
+    theirs = {"theirs": tmp_path / "theirs"}
+    found = measure_all([case], scenes, tmp_path, meshes=theirs, engine=Here(), quiet=True)[case]
     assert found.face_mm < 0.1
     assert json.loads((tmp_path / f"{case.name}.json").read_text())["h3ds_face_mm"] == found.h3ds_face_mm
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from dataclasses import replace
 from pathlib import Path
 
@@ -164,23 +166,54 @@ def test_a_killed_run_is_continued_with_nothing_missing_and_nothing_done_twice(t
     assert not list((out / KEPT / "claims").glob("*/*"))
 
 
+@pytest.mark.parametrize("kind", ["local", "memory"])
 def test_a_result_that_a_killed_run_could_not_record_is_not_done_twice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given, out, own = photos(tmp_path / "in", a="fine"), tmp_path / "out", options(tmp_path)
+    given, own = photos(tmp_path / "in", a="fine"), options(tmp_path)
+    out = Place(str(tmp_path / "out") if kind == "local" else f"memory://{uuid.uuid4().hex}")
     for after in (["a"], ["a", "a"]):  # the second time the photo is another one
         with monkeypatch.context() as patch:
             patch.setattr(Records, "write", killed)
             with pytest.raises(KeyboardInterrupt):
-                run_batch(str(given), str(out), own, quiet=True)
+                run_batch(str(given), out.address, own, quiet=True)
         assert begun(tmp_path) == after
-        run_batch(str(given), str(out), own, quiet=True)
+        run_batch(str(given), out.address, own, quiet=True)
         assert begun(tmp_path) == after
-        row = table(out)["a"]
+        row = parquet.read_table(io.BytesIO((out / "index.parquet").read())).to_pylist()[0]
         assert row["status"] == "done"
         assert str(row["warnings"]).startswith("the run was ended before this result was")
-        assert not list((out / KEPT / "begun").glob("*/*"))
+        assert Records(out).thumbnail("a").exists()
         photos(given, a="another")
+    assert (out / "a" / "head.ply").read().startswith(b"another")
+    photos(given, a="fine, yet another")
+    run_batch(str(given), out.address, own, quiet=True)
+    assert begun(tmp_path) == ["a"] * 3  # a complete result of other inputs counts for nothing
+
+
+def test_an_upload_that_was_cut_off_leaves_no_result_that_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, own = photos(tmp_path / "in", a="fine"), options(tmp_path)
+    out = Place(f"memory://{uuid.uuid4().hex}")
+    run_batch(str(given), out.address, own, quiet=True)
+    store, _ = out.store()
+    real = store.put_file
+
+    def cut(source: str, target: str) -> None:
+        real(source, target)
+        raise KeyboardInterrupt
+
+    photos(given, a="another")
+    with monkeypatch.context() as patch:
+        patch.setattr(type(store), "put_file", lambda self, source, target: cut(source, target))
+        with pytest.raises(KeyboardInterrupt):
+            run_batch(str(given), out.address, own, quiet=True)
+    photos(given, a="fine")  # what the first result was made from, one of whose files is another one by now
+    Records(out)._at("records", "a", ".json").write(b"{}")
+    run_batch(str(given), out.address, own, quiet=True)
+    assert begun(tmp_path) == ["a"] * 3
+    assert (out / "a" / "head.ply").read().startswith(b"fine")
 
 
 def killed(self: Records, record: Record) -> None:

@@ -11,13 +11,14 @@ import pytest
 from batches import options, photos
 from protome.batch import batch
 from protome.batch.batch import run_batch
-from protome.batch.cards import VISIBLE, check_machines, check_share, shares, visible_cards
+from protome.batch.cards import VISIBLE, check_share, shares, visible_cards
 from protome.batch.engines import Local
 from protome.batch.manifest import read_subjects
 from protome.batch.places import Place
 from protome.batch.process import Limits
-from protome.batch.work import Task
+from protome.batch.work import WORK, Task
 from protome.errors import InputError
+from protome.util.engines import check_machines
 
 HOLDS_A_CARD = f"""
 import json, os, sys, time
@@ -101,6 +102,6 @@ def test_processes_that_run_at_once_see_different_cards(tmp_path: Path) -> None:
     tasks = [Task(each, str(tmp_path / "out"), Limits(retries=0), program=program) for each in given]
     for name in "abcde":
         (tmp_path / "out" / name).mkdir(parents=True)
-    ended = {task.subject.name: record for task, record in Local(4, ("1", "3")).run(tasks)}
-    assert [record.status for record in ended.values() if record is not None] == ["done"] * 5
+    ended = [record for _, record in Local(4, ("1", "3")).run(WORK, tasks)]
+    assert [record.status for record in ended if record is not None] == ["done"] * 5
     assert set((tmp_path / "cards.txt").read_text().split()) == {"1", "3"}

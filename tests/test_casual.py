@@ -28,6 +28,7 @@ from protome.geometry.transforms import Similarity, rotation_from_vector
 from protome.scene import Scene, View
 from protome.scenes.h3ds import Truth, write_truth
 from protome.units import UNIT_MM
+from protome.util.engines import Here
 from test_report import Page
 
 ANGLES = (-30.0, 5.0, 40.0)
@@ -239,7 +240,7 @@ def test_a_stopped_run_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         raise AssertionError("measured again")
 
     monkeypatch.setattr(casual, "measure_placing", never)
-    casual.benchmark_casual(tmp_path / "captures", out, placement=True, jobs=1, quiet=True)
+    casual.benchmark_casual(tmp_path / "captures", out, placement=True, engine=Here(), quiet=True)
     assert json.loads((out / "casual.json").read_text())["placement"]["capture_000"]["focal_percent"] == 5.0
     assert "cameras only" in (out / "casual.md").read_text()
     assert "capture_000" in (out / "report.html").read_text()

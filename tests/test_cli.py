@@ -361,7 +361,8 @@ BAD_PLACES: dict[str, Callable[[Path], list[str]]] = {
         "train", "--population", str(folder / "people"), "--out", str(folder / "prior.safetensors"), "--quiet",
     ],
     "unknown_config": lambda folder: [
-        "train", "--population", str(folder / "people"), "--out", str(folder / "prior.safetensors"), "--config", "huge",
+        "train", "--population", str(_empty(folder / "people")), "--out", str(folder / "prior.safetensors"),
+        "--config", "huge",
     ],
     "morph_into_a_folder": lambda folder: ["prior", "morph", "1", "2", "--out", str(_empty(folder / "head.glb"))],
     "steps_into_a_file": lambda folder: ["prior", "morph", "1", "2", "--out", str(folder / "a.glb"), "--steps", "3"],
@@ -412,18 +413,19 @@ BAD_PLACES: dict[str, Callable[[Path], list[str]]] = {
         "--out", str(folder / "encoder.safetensors"),
     ],
     "encoder_of_missing_targets": lambda folder: [
-        "train-encoder", "--population", str(folder / "people"), "--latents", str(folder / "l"), "--valid", "v",
+        "train-encoder", "--population", str(_empty(folder / "people")), "--latents", str(folder / "l"), "--valid", "v",
         "--targets", "t", "--out", str(folder / "encoder.safetensors"),
     ],
     "head_model_of_few_people": lambda folder: [
-        "population", "head-model", "--valid", "v", "--ict", "i", "--out", str(folder / "m.npz"), "--people", "50",
+        "population", "head-model", "--valid", str(folder), "--ict", str(folder), "--out", str(folder / "m.npz"),
+        "--people", "50",
     ],
     "head_model_without_sources": lambda folder: [
-        "population", "head-model", "--valid", str(folder / "valid"), "--ict", str(folder / "ict"), "--out",
+        "population", "head-model", "--valid", str(folder), "--ict", str(folder), "--out",
         str(folder / "m.npz"),
     ],
     "unknown_study": lambda folder: [
-        "benchmark", "study", "colours", "--scenes", str(folder / "scenes"), "--out", str(folder / "out"),
+        "benchmark", "study", "colours", "--scenes", str(_empty(folder / "scenes")), "--out", str(folder / "out"),
     ],
     "study_without_scenes": lambda folder: [
         "benchmark", "study", "chance", "--scenes", str(folder / "scenes"), "--out", str(folder / "out"),

@@ -16,6 +16,7 @@ from protome.asset.options import AssetOptions
 from protome.encoder.scale import MetricScale
 from protome.fit.options import FitOptions
 from protome.population.head_model.build import HeadModelConfig
+from protome.util.engines import Processes
 
 PASSED_ON: dict[str, tuple[str, str, dict[str, object]]] = {
     "reconstruct": (
@@ -63,7 +64,7 @@ PASSED_ON: dict[str, tuple[str, str, dict[str, object]]] = {
         {
             "population": Path("people"), "latents": Path("l"), "valid": Path("v"), "ict": Path("i"),
             "makehuman": Path("h"), "targets": Path("t"), "prior": Path("p"), "photos": Path("f"), "each": 2,
-            "heads": 1, "seed": 5, "jobs": 3, "quiet": True,
+            "heads": 1, "seed": 5, "engine": Processes(3), "quiet": True,
         },
     ),
     "train-perception": (
@@ -101,7 +102,7 @@ PASSED_ON: dict[str, tuple[str, str, dict[str, object]]] = {
         "protome.benchmark.studies:run_study",
         {
             "name": "steps", "scenes": Path("s"), "subjects": ("a", "b"), "views": (1, 3), "preset": "draft",
-            "jobs": 2, "quiet": True,
+            "engine": Processes(2), "quiet": True,
         },
     ),
     "population build": (
@@ -109,7 +110,7 @@ PASSED_ON: dict[str, tuple[str, str, dict[str, object]]] = {
         "protome.population.build:build_population",
         {
             "valid": Path("v"), "ict": Path("i"), "makehuman": Path("h"), "targets": Path("t"),
-            "count": 4, "seed": 5, "jobs": 2, "quiet": True,
+            "count": 4, "seed": 5, "engine": Processes(2), "quiet": True,
         },
     ),
     "prior sample": (
@@ -167,6 +168,8 @@ def test_options_reach_the_implementing_function(
         return types.SimpleNamespace(save=save)
 
     _module(monkeypatch, name, function, replacement)
+    for module in ("cli", "cli_population", "cli_benchmark"):  # the words name folders that are nowhere
+        monkeypatch.setattr(f"protome.{module}.check_given_exist", lambda given, what_to_do: None)
     monkeypatch.chdir(tmp_path)
     for photo in ("a.png", "b.png"):
         Path(photo).touch()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -31,34 +31,26 @@ from protome.prior.prior import LatentStatistics, Prior
 from protome.scene import Scene
 from protome.training import encoder as train
 from protome.training.encoder import SETTINGS, photos_of, train_encoder
+from protome.util.engines import Job, Result, Work
 
 HEADS = 4
 
 
 class InProcess:
-    """Stands in for a pool of workers, because each of those takes seconds to start; sources are read once."""
+    """An engine without other processes, because each of those takes seconds to start; sources are read once."""
 
     prepared: ClassVar[dict[tuple[Path, int], tuple[Composer, Characters | None, int]]] = {}
 
-    def __init__(
-        self, jobs: int, prepare: Callable[..., None] | None = None, config: train.PhotoConfig | None = None
-    ) -> None:
-        if prepare is None or config is None:
-            return
-        key = config.sources.valid, config.expressions
-        if key not in InProcess.prepared:
-            prepare(config)
-            InProcess.prepared[key] = train._composer, train._characters, train._seed
-        train._composer, train._characters, train._seed = InProcess.prepared[key]
-
-    def __enter__(self) -> InProcess:
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        pass
-
-    def map(self, function: Callable[..., object], jobs: Iterable[object]) -> Iterator[object]:
-        return map(function, jobs)
+    def run(self, work: Work[Job, Result], jobs: Sequence[Job]) -> Iterator[tuple[int, Result]]:
+        if work.prepare is not None:
+            [config] = work.given
+            assert isinstance(config, train.PhotoConfig)
+            key = config.sources.valid, config.expressions
+            if key not in InProcess.prepared:
+                work.prepare(config)
+                InProcess.prepared[key] = train._composer, train._characters, train._seed
+            train._composer, train._characters, train._seed = InProcess.prepared[key]
+        return ((number, work.function(job)) for number, job in enumerate(jobs))
 
 
 def _faces(images: list[torch.Tensor], with_masks: bool) -> list[Detection]:
@@ -89,7 +81,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, "workers", InProcess)
     monkeypatch.setattr(train, "detect", _faces)
     monkeypatch.setattr(train, "SIZE", 96)
 
@@ -97,7 +88,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 def _trained(root: Path, out: Path, **changed: object) -> Encoder:
     settings = {
         "latents": root / "prior.latents.safetensors", "valid": root / "valid", "ict": root / "ict",
-        "tables": root / "tables", "prior": root / "prior.safetensors", "each": 2, "jobs": 1, "quiet": True,
+        "tables": root / "tables", "prior": root / "prior.safetensors", "each": 2, "engine": InProcess(), "quiet": True,
     }  # fmt: skip
     return train_encoder(root / "people", out, **settings | changed)  # type: ignore[arg-type]
 
@@ -212,7 +203,7 @@ def test_people_with_expressions_teach_them_too(root: Path, tmp_path: Path, caps
     out = tmp_path / "own.safetensors"
     encoder = train_encoder(
         tmp_path / "people", out, prior=tmp_path / "prior.safetensors", latents=tmp_path / "prior.latents.safetensors",
-        valid=root / "valid", ict=root / "ict", tables=root / "tables", each=1, most=2, jobs=1, quiet=True,
+        valid=root / "valid", ict=root / "ict", tables=root / "tables", each=1, most=2, engine=InProcess(), quiet=True,
     )  # fmt: skip
     # Two people are photographed, neutral and with an expression, and what is learned of it comes back.
     assert sorted(path.name for path in (tmp_path / "own.photos").glob("*.npz")) == [f"{k:05d}.npz" for k in range(4)]
@@ -228,7 +219,8 @@ def test_people_with_expressions_teach_them_too(root: Path, tmp_path: Path, caps
     assert estimate.expressions[0].axes.shape == (len(units), len(units))
     train_encoder(
         tmp_path / "people", out, prior=tmp_path / "prior.safetensors", latents=tmp_path / "prior.latents.safetensors",
-        valid=root / "valid", ict=root / "ict", tables=root / "tables", each=1, most=3, heads=1, jobs=1, quiet=True,
+        valid=root / "valid", ict=root / "ict", tables=root / "tables", each=1, most=3, heads=1,
+        engine=InProcess(), quiet=True,
     )  # fmt: skip
     # A third person is photographed once; the heads that are there already count and are used.
     assert sorted(path.name for path in (tmp_path / "own.photos").glob("*.npz")) == [f"{k:05d}.npz" for k in range(5)]

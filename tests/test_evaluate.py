@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -291,6 +292,15 @@ def test_the_command_measures_and_writes(
     if protocol == "now":
         assert facts["curve"]["percent"][-1] == 100.0
         assert Image.open(tmp_path / "new" / "curve.png").size == (640, 480)
+
+
+def test_a_reader_that_has_ended_is_the_exit_code_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prediction, truth, options = files(tmp_path)
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as nobody:
+        monkeypatch.setattr(sys, "stdout", nobody)
+        assert run(monkeypatch, prediction, truth, *options) == 141
 
 
 def test_folders_of_now_are_pooled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

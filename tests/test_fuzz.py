@@ -9,6 +9,7 @@ import pickle
 import struct
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -21,7 +22,7 @@ from protome.evaluate.now import list_images
 from protome.geometry.mesh import Mesh
 from protome.morphable.unpickle import read_pickle
 from protome.perception.weights import load_network
-from protome.population.store import Population
+from protome.population.store import Population, complete
 from protome.prior.prior import load_fitted
 from protome.scenes.scene_folder import read_scene
 from protome.topology.track import Track
@@ -171,6 +172,31 @@ def test_a_manifest_of_other_values_is_no_population(change: dict[str, object], 
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(InputError, match="is not a population folder"):
         Population(tmp_path)
+
+
+def test_names_that_claim_more_than_their_shard_holds_are_refused_before_memory_is_taken(tmp_path: Path) -> None:
+    shard = KINDS["population"].write(tmp_path)[1]
+    with h5py.File(shard) as file:
+        start = file["name"].id.get_offset()
+    content = bytearray(shard.read_bytes())
+    assert content[start : start + 4] == struct.pack("<I", len("head 0"))
+    content[start : start + 4] = struct.pack("<I", 1 << 31)
+    shard.write_bytes(content)
+    with pytest.raises(InputError, match=f"{shard.name} cannot be read as heads") as error:
+        Population(tmp_path)
+    assert str(error.value.__cause__) == "a string is longer than the file"
+
+
+def test_a_shards_own_format_is_read_only_where_it_has_a_fixed_length(tmp_path: Path) -> None:
+    shard = KINDS["population"].write(tmp_path)[1]
+    names = Population(tmp_path).names
+    for word, known in (("protome population shard 2", True), (np.bytes_("protome population shard 3"), False)):
+        with h5py.File(shard, "a") as file:
+            del file.attrs["format"]
+            file.attrs["format"] = word  # a string of variable length, as earlier versions wrote it, or a fixed one
+        assert complete(shard) == known
+        if known:
+            assert Population(tmp_path).names == names
 
 
 def test_deeply_nested_frames_are_no_track(tmp_path: Path) -> None:

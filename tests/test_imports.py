@@ -79,9 +79,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "cli_reconstruct": (
         "asset", "capture", "cli_options", "cli_outputs", "cli_view", "encoder", "fit", "pipeline", "topology", "view",
     ),
+    "cli_population": ("cli_options", "cli_outputs", "cli_perception", "cli_topology", "population"),
     "cli": (
         "cli_app", "cli_batch", "cli_benchmark", "cli_inspect", "cli_options", "cli_outputs", "cli_perception",
-        "cli_reconstruct", "cli_render", "cli_topology", "cli_view", "evaluate", "gallery", "population", "sider",
+        "cli_population", "cli_reconstruct", "cli_render", "cli_topology", "cli_view", "evaluate", "gallery", "sider",
         "training",
     ),
     "cli_child": ("cli",),

@@ -18,6 +18,7 @@ from protome.cli_outputs import HEAD_FILES
 from protome.errors import InputError
 from protome.evaluate.metrics import surface_distances
 from protome.face import LANDMARK_NAMES
+from protome.fit.config import FIT_PRESETS
 from protome.fit.options import FitOptions
 from protome.geometry.align import Surface, icp
 from protome.geometry.mesh import Mesh
@@ -31,6 +32,7 @@ from protome.render.cast import cast
 from protome.scene import VideoFrame
 from protome.scenes.idr import write_idr
 from protome.units import UNIT_MM
+from protome.util.content import SWITCH
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +51,16 @@ def out(person: Person, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def head(out: Path) -> Head:
     brief = FitOptions(budget="90")
     head = reconstruct([out / "scene"], preset="draft", resolution=128, seed=2, options=brief, quiet=True)
-    head.save(out / "result", ["protome", "reconstruct", "scene"])
+    head.save(out / "result", ["protome", "reconstruct", "scene"], AssetOptions(texture=1024, faces=20_000))
     return head
+
+
+@pytest.fixture
+def small_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fits of small pictures, without the phase for colours alone and without the preparation of long fits."""
+    draft = FIT_PRESETS["draft"]
+    schedule, tracing = replace(draft.schedule, colours=0), replace(draft.tracing, baked_mm=0.0)
+    monkeypatch.setitem(FIT_PRESETS, "draft", replace(draft, size=64, schedule=schedule, tracing=tracing))
 
 
 @pytest.mark.usefixtures("head")
@@ -69,6 +79,7 @@ def test_the_posed_path_finds_the_head_in_its_world_and_beats_the_mean_head(pers
     assert written.colours is not None
 
 
+@pytest.mark.usefixtures("small_fits")
 def test_cameras_are_refined_by_default(head: Head, out: Path) -> None:
     assert head.fit.cameras is not None
     exact = FitOptions(budget="2", refine_cameras=False)
@@ -86,7 +97,7 @@ def test_glb_is_in_metres_in_the_head_frame_and_textured(head: Head, out: Path) 
     height = float(np.ptp(metres.vertices[:, 1]))
     assert 0.3 < height < 0.5
     (part,) = trimesh.load_scene(out / "result" / "head.glb").geometry.values()
-    assert part.visual.material.baseColorTexture.size == (2048, 2048)
+    assert part.visual.material.baseColorTexture.size == (1024, 1024)
 
 
 def test_the_texture_shows_what_the_photos_show(head: Head) -> None:
@@ -113,7 +124,7 @@ def test_a_disk_that_fills_leaves_the_old_result(
 
     monkeypatch.setattr("protome.pipeline.save_capture_sheet", full)
     with pytest.raises(InputError, match="No space left on device"):
-        head.save(tmp_path, (), AssetOptions(formats=("ply",)))
+        head.save(tmp_path, (), AssetOptions(formats=("ply",)), report=False)
     assert {path.name for path in tmp_path.iterdir()} == set(HEAD_FILES)
     assert all(path.read_text() == f"old {path.name}" for path in tmp_path.iterdir())
 
@@ -164,11 +175,18 @@ def test_the_result_file_has_the_sizes_of_the_person(person: Person, out: Path) 
     assert np.abs(ratio - 1).max() < 0.1
 
 
-def test_result_names_the_frames_of_videos(head: Head, out: Path) -> None:
+def test_result_names_the_frames_of_videos_and_what_a_batch_calls_its_inputs(
+    head: Head, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SWITCH, "a hash")
     first, *others = head.scene.views
     marked = replace(first, frame=VideoFrame("turn.mp4", 12, 0.48))
-    replace(head, scene=replace(head.scene, views=(marked, *others))).save(out / "video")
-    cameras = json.loads((out / "video" / "result.json").read_text())["cameras"]
+    filmed = replace(head, scene=replace(head.scene, views=(marked, *others)))
+    filmed.save(out / "video", (), AssetOptions(formats=("ply",)), report=False)
+    facts = json.loads((out / "video" / "result.json").read_text())
+    cameras = facts["cameras"]
+    assert facts["content_hash"] == "a hash"
+    assert "content_hash" not in json.loads((out / "result" / "result.json").read_text())
     assert cameras[0]["frame"] == {"video": "turn.mp4", "index": 12, "seconds": 0.48}
     assert [camera["frame"] for camera in cameras[1:]] == [None] * len(others)
 
@@ -206,6 +224,7 @@ def test_landmarks_lie_where_the_mesh_is_and_where_the_person_has_them(person: P
     assert surface.closest(found.double().numpy()).distances.max() * UNIT_MM / float(some_world().scale) < 4
 
 
+@pytest.mark.usefixtures("small_fits")
 def test_another_method_a_budget_and_refined_cameras(out: Path) -> None:
     options = FitOptions("deform", "12", refine_cameras=True)
     head = reconstruct([out / "scene"], preset="draft", resolution=48, seed=2, options=options, quiet=True)

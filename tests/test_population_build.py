@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,6 +18,7 @@ from protome.population.compose import Composer
 from protome.population.latent_init import LatentInit
 from protome.population.sources.valid import identity
 from protome.population.store import SPLITS, Population, read_manifest, shard_path
+from protome.util.engines import Job, Processes, Result, Work
 
 TRAINING = ["Asian_F_1_Busi", "Black_M_3_Casual", "MENA_M_3_Casual", "White_M_1_Casual"]
 HELD_OUT = ["Black_F_1_Casual", "White_M_2_Casual"]
@@ -25,24 +26,18 @@ SAMPLES, COUNT, PURE = 400, 7, 3
 
 
 class InProcess:
-    """Stands in for a pool of workers, because each of those takes seconds to start; sources are read once."""
+    """An engine without other processes, because each of those takes seconds to start; sources are read once."""
 
     prepared: ClassVar[dict[object, tuple[Composer, LatentInit]]] = {}
 
-    def __init__(self, jobs: int, prepare: Callable[..., None], sources: object, cache: Path) -> None:
+    def run(self, work: Work[Job, Result], jobs: Sequence[Job]) -> Iterator[tuple[int, Result]]:
+        sources, cache = work.given
         if sources not in InProcess.prepared:
-            prepare(sources, cache)
+            assert work.prepare is not None
+            work.prepare(sources, cache)
             InProcess.prepared[sources] = build._composer, build._latent_init
         build._composer, build._latent_init = InProcess.prepared[sources]
-
-    def __enter__(self) -> InProcess:
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        pass
-
-    def map(self, function: Callable[..., int], jobs: Iterable[object]) -> Iterator[int]:
-        return map(function, jobs)
+        return ((number, work.function(job)) for number, job in enumerate(jobs))
 
 
 @pytest.fixture(scope="module")
@@ -60,15 +55,9 @@ def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "HEADS_PER_SHARD", 2)
 
 
-@pytest.fixture
-def at_home(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Build in this process."""
-    monkeypatch.setattr(build, "workers", InProcess)
-
-
 def _built(out: Path, folders: dict[str, Path], **settings: object) -> Path:
-    chosen = {"count": COUNT, "samples": SAMPLES, "ict_holdouts": PURE, "quiet": True, "jobs": 1} | settings
-    return build_population(out, **folders, **chosen)  # type: ignore[arg-type]
+    chosen = {"count": COUNT, "samples": SAMPLES, "ict_holdouts": PURE, "quiet": True} | settings
+    return build_population(out, **folders, **{"engine": InProcess()} | chosen)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +65,6 @@ def people(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
     out = tmp_path_factory.mktemp("people") / "people"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "HEADS_PER_SHARD", 2)
-        patch.setattr(build, "workers", InProcess)
         return _built(out, folders)
 
 
@@ -148,7 +136,6 @@ def test_records_depend_on_the_seed_the_split_and_the_number_alone(people: Path,
     assert not np.array_equal(train.shape_init[5], other.shape_init.astype(np.float32))
 
 
-@pytest.mark.usefixtures("at_home")
 def test_another_seed_makes_other_heads(people: Path, folders: dict[str, Path], tmp_path: Path) -> None:
     other = _built(tmp_path / "other", folders, seed=1, count=6, ict_holdouts=1)
     first, second = Population(people), Population(other)
@@ -159,7 +146,6 @@ def test_another_seed_makes_other_heads(people: Path, folders: dict[str, Path], 
     assert not np.array_equal(second.appearance_init[0], first.appearance_init[0])
 
 
-@pytest.mark.usefixtures("at_home")
 def test_an_unfinished_population_is_completed(people: Path, folders: dict[str, Path], tmp_path: Path) -> None:
     whole = _shards(people)
     broken = tmp_path / "broken"
@@ -182,7 +168,6 @@ def test_an_unfinished_population_is_completed(people: Path, folders: dict[str, 
     assert not list(broken.glob(".*"))
 
 
-@pytest.mark.usefixtures("at_home")
 def test_a_larger_population_starts_with_the_same_heads(people: Path, folders: dict[str, Path], tmp_path: Path) -> None:
     large = _built(tmp_path / "large", folders, count=COUNT + 2, ict_holdouts=PURE - 1)
     ours, theirs = _shards(people), _shards(large)
@@ -200,7 +185,6 @@ def test_a_larger_population_starts_with_the_same_heads(people: Path, folders: d
     np.testing.assert_array_equal(more.shape_init[:COUNT], small.shape_init)
 
 
-@pytest.mark.usefixtures("at_home")
 def test_a_folder_of_other_settings_is_refused(people: Path, folders: dict[str, Path]) -> None:
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in people.iterdir()}
     for settings in ({"seed": 1}, {"count": COUNT + 1}, {"samples": SAMPLES + 1}, {"ict_holdouts": PURE + 1}):
@@ -211,16 +195,13 @@ def test_a_folder_of_other_settings_is_refused(people: Path, folders: dict[str, 
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in people.iterdir()} == before
 
 
-def test_avatars_alone_make_a_population_the_same_in_another_process(
-    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_avatars_alone_make_a_population_the_same_in_another_process(folders: dict[str, Path], tmp_path: Path) -> None:
     plain = {"valid": folders["valid"]}
-    out = _built(tmp_path / "worker", plain, count=5)
+    out = _built(tmp_path / "worker", plain, count=5, engine=Processes(1))
     assert read_manifest(out).heads == {"train": 5, "holdout_valid": 2, "holdout_ict": 0}
     assert Population(out).names[:4] == TRAINING
     with pytest.raises(InputError, match="has no heads called holdout_ict: use one of train, holdout_valid"):
         Population(out, "holdout_ict")
-    monkeypatch.setattr(build, "workers", InProcess)
     ours, theirs = _shards(out), _shards(_built(tmp_path / "here", plain, count=5))
     assert list(ours) == list(theirs)
     for name, contents in ours.items():

@@ -194,12 +194,12 @@ def test_a_person_s_heads_share_name_descriptors_and_facts(characters: Character
 def test_a_population_with_expressions_is_stored_and_read(
     folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build, "workers", InProcess)
     monkeypatch.setattr(build, "PEOPLE_PER_SHARD", 2)
     monkeypatch.setattr(InProcess, "prepared", {})
     build.build_population(
         tmp_path / "people", valid=folders["valid"], ict=folders["ict"], tables=folders["tables"], count=5,
-        expressions=2, samples=200, ict_holdouts=1, expressive_holdouts=1, quiet=True, jobs=1,
+        expressions=2, samples=200, ict_holdouts=1, expressive_holdouts=1, quiet=True,
+        engine=InProcess(),
     )  # fmt: skip
     train, measured = Population(tmp_path / "people"), Population(tmp_path / "people", EXPRESSIVE)
     assert train.manifest.units == expression_units(UNITS)

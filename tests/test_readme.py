@@ -171,12 +171,23 @@ class Reconstructed:
     head: protome.Head
 
 
+SHORT = """
+import functools
+import protome
+from protome.asset.options import AssetOptions
+from protome.fit.options import FitOptions
+protome.Head.asset_options = lambda head: AssetOptions(texture=1024, faces=20_000)
+protome.reconstruct = functools.partial(protome.reconstruct, resolution=144, options=FitOptions(budget="20"))
+"""
+"""Lets the example end its fit after few steps, with coarser meshes: what it writes is tested, not how good that is."""
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Reconstructed:
     """Run the example once; the other scripts use its head."""
     (block,) = [block for block in TO_RUN if block.language == "python"]
     folder = tmp_path_factory.mktemp("example")
-    code = block.code + "\nimport pickle\npickle.dump(head, open('head.pickle', 'wb'))\n"
+    code = SHORT + block.code + "\nimport pickle\npickle.dump(head, open('head.pickle', 'wb'))\n"
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     with (folder / "head.pickle").open("rb") as file:
@@ -343,6 +354,8 @@ def test_the_command_line_takes_it(command: str, monkeypatch: pytest.MonkeyPatch
     vars(sys.modules["protome.view.viewing"])["watching"] = lambda port, prior: calls.append
     for module in ("cli", "cli_reconstruct", "cli_inspect"):  # the documents' photos are nowhere
         monkeypatch.setattr(f"protome.{module}.check_photos_exist", lambda inputs: None)
+    for module in ("cli", "cli_population", "cli_benchmark"):
+        monkeypatch.setattr(f"protome.{module}.check_given_exist", lambda given, what_to_do: None)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", shlex.split(command))
     assert sys.argv[0] == "protome"

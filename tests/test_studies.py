@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,38 +24,22 @@ from protome.benchmark.true_size import camera_distance_mm, nearest_point, pupil
 from protome.errors import InputError, ProtomeWarning
 from protome.evaluate.h3ds import read_scene
 from protome.fit.config import FIT_PRESETS, FitConfig, Schedule
-from protome.fit.methods import METHODS
+from protome.fit.methods import METHODS, Method
 from protome.fit.tracing import TracingConfig
 from protome.geometry.camera import Rays
 from protome.scene import Scene, View
 from protome.scenes.h3ds import read_h3ds
+from protome.util.engines import Here
 
 BRIEF = FitConfig(
     size=64, rays=96, schedule=Schedule({1: 8}, {1: 4}, colours=8), tracing=TracingConfig(baked_mm=0),
 )  # fmt: skip
 
 
-class InProcess:
-    """Stands in for a pool of workers, because each of those takes seconds to start and reads the presets anew."""
-
-    def __init__(self, jobs: int) -> None:
-        pass
-
-    def __enter__(self) -> InProcess:
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        pass
-
-    def submit(self, function: Callable[..., object], *arguments: object) -> Future[object]:
-        done: Future[object] = Future()
-        done.set_result(function(*arguments))
-        return done
-
-
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_known_scenes(tmp_path_factory.mktemp("scenes"), draw_person(seed=5, temperature=0.6), 192)
+    person = draw_person(seed=5, resolution=80, temperature=0.6)
+    return write_known_scenes(tmp_path_factory.mktemp("scenes"), person, 192)
 
 
 @pytest.fixture
@@ -66,7 +48,12 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(accuracy.FIT_PRESETS, "standard", BRIEF)
     monkeypatch.setattr(accuracy, "RESOLUTION", 64)
     monkeypatch.setattr(accuracy, "SAMPLES", 2000)
-    monkeypatch.setattr(accuracy, "workers", InProcess)
+
+
+@pytest.fixture
+def no_expressions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare what only the fit itself would use, where that is stopped before its first step."""
+    monkeypatch.setattr(Method, "expressions", lambda method, scene, prior, estimate: ())
 
 
 # Changes
@@ -119,6 +106,7 @@ def test_steps_are_scaled_with_every_number_of_photos() -> None:
             assert halved(views) == pytest.approx(whole(views) / 2, abs=1)
 
 
+@pytest.mark.usefixtures("no_expressions")
 @pytest.mark.parametrize(
     ("case", "posed", "guessed", "patches"),
     [
@@ -145,9 +133,8 @@ def test_a_case_is_fitted_with_its_settings(
         measure(case, scenes, tmp_path, {})
 
 
-def test_uniform_sampling_uses_every_pixel(
-    scenes: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, brief: None
-) -> None:
+@pytest.mark.usefixtures("brief", "no_expressions")
+def test_uniform_sampling_uses_every_pixel(scenes: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     shares = []
 
     def stop(fit: object, table: SimpleNamespace, *more: object) -> None:
@@ -289,7 +276,7 @@ def test_a_small_study_from_photos_to_page(
         ),
     )
     monkeypatch.setitem(studies.STUDIES, "small", small)
-    run_study("small", scenes, tmp_path, quiet=True)
+    run_study("small", scenes, tmp_path, engine=Here(), quiet=True)
     shown = capsys.readouterr().out
     assert (tmp_path / "small.md").read_text() == shown.removesuffix("\n")
     rows = json.loads((tmp_path / "small.json").read_text())["rows"]
@@ -303,7 +290,7 @@ def test_a_small_study_from_photos_to_page(
     assert f"| no encoder | {second:.2f} / " in shown
     # What has a result is not measured again.
     monkeypatch.setattr(accuracy, "measure", lambda *given: pytest.fail("measured again"))
-    run_study("small", scenes, tmp_path, subjects=["somebody"], views=[1], quiet=True)
+    run_study("small", scenes, tmp_path, subjects=["somebody"], views=[1], engine=Here(), quiet=True)
     assert capsys.readouterr().out == shown
 
 

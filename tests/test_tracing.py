@@ -191,7 +191,7 @@ class _Found:
 def found() -> dict[str, _Found]:
     """What every tracer finds on the same rays."""
     scene = photograph(PERSON, (0.0, 50.0), 96, some_world()).in_head_frame()
-    batch = pixel_table(scene, MODELLED, 96).draw(1500, torch.Generator().manual_seed(2))
+    batch = pixel_table(scene, MODELLED, 96).draw(900, torch.Generator().manual_seed(2))
     fits = {name: _new_fit(scene, name) for name in TRACERS}
     traces = {name: fit.bind().trace(fit.rays(batch), batch.view) for name, fit in fits.items()}
     naive = traces["naive"]

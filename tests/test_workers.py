@@ -1,17 +1,10 @@
-"""Worker processes: one thread each, prepared once, and gone when their parent is."""
+"""Worker processes: they are gone when their parent is."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
-
-import torch
-
-from protome.util.workers import workers
-
-_told: list[str] = []
 
 PARENT = """
 import os
@@ -23,24 +16,6 @@ if __name__ == "__main__":
         print(pool.submit(os.getpid).result(), flush=True)
         pool.submit(time.sleep, 600).result()  # one works, one waits
 """
-
-
-def _listen(*words: str) -> None:
-    _told.extend(words)
-
-
-def _heard() -> tuple[int, list[str], int]:
-    return os.getpid(), _told, torch.get_num_threads()
-
-
-def test_workers_are_prepared_once_and_have_one_thread() -> None:
-    with workers(1, _listen, "once", "each") as pool:
-        found = [pool.submit(_heard).result() for _ in range(2)]
-    assert found[0] == found[1]
-    process, told, threads = found[0]
-    assert process != os.getpid()
-    assert told == ["once", "each"]
-    assert threads == 1
 
 
 def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:

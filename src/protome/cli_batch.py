@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import DisallowNone, Positional, arg
 
-from protome.cli_options import Flag, Integer, MaybeInteger
+from protome.cli_options import Address, EngineName, Flag, Integer, MaybeInteger
 
 
 def batch(
     subjects: Positional[Annotated[str, arg(metavar="SUBJECTS", help_behavior_hint="(required)")]],
     out: Annotated[str, arg(metavar="DIR")],
-    engine: Literal["local", "ray"] = "local",
-    address: Annotated[str | None, arg(metavar="HOST:PORT", help_behavior_hint=""), DisallowNone] = None,
+    engine: EngineName = "local",
+    address: Address = None,
     options: Annotated[str, arg(metavar="WORDS", help_behavior_hint="")] = "",
     jobs: MaybeInteger = None,
     cpus_per_subject: Integer = 1,

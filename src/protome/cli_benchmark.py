@@ -9,7 +9,9 @@ from tyro.extras import SubcommandApp
 
 from protome import cli_outputs
 from protome.cli_options import (
+    Address,
     Device,
+    EngineName,
     Flag,
     Folder,
     Integer,
@@ -19,10 +21,14 @@ from protome.cli_options import (
     MaybeInteger,
     MaybeNames,
 )
-from protome.util.files import check_inputs_stay, check_output_folder
+from protome.util.engines import engine_called
+from protome.util.files import check_given_exist, check_inputs_stay, check_output_folder
 from protome.util.locks import only_run
 
 benchmark_app = SubcommandApp()
+
+SCENES = "write scenes with benchmarks/scenes.py, or get H3DS"
+"""What to do where scenes are missing."""
 
 
 @benchmark_app.command
@@ -63,6 +69,8 @@ def accuracy(
     preset: Literal["draft", "standard", "fine"] = "standard",
     meshes: Annotated[tuple[str, ...], arg(metavar="NAME=DIR ...", help_behavior_hint="")] = (),
     jobs: MaybeInteger = None,
+    engine: EngineName = "local",
+    address: Address = None,
     quiet: Flag = False,
 ) -> None:
     """Reconstruct heads with known ground truth by every method, and write tables, a figure and a page.
@@ -77,11 +85,15 @@ def accuracy(
         views: How many photos to reconstruct from, in turn; if left out, 1, 3, 4, 6, 8, 16 and 32, or those of quick.
         preset: How long each fit works.
         meshes: Other methods' meshes to measure as well: folders of SUBJECT_VIEWS.ply in the scene's frame.
-        jobs: How many processes of one thread to use; if left out, one for each processor core.
+        jobs: How many processes of one thread to use with the engine local; if left out, one for each processor core.
+        engine: local uses processes of this machine, ray the machines of a Ray cluster, which all see the folders.
+        address: The address of the cluster; if left out, Ray runs on this machine.
         quiet: Show no progress; warnings and errors are still shown.
     """
+    used = engine_called(engine, address, jobs)
     check_output_folder(out)
     cli_outputs.check_accuracy(scenes, meshes, out)
+    check_given_exist([scenes], SCENES)
     from protome.benchmark.page import benchmark_accuracy
 
     with only_run(out):
@@ -93,7 +105,7 @@ def accuracy(
             views=views,
             preset=preset,
             meshes=meshes,
-            jobs=jobs,
+            engine=used,
             quiet=quiet,
         )
 
@@ -106,6 +118,8 @@ def casual(
     placement: Flag = False,
     preset: Literal["draft", "standard", "fine"] = "standard",
     jobs: MaybeInteger = None,
+    engine: EngineName = "local",
+    address: Address = None,
     quiet: Flag = False,
 ) -> None:
     """Reconstruct heads from photos as people take them, without cameras, and beside them with the true cameras.
@@ -118,15 +132,19 @@ def casual(
         quick: A fixed dozen captures with the preset draft.
         placement: Measure only cameras and who is recognised, without reconstructing heads.
         preset: How long each fit works.
-        jobs: How many processes of one thread to use; if left out, one for each processor core.
+        jobs: How many processes of one thread to use with the engine local; if left out, one for each processor core.
+        engine: local uses processes of this machine, ray the machines of a Ray cluster, which all see the folders.
+        address: The address of the cluster; if left out, Ray runs on this machine.
         quiet: Show no progress; warnings and errors are still shown.
     """
+    used = engine_called(engine, address, jobs)
     check_output_folder(out)
     cli_outputs.check_casual(captures, out)
+    check_given_exist([captures], "write captures with benchmarks/captures.py")
     from protome.benchmark.casual import benchmark_casual
 
     with only_run(out):
-        benchmark_casual(captures, out, quick=quick, placement=placement, preset=preset, jobs=jobs, quiet=quiet)
+        benchmark_casual(captures, out, quick=quick, placement=placement, preset=preset, engine=used, quiet=quiet)
 
 
 @benchmark_app.command
@@ -169,6 +187,8 @@ def study(
     views: Annotated[tuple[Integer, ...], arg(metavar="COUNT ...", help_behavior_hint="")] = (),
     preset: Literal["draft", "standard", "fine"] = "standard",
     jobs: MaybeInteger = None,
+    engine: EngineName = "local",
+    address: Address = None,
     quiet: Flag = False,
 ) -> None:
     """Measure the effect of one factor on the error of reconstructed heads, print a table and write it.
@@ -183,15 +203,19 @@ def study(
         subjects: The scenes to use, by name; if left out, all.
         views: How many photos to reconstruct from, in turn; if left out, the study's own.
         preset: How long each fit works.
-        jobs: How many processes of one thread to use; if left out, one for each processor core.
+        jobs: How many processes of one thread to use with the engine local; if left out, one for each processor core.
+        engine: local uses processes of this machine, ray the machines of a Ray cluster, which all see the folders.
+        address: The address of the cluster; if left out, Ray runs on this machine.
         quiet: Show no progress; warnings and errors are still shown.
     """
+    used = engine_called(engine, address, jobs)
     check_output_folder(out)
     cli_outputs.check_accuracy(scenes, (), out)
+    check_given_exist([scenes], SCENES)
     from protome.benchmark.studies import run_study
 
     with only_run(out):
-        run_study(name, scenes, out, subjects=subjects, views=views, preset=preset, jobs=jobs, quiet=quiet)
+        run_study(name, scenes, out, subjects=subjects, views=views, preset=preset, engine=used, quiet=quiet)
 
 
 @benchmark_app.command
@@ -220,6 +244,7 @@ def texture(
     """
     check_output_folder(out)
     cli_outputs.check_texture(scenes, photos or (), out)
+    check_given_exist([scenes, *(photos or ())], SCENES)
     from protome.benchmark.texture import benchmark_texture
 
     with only_run(out):
@@ -249,6 +274,7 @@ def detail(
     """
     check_output_folder(out)
     cli_outputs.check_accuracy(scenes, (), out)
+    check_given_exist([scenes], SCENES)
     from protome.benchmark.detail import benchmark_detail
 
     with only_run(out):

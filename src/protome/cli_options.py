@@ -21,3 +21,5 @@ MaybeUnits = Annotated[Literal["mm", "cm", "m"] | None, arg(help_behavior_hint="
 MaybeNames = Annotated[tuple[str, ...] | None, arg(metavar="NAME ...", help_behavior_hint=""), DisallowNone]
 MaybeNumber = Annotated[float | None, arg(metavar="MM", help_behavior_hint=""), DisallowNone]
 MaybeInteger = Annotated[int | None, arg(metavar="N", help_behavior_hint=""), DisallowNone]
+EngineName = Literal["local", "ray"]
+Address = Annotated[str | None, arg(metavar="HOST:PORT", help_behavior_hint=""), DisallowNone]

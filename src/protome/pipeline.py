@@ -59,6 +59,7 @@ from protome.scenes.pictures import eight_bits
 from protome.scenes.scene_folder import is_scene, read_scene
 from protome.units import UNIT_MM
 from protome.util.ahead import OPTIMISERS, imported_ahead
+from protome.util.content import content_facts
 from protome.util.device import choose_device
 from protome.util.files import check_output_folder, write_atomically
 from protome.util.memory import peak_memory_mb
@@ -197,7 +198,7 @@ class Head:
         with ThreadPoolExecutor(1) as beside:  # the asset keeps one core busy
             plain = beside.submit(self._write_plain, folder, options)
             seconds, asset, picture = dict(self.seconds), None, None
-            made: dict[str, object] = {}
+            made = content_facts()
             if report or set(options.formats) - {"ply"}:
                 with _timed(seconds, "asset", quiet=True):
                     asset = self.asset(options)

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from protome.batch.cards import cards_here, check_share, shares
-from protome.batch.engines import Engine, Local, Ray
+from protome.batch.engines import Local
 from protome.batch.manifest import read_subjects
 from protome.batch.places import Place
 from protome.batch.process import CHILD, Limits
 from protome.batch.records import INDEX, KEPT, Record, Records, check_index_library
 from protome.batch.subject import Subject
 from protome.batch.summary import PAGE, write_summary
-from protome.batch.work import Task, is_current
+from protome.batch.work import WORK, Task, is_current
 from protome.errors import IncompleteError, InputError
+from protome.util.engines import Name, Ray, Share, check_engine
 from protome.util.files import check_inputs_stay, check_output_folder
 from protome.util.locks import partial
 from protome.util.progress import progress
@@ -38,7 +38,7 @@ ELSEWHERE_S = 2.0
 class BatchOptions:
     """How to work on a batch."""
 
-    engine: Literal["local", "ray"] = "local"
+    engine: Name = "local"
     address: str | None = None
     """Of a Ray cluster."""
     options: dict[str, str] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class BatchOptions:
         limits = self.limits
         for name, value, least in (
             ("cpus-per-subject", limits.cpus, 1), ("retries", limits.retries, 0),
-            ("jobs", self.jobs, 1), ("limit", self.limit, 1),
+            ("limit", self.limit, 1),
         ):  # fmt: skip
             if value is not None and value < least:
                 raise InputError(f"--{name} {value:g} is out of range: give {least} or more")
@@ -70,21 +70,20 @@ class BatchOptions:
             if given is not None and given <= 0:
                 raise InputError(f"--{name} {given:g} is out of range: give more than 0")
         check_share(limits.gpus)
-        if self.engine == "local" and self.address is not None:
-            raise InputError("--address is that of a Ray cluster: give --engine ray as well")
+        check_engine(self.engine, self.address, self.jobs)
         return self
 
-    def processes(self) -> Engine:
+    def processes(self) -> Local | Ray:
         """Return the engine.
 
         Raises:
             InputError: this machine has fewer graphics cards than a subject needs.
         """
-        gpus = self.limits.gpus
+        limits = self.limits
         if self.engine == "ray":
-            return Ray(self.address, gpus)
-        jobs = self.jobs or max(1, (os.cpu_count() or 1) // self.limits.cpus)
-        return Local(jobs, shares(cards_here(), gpus) if gpus else ())
+            return Ray(self.address, Share(limits.cpus, limits.gpus, limits.memory_gb, limits.retries))
+        jobs = self.jobs or max(1, (os.cpu_count() or 1) // limits.cpus)
+        return Local(jobs, shares(cards_here(), limits.gpus) if limits.gpus else ())
 
 
 @dataclass(frozen=True)
@@ -189,14 +188,14 @@ def _is_done(subject: Subject, known: Record | None) -> bool:
         return False  # an input is gone: the work on the subject says so
 
 
-def _all_done(engine: Engine, tasks: list[Task]) -> Iterator[Record]:
+def _all_done(engine: Local | Ray, tasks: list[Task]) -> Iterator[Record]:
     """Yield the record of each task; of those that another run works on, when that has ended."""
-    left: Iterable[Task] = tasks
+    left = tasks
     while left:
         elsewhere: list[Task] = []
-        for task, record in engine.run(left):
+        for number, record in engine.run(WORK, left):
             if record is None:
-                elsewhere.append(task)
+                elsewhere.append(left[number])
             else:
                 yield record
         left = elsewhere

@@ -47,19 +47,6 @@ def shares(cards: Sequence[str], gpus: float) -> tuple[str, ...]:
     return tuple(",".join(cards[first : first + each]) for first in range(0, len(cards) - each + 1, each))
 
 
-def check_machines(machines: Sequence[float], gpus: float) -> None:
-    """Make sure that one machine of a cluster, by its number of cards, can take a subject: Ray would wait without end.
-
-    Raises:
-        InputError: none can.
-    """
-    most = max(machines, default=0.0)
-    if gpus > most:
-        raise InputError(
-            f"--gpus-per-subject {gpus:g} is more than any machine of the cluster has ({most:g}): give less"
-        )
-
-
 def visible_cards(count: int, given: str | None) -> tuple[str, ...]:
     """Return the names of the `count` cards that CUDA finds, where the environment variable says `given`."""
     if given is None:

@@ -136,8 +136,13 @@ class Place:
         return folder / self.name
 
     def upload(self, folder: Path, last: str) -> None:
-        """Copy the files of a folder here; the file `last`, which says that the others are complete, comes last."""
+        """Copy the files of a folder here; the file `last`, which says that the others are complete, comes last.
+
+        An earlier one is removed before: it would be taken for that of files that are being replaced.
+        """
         store, path = self.store()
+        if (self / last).exists():
+            patiently(lambda: store.rm_file(f"{path.rstrip('/')}/{last}"), self)
         files = sorted((each for each in folder.rglob("*") if each.is_file()), key=lambda each: each.name == last)
         for each in files:
             target = f"{path.rstrip('/')}/{each.relative_to(folder).as_posix()}"

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from protome.batch.cards import VISIBLE
 from protome.batch.records import Kind
+from protome.util.content import SWITCH as CONTENT
 from protome.util.messages import SWITCH
 
 POLL_S = 0.25
@@ -58,13 +59,17 @@ class Ended:
     log: str
 
 
-def run_limited(words: list[str], limits: Limits, program: tuple[str, ...] = CHILD, cards: str | None = None) -> Ended:
+def run_limited(
+    words: list[str], limits: Limits, program: tuple[str, ...] = CHILD, cards: str | None = None, content: str = ""
+) -> Ended:
     """Run a command and return how it ended; it is killed where it uses more than it may.
 
-    It sees the graphics cards that `cards` names, or the same as this process.
+    It sees the graphics cards that `cards` names, or the same as this process. Its result keeps `content`, the word for
+    what it is made from.
     """
     started = time.monotonic()
-    environment = os.environ | {"OMP_NUM_THREADS": str(limits.cpus), SWITCH: ""}  # its sentences are read here
+    environment = os.environ | {"OMP_NUM_THREADS": str(limits.cpus), CONTENT: content}
+    environment[SWITCH] = ""  # its sentences are read here
     if cards is not None:
         environment[VISIBLE] = cards
     over: Kind = ""

@@ -67,16 +67,6 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Begun:
-    """What is kept of a subject while it is worked on: with it the next run knows whether a killed one had finished."""
-
-    content_hash: str
-    """Of its options and the contents of its inputs."""
-    before: str
-    """A word for the earlier result; empty if there was none."""
-
-
-@dataclass(frozen=True)
 class Records:
     """The records in a folder of results; several processes and machines may write at once."""
 
@@ -104,25 +94,6 @@ class Records:
             return _record(place.read())
         except InputError:
             return None
-
-    def begin(self, name: str, begun: Begun) -> None:
-        """Note that the work on a subject begins."""
-        self._at("begun", name, ".json").write(json.dumps(asdict(begun)).encode())
-
-    def begun(self, name: str) -> Begun | None:
-        """Return what was noted when the work on a subject began, if that was not ended; nothing in object stores."""
-        place = self._at("begun", name, ".json")
-        try:
-            return None if place.remote else Begun(**json.loads(place.read()))
-        except (InputError, ValueError, TypeError):
-            return None
-
-    def end(self, name: str) -> None:
-        """Remove what was noted when the work on a subject began: it is recorded."""
-        place = self._at("begun", name, ".json")
-        if not place.remote:
-            with suppress(OSError):
-                place.local.unlink(missing_ok=True)
 
     def all(self) -> dict[str, Record]:
         """Return all records by name.

@@ -16,15 +16,17 @@ from PIL import Image
 
 from protome.batch.places import Place
 from protome.batch.process import CHILD, Ended, Limits, run_limited
-from protome.batch.records import Begun, Record, Records
+from protome.batch.records import Record, Records
 from protome.batch.subject import Subject
 from protome.errors import InputError
+from protome.util.content import KEY
+from protome.util.engines import Work
 from protome.util.scratch import scratch_folder
 
 THUMBNAIL = 96
 """Pixels along each side of the two pictures in a subject's thumbnail."""
 RECORD_OF_RESULT = "result.json"
-UNRECORDED = "the run was ended before this result was recorded: its time, memory and warnings are not known"
+UNRECORDED = "the run was ended before this result was recorded: its warnings are not known"
 PREVIEW_GRID = (2, 5)
 """Rows and columns of the preview sheet; its first two pictures are the photo and the head."""
 
@@ -61,7 +63,6 @@ def work(task: Task) -> Record | None:
         record = _attempted(task, known)
         if record is not known:
             records.write(record)
-        records.end(task.subject.name)
         return record
 
 
@@ -88,7 +89,7 @@ def _attempted(task: Task, known: Record | None) -> Record:
         content = subject.content_hash()
         if not task.again and known is not None and known.content_hash == content and _is_final(known):
             return replace(known, fingerprint=fingerprint)
-        return _reconstructed(task, fingerprint, content, complete=not task.again and _is_complete(task, content))
+        return _reconstructed(task, fingerprint, content)
     except InputError as error:
         ended = Ended("refused", str(error), (), time.monotonic() - started, 0.0, "")
     except Exception as error:  # whatever it is, the other subjects go on
@@ -96,47 +97,59 @@ def _attempted(task: Task, known: Record | None) -> Record:
     return recorded(subject, ended, fingerprint, content)
 
 
-def _is_complete(task: Task, content: str) -> bool:
-    """Return whether a killed run has written the whole result of these inputs and options, but not its record."""
-    begun, now = Records(Place(task.out)).begun(task.subject.name), _result_word(task)
-    return begun is not None and begun.content_hash == content and now not in ("", begun.before)
+def _unrecorded(out: Place, content: str) -> Ended | None:
+    """Return how the work ended whose result is complete but not recorded, as after a run that was killed.
 
-
-def _result_word(task: Task) -> str:
-    """Return a word that changes whenever a subject's result is written; empty without one, and in object stores."""
-    out = Place(task.out) / task.subject.name
+    The result itself says what it was made from. None if it is missing, or is of other inputs or options.
+    """
     try:
-        return "" if out.remote else str((out.local / RECORD_OF_RESULT).stat().st_mtime_ns)
-    except OSError:
-        return ""
+        facts = json.loads((out / RECORD_OF_RESULT).read())
+        if facts[KEY] != content:
+            return None
+    except (InputError, ValueError, KeyError, TypeError):
+        return None
+    seconds, memory = facts.get("seconds"), facts.get("peak_memory_mb")
+    return Ended(
+        kind="",
+        error="",
+        warnings=(UNRECORDED,),
+        seconds=sum(seconds.values()) if isinstance(seconds, dict) else 0.0,
+        peak_memory_mb=memory["process"] if isinstance(memory, dict) else 0.0,
+        log="",
+    )
 
 
-def _reconstructed(task: Task, fingerprint: str, content: str, *, complete: bool) -> Record:
-    """Reconstruct a subject; where its result is `complete`, only what follows is done."""
+def _reconstructed(task: Task, fingerprint: str, content: str) -> Record:
+    """Reconstruct a subject; where its result is complete, only what follows is done."""
     subject, out = task.subject, Place(task.out) / task.subject.name
+    known = None if task.again else _unrecorded(out, content)
     with scratch_folder() as scratch:
-        inputs = [_here(Place(each), scratch / f"input_{k}") for k, each in enumerate(subject.inputs)]
         folder = scratch / "result" / subject.name if out.remote else out.local
-        words, attempt = subject.words(list(map(str, inputs)), str(folder)), 1
-        if complete:
-            ended = Ended("", "", (UNRECORDED,), 0.0, 0.0, "")
-        else:
-            if not out.remote:
-                Records(Place(task.out)).begin(subject.name, Begun(content, _result_word(task)))
-            ended = run_limited(words, task.limits, task.program, task.cards)
-        while ended.kind == "crashed" and attempt <= task.limits.retries:
-            ended, attempt = run_limited(words, task.limits, task.program, task.cards), attempt + 1
-        if ended.kind and not out.remote:
-            with suppress(OSError):
-                folder.rmdir()  # it was made before the fault, and is empty; the result of an earlier run stays
+        ended, attempt = _run(task, folder, scratch, content) if known is None else (known, 1)
+        if known is not None and out.remote:
+            out.fetch(scratch / "result")
         errors: tuple[float | None, float | None] = (None, None)
         if not ended.kind:
             if subject.scan is not None:
                 errors, ended = _measured(task, folder, scratch, ended)
             _save_thumbnail(task, folder)
-            if out.remote:
+            if known is None and out.remote:
                 out.upload(folder, RECORD_OF_RESULT)
     return recorded(subject, ended, fingerprint, content, attempt, *errors)
+
+
+def _run(task: Task, folder: Path, scratch: Path, content: str) -> tuple[Ended, int]:
+    """Reconstruct a subject into a folder of this machine; return how that ended, and after how many attempts."""
+    subject, attempt = task.subject, 1
+    inputs = [_here(Place(each), scratch / f"input_{k}") for k, each in enumerate(subject.inputs)]
+    words = subject.words(list(map(str, inputs)), str(folder))
+    ended = run_limited(words, task.limits, task.program, task.cards, content)
+    while ended.kind == "crashed" and attempt <= task.limits.retries:
+        ended, attempt = run_limited(words, task.limits, task.program, task.cards, content), attempt + 1
+    if ended.kind:
+        with suppress(OSError):
+            folder.rmdir()  # it was made before the fault, and is empty; the result of an earlier run stays
+    return ended, attempt
 
 
 def _here(place: Place, folder: Path) -> Path:
@@ -213,3 +226,12 @@ def recorded(
         finished=round(time.time(), 3),
         log=ended.log,
     )
+
+
+def _lost(task: Task, reason: str) -> Record:
+    """Return the record of a subject whose process or machine was gone too often."""
+    return recorded(task.subject, Ended("lost", reason, (), 0.0, 0.0, ""), "", "", task.limits.retries + 1)
+
+
+WORK: Work[Task, Record | None] = Work(work, lost=_lost, tensors=False)
+"""What engines do with subjects."""

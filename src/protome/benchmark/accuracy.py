@@ -34,9 +34,9 @@ from protome.prior.prior import Prior
 from protome.scene import Scene, View
 from protome.scenes.h3ds import MESH, read_h3ds, view_sets
 from protome.units import UNIT_MM
+from protome.util.engines import Engine, Work
 from protome.util.files import write_atomically
 from protome.util.progress import progress
-from protome.util.workers import workers
 
 NOISES = ((0.0, 0.0), (0.25, 1.0), (0.5, 2.0), (1.0, 4.0))
 """Levels of camera noise: standard deviations of rotations in degrees and of positions in millimetres."""
@@ -202,22 +202,26 @@ def noisy(views: Sequence[View], level: int, seed: int) -> tuple[View, ...]:
 
 
 def measure_all(
-    cases: Iterable[Case], scenes: Path, out: Path, *, meshes: dict[str, Path], jobs: int, quiet: bool
+    cases: Iterable[Case], scenes: Path, out: Path, *, meshes: dict[str, Path], engine: Engine, quiet: bool
 ) -> dict[Case, Accuracy]:
-    """Measure the cases without a stored result, in processes of one thread each, and return all results."""
+    """Measure the cases without a stored result, and return all results."""
     wanted = list(dict.fromkeys(cases))
     paths = {case: out / f"{case.name}.json" for case in wanted}
     # The cases are in order of importance, so that a stopped run has complete rows for few views.
     results = {case: known for case in wanted if (known := _stored(paths[case])) is not None}
     todo = [case for case in wanted if case not in results]
-    with workers(jobs) as pool, progress("measuring", max(len(todo), 1), quiet=quiet) as step:
-        futures = {pool.submit(measure, case, scenes, out, meshes): case for case in todo}
-        for future, case in futures.items():
-            results[case] = future.result()
+    with progress("measuring", max(len(todo), 1), quiet=quiet) as step:
+        for number, found in engine.run(Work(_measured), [(case, scenes, out, meshes) for case in todo]):
+            case = todo[number]
+            results[case] = found
             text = json.dumps(asdict(case) | asdict(results[case]), indent=1) + "\n"
             write_atomically(paths[case], lambda part, text=text: part.write_text(text))  # type: ignore[misc]
             step(1, case.name)
     return results
+
+
+def _measured(job: tuple[Case, Path, Path, dict[str, Path]]) -> Accuracy:
+    return measure(*job)
 
 
 def _stored(path: Path) -> Accuracy | None:

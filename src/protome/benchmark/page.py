@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +30,7 @@ from protome.geometry.mesh import Mesh
 from protome.preview import coloured_view, contact_sheet, side_camera, square
 from protome.report.document import write_document
 from protome.scenes.h3ds import read_h3ds
+from protome.util.engines import Engine, Processes
 from protome.util.files import check_output_folder, write_atomically
 
 OURS = "protome"
@@ -151,7 +151,7 @@ def benchmark_accuracy(
     views: Sequence[int] = (),
     preset: str = "standard",
     meshes: Sequence[str] = (),
-    jobs: int | None = None,
+    engine: Engine | None = None,
     quiet: bool = False,
 ) -> None:
     """Measure all methods on a folder of scenes in H3DS's layout and write the tables, the figure and a page.
@@ -178,7 +178,7 @@ def benchmark_accuracy(
     plan = Plan(
         tuple(subjects), tuple(subjects[: extent.ablated]), tuple(shared), extent, preset, tuple(others)
     )  # fmt: skip
-    results = measure_all(plan.cases(), scenes, out, meshes=others, jobs=jobs or os.cpu_count() or 1, quiet=quiet)
+    results = measure_all(plan.cases(), scenes, out, meshes=others, engine=engine or Processes(), quiet=quiet)
     figure(plan, results, out / "accuracy.png")
     pictures(plan, results, scenes, out)
     text = page(plan, results, quick=quick)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import warnings
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from protome.benchmark.page import ARCHITECTURE, NOISY, OURS, Results, cell, mar
 from protome.benchmark.true_size import pupils_mm
 from protome.errors import InputError, ProtomeWarning
 from protome.fit.methods import METHODS
+from protome.util.engines import Engine, Processes
 from protome.util.files import check_output_folder, write_atomically
 
 
@@ -211,7 +211,7 @@ def run_study(
     subjects: Sequence[str] | None = None,
     views: Sequence[int] = (),
     preset: str = "standard",
-    jobs: int | None = None,
+    engine: Engine | None = None,
     quiet: bool = False,
 ) -> None:
     """Run a study on a folder of scenes in H3DS's layout, print its table and write NAME.md and NAME.json.
@@ -235,7 +235,7 @@ def run_study(
     plan = Plan(name, study, chosen, tuple(counts), preset, _eyeless(study, scenes, chosen))
     if not plan.columns():
         raise InputError(f"the study {name} compares nothing with {_counted(counts)}: give other numbers with --views")
-    results = measure_all(plan.all_cases(), scenes, out, meshes={}, jobs=jobs or os.cpu_count() or 1, quiet=quiet)
+    results = measure_all(plan.all_cases(), scenes, out, meshes={}, engine=engine or Processes(), quiet=quiet)
     text = page(plan, results)
     write_atomically(out / f"{name}.md", lambda part: part.write_text(text, encoding="utf-8"))
     rows = [{**asdict(case), **asdict(found)} for case, found in results.items()]

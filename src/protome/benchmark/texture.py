@@ -21,9 +21,9 @@ from protome.errors import InputError
 from protome.pipeline import reconstruct
 from protome.scene import View
 from protome.scenes.scene_folder import read_scene
+from protome.util.engines import Processes, Work, in_order
 from protome.util.files import check_output_folder, write_atomically
 from protome.util.progress import progress
-from protome.util.workers import workers
 
 VIEWS = (1, 3, 8)
 
@@ -75,8 +75,7 @@ def benchmark_texture(
             path = out / f"{job.stem()}.json"
             if (found := _stored(path)) is None:
                 # A process for each head, so that its peak memory is its own.
-                with workers(1) as pool:
-                    found = pool.submit(_measured, job, out).result()
+                [found] = in_order(Processes(1), Work(_measured), [(job, out)])
                 text = json.dumps(asdict(found), indent=1) + "\n"
                 write_atomically(path, lambda part, text=text: part.write_text(text))  # type: ignore[misc]
             runs.append(found)
@@ -100,8 +99,9 @@ def _stored(path: Path) -> TextureRun | None:
         return None
 
 
-def _measured(job: _Job, out: Path) -> TextureRun:
-    """Reconstruct and finish a head, and return its quality and what it cost; its picture goes into `out`."""
+def _measured(given: tuple[_Job, Path]) -> TextureRun:
+    """Reconstruct and finish a head, and return its quality and what it cost; its picture goes into a folder."""
+    job, out = given
     began = time.process_time()
     views = None if job.views is None else [str(job.views)]
     head = reconstruct([job.source], views=views, preset=job.preset, quiet=True)

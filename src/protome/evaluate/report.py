@@ -92,7 +92,10 @@ def report_evaluation(
         radius=radius,
         quiet=quiet,
     )
-    Console(width=TABLE_WIDTH).print(_table(found.rows))
+    console = Console(width=TABLE_WIDTH)
+    with console.capture() as shown:  # Rich itself would end the program with code 1 where nobody reads what it prints
+        console.print(_table(found.rows))
+    print(shown.get(), end="")
     files = {"prediction": str(prediction), "truth": str(truth)}
     if out is not None:
         rows = [{"name": row.name, "unit": row.unit, **asdict(row.spread)} for row in found.rows]

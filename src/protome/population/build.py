@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
@@ -34,9 +33,9 @@ from protome.population.store import (
     write_shard,
 )  # fmt: skip
 from protome.population.surface import OuterSurface, sample_outer_surface
+from protome.util.engines import Engine, Processes, Work
 from protome.util.files import check_output_folder
 from protome.util.progress import progress
-from protome.util.workers import workers
 
 SAMPLES_PER_HEAD = 16_384
 HEADS_PER_SHARD = 20
@@ -222,7 +221,7 @@ def build_population(
     tables: Path = TABLES,
     count: int = 1200,
     seed: int = 0,
-    jobs: int | None = None,
+    engine: Engine | None = None,
     expressions: int = 0,
     quiet: bool = False,
     samples: int | None = None,
@@ -234,7 +233,7 @@ def build_population(
     The training heads are the VALID avatars that are not held out, then new people. Beside them stand the held-out
     avatars and, with `ict`, a hundred people with faces of the ICT model alone. Head i depends on the seed and i, so
     a larger population starts with the same heads. A folder with an unfinished build of the same settings is
-    completed.
+    completed. `engine` works on shards at the same time (none: a process for each core).
 
     With `expressions` there are `count` training people with so many heads each, the first neutral, and one more
     hold-out: twenty people of the ICT model with the expressions that are measured.
@@ -270,9 +269,9 @@ def build_population(
     cache = out / "makehuman.npz"
     if todo:
         sources.hair(people, cache)  # once, before the workers all ask for it
-    pool = workers(min(jobs or os.cpu_count() or 1, max(len(todo), 1)), _prepare, sources, cache)
-    with pool, progress("composing heads", sum(heads.values()), before=done, quiet=quiet) as step:
-        for made in pool.map(_fill, todo):
+    work = Work(_fill, _prepare, (sources, cache))
+    with progress("composing heads", sum(heads.values()), before=done, quiet=quiet) as step:
+        for _, made in (engine or Processes()).run(work, todo):
             step(made)
     return out
 

@@ -159,7 +159,7 @@ def write_shard(path: Path, records: Sequence[HeadRecord]) -> None:
 
     def fill(part: Path) -> None:
         with h5py.File(part, "w") as file:
-            file.attrs["format"] = _SHARD_FORMAT
+            file.attrs["format"] = np.bytes_(_SHARD_FORMAT)
             file.create_dataset("name", data=[record.name for record in records], dtype=h5py.string_dtype())
             file["landmarks"] = np.stack([record.samples.landmarks for record in records]).astype(np.float32)
             file["shape_hint"] = np.stack([record.shape_init for record in records]).astype(np.float32)
@@ -182,9 +182,37 @@ def complete(path: Path) -> bool:
         return False
     try:
         with h5py.File(path) as file:
-            return file.attrs.get("format") == _SHARD_FORMAT and "space" in file
+            return _has_format(file) and "space" in file
     except Exception:  # a file that was cut off or altered has HDF5's first bytes, but not the others
         return False
+
+
+def _has_format(file: h5py.File) -> bool:
+    """Return whether a file says that it is a shard.
+
+    Earlier versions wrote this as a string of variable length. Such a string is not read: HDF5 takes as much memory as
+    a damaged file claims, up to 4 GB.
+    """
+    attribute = file.attrs.get_id("format")
+    if h5py.check_string_dtype(attribute.dtype).length is None:
+        return True
+    return attribute.get_storage_size() == len(_SHARD_FORMAT) and file.attrs["format"] == np.bytes_(_SHARD_FORMAT)
+
+
+def _strings(path: Path, dataset: h5py.Dataset) -> list[str]:
+    """Return strings of variable length, whose lengths are compared with the file's size before memory is taken.
+
+    Raises:
+        ValueError: they are others, or longer than the file.
+    """
+    start, each = dataset.id.get_offset(), 16  # of which the first four bytes are the length
+    if h5py.check_string_dtype(dataset.dtype) is None or dataset.ndim != 1 or start is None:
+        raise ValueError("no strings")
+    if start + each * len(dataset) > path.stat().st_size:
+        raise ValueError("the file is cut off")
+    if np.fromfile(path, "<u4", each // 4 * len(dataset), offset=start)[:: each // 4].max() > path.stat().st_size:
+        raise ValueError("a string is longer than the file")
+    return [word.decode() for word in dataset[:]]
 
 
 @dataclass(frozen=True)
@@ -243,13 +271,13 @@ class Population:
                     break
                 raise InputError(f"{path} is missing or damaged: {_AGAIN}")
             with reading(path, "heads", _AGAIN), h5py.File(path) as file:
-                self.names += [name.decode() for name in file["name"][:]]
+                self.names += _strings(path, file["name"])
                 for key, values in zip(_KEYS, arrays, strict=True):
                     values.append(file[key][:])
                 if "person" in file:
                     persons.append(file["person"][:])
                     weights.append(file["expression"][:])
-                    self.facts += [json.loads(facts) for facts in file["facts"][:]]
+                    self.facts += [json.loads(facts) for facts in _strings(path, file["facts"])]
                 surface, space = _mapped(path, file["surface"], _SURFACE), _mapped(path, file["space"], _SPACE)
                 if len({len(surface), len(space), *(len(file[key]) for key in ("name", *_KEYS))}) > 1:
                     raise ValueError("the parts are of different numbers of heads")

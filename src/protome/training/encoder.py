@@ -7,7 +7,6 @@ Every training head is photographed in its own light by random cameras. The phot
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,9 +36,9 @@ from protome.population.surface import OuterSurface
 from protome.prior.prior import Prior
 from protome.scene import View
 from protome.units import UNIT_MM
+from protome.util.engines import Engine, Processes, Work, in_order
 from protome.util.files import check_output_file, check_output_folder, write_arrays, write_atomically
 from protome.util.progress import progress
-from protome.util.workers import workers
 
 SIZE = 384
 """Pixels along each side of a photo."""
@@ -235,7 +234,7 @@ def train_encoder(
     most: int | None = None,
     heads: int | None = None,
     seed: int = 0,
-    jobs: int | None = None,
+    engine: Engine | None = None,
     quiet: bool = False,
 ) -> Encoder:
     """Photograph the heads of a population, train an encoder on the photos, write it to `out` and print how good it is.
@@ -267,9 +266,9 @@ def train_encoder(
     if learned.expression_names != manifest.units:
         raise InputError(f"{population} has other expressions than the prior: give the one that it was trained on")
     shape, appearance = _read_latents(latents, learned, manifest)
-    count, processes = min(len(shape), most or len(shape)), jobs or os.cpu_count() or 1
-    _take_photos(config, count, processes, quiet=quiet)
-    measured = _measure_photos(config, count, processes, quiet=quiet)
+    count, used = min(len(shape), most or len(shape)), engine or Processes()
+    _take_photos(config, count, used, quiet=quiet)
+    measured = _measure_photos(config, count, used, quiet=quiet)
     people = measured.people
     if len(people.unique()) < 2:
         raise InputError(f"{config.folder} shows the faces of fewer than two people: build a larger population")
@@ -309,7 +308,7 @@ def _read_latents(path: Path, prior: Prior, manifest: Manifest) -> tuple[Tensor,
     return shape, appearance
 
 
-def _take_photos(config: PhotoConfig, people: int, jobs: int, *, quiet: bool) -> None:
+def _take_photos(config: PhotoConfig, people: int, engine: Engine, *, quiet: bool) -> None:
     """Take the photos that are not there yet."""
     check_output_folder(config.folder)
     settings, path = config.settings(), config.folder / SETTINGS
@@ -317,9 +316,9 @@ def _take_photos(config: PhotoConfig, people: int, jobs: int, *, quiet: bool) ->
         raise InputError(f"{config.folder} holds photos of other settings: give the same ones, or another folder")
     write_atomically(path, lambda part: part.write_text(json.dumps(settings, indent=1) + "\n"))
     todo = [who for who in range(people) if len(config.photographed(who)) < len(config.chosen(who))]
-    before, pool = people - len(todo), workers(jobs, _prepare, config)
-    with pool, progress("photographing people", people, before=before, quiet=quiet) as step:
-        for _ in pool.map(_photograph, [(config, who) for who in todo]):
+    before, work = people - len(todo), Work(_photograph, _prepare, (config,))
+    with progress("photographing people", people, before=before, quiet=quiet) as step:
+        for _ in engine.run(work, [(config, who) for who in todo]):
             step(1)
 
 
@@ -335,18 +334,18 @@ class _Measured:
     """Coefficients of each photo's expression; none where people have one expression."""
 
 
-def _measure_photos(config: PhotoConfig, people: int, jobs: int, *, quiet: bool) -> _Measured:
+def _measure_photos(config: PhotoConfig, people: int, engine: Engine, *, quiet: bool) -> _Measured:
     features: list[PhotoFeatures] = []
     places, expressions, whose = [torch.zeros(0, 6).double()], [], []
     heads = [head for who in range(people) for head in config.photographed(who)]
-    with workers(jobs) as pool, progress("measuring photos", len(heads), quiet=quiet) as step:
-        for head, found in zip(heads, pool.map(_measure, [(config, head) for head in heads]), strict=True):
-            rows = {key: torch.from_numpy(values) for key, values in found.items()}
-            places.append(rows.pop("place").reshape(-1, 6))
-            expressions.append(rows.pop("expression"))
-            whose += [head // len(config.heads(0))] * len(rows["pose"])
-            features += [PhotoFeatures(*(rows[key][number] for key in KEPT)) for number in range(len(rows["pose"]))]
-            step(1)
+    with progress("measuring photos", len(heads), quiet=quiet) as step:
+        measured = in_order(engine, Work(_measure), [(config, head) for head in heads], step)
+    for head, found in zip(heads, measured, strict=True):
+        rows = {key: torch.from_numpy(values) for key, values in found.items()}
+        places.append(rows.pop("place").reshape(-1, 6))
+        expressions.append(rows.pop("expression"))
+        whose += [head // len(config.heads(0))] * len(rows["pose"])
+        features += [PhotoFeatures(*(rows[key][number] for key in KEPT)) for number in range(len(rows["pose"]))]
     return _Measured(features, torch.cat(places), torch.tensor(whose, dtype=torch.long), torch.cat(expressions))
 
 

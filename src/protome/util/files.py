@@ -55,6 +55,17 @@ def check_photos_exist(inputs: Iterable[Path]) -> None:
             raise InputError(f"{path} does not exist: give the path of a photo")
 
 
+def check_given_exist(given: Iterable[Path | None], what_to_do: str) -> None:
+    """Make sure that the files and folders that a command is given are there, before libraries are loaded for them.
+
+    Raises:
+        InputError: one is missing.
+    """
+    for path in given:
+        if path is not None and not path.exists():
+            raise InputError(f"{path} does not exist: {what_to_do}")
+
+
 def check_inputs_stay(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
     """Make sure that no file to be written is a file to be read, whatever links or spellings lead to it.
 

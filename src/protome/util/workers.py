@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.process import BaseProcess
 from types import TracebackType
@@ -30,25 +29,28 @@ class Workers(ProcessPoolExecutor):
         self.shutdown(wait=True)
 
 
-def workers(jobs: int, prepare: Callable[..., None] | None = None, *given: object) -> Workers:
-    """Return `jobs` processes, each of which first calls `prepare` with the arguments `given`.
+def workers(jobs: int) -> Workers:
+    """Return `jobs` processes.
 
     They are fresh, because forked ones would inherit the threads of whatever library this process has used, and they
     end with this process even where that is killed.
     """
     fresh = multiprocessing.get_context("spawn")
-    return Workers(jobs, fresh, initializer=_begin, initargs=(prepare, given))
+    return Workers(jobs, fresh, initializer=_begin)
 
 
-def _begin(prepare: Callable[..., None] | None, given: tuple[object, ...]) -> None:
+def one_thread() -> None:
+    """Let this process compute in one thread."""
+    torch.set_num_threads(1)
+    choose_device("cpu")
+
+
+def _begin() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends its workers
-    torch.set_num_threads(1)
-    choose_device("cpu")
-    if prepare is not None:
-        prepare(*given)
+    one_thread()
 
 
 def _end_with(parent: BaseProcess) -> None:
