@@ -130,8 +130,8 @@ def _with_lids(
 
 def _noise(size: int, width: float) -> Float32[np.ndarray, "n"]:
     """Return the pixels of an image of noise of mean 0 and deviation 1, as fine as a width in pixels."""
-    noise = np.random.default_rng(0).standard_normal((size, size)).astype(np.float32)
-    noise = cv2.GaussianBlur(noise, (0, 0), max(width, 0.3))
+    fine = np.random.default_rng(0).standard_normal((size, size)).astype(np.float32)
+    noise = np.asarray(cv2.GaussianBlur(fine, (0, 0), max(width, 0.3)), np.float32)
     return ((noise - noise.mean()) / noise.std()).reshape(-1)
 
 
