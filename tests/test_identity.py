@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from protome.benchmark import identity
-from protome.benchmark.identity import BUILT_IN, OURS, Face, benchmark_identity, distances_to, recognition
+from protome.benchmark.captures import CasualCapture
+from protome.benchmark.identity import BUILT_IN, OURS, Face, Likeness, benchmark_identity, distances_to, recognition
 from protome.errors import InputError
 from protome.face import LANDMARK_NAMES
 from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity, rotation_from_vector
+from protome.util.engines import Here
 from test_casual import MARKS, face, write_capture
 
 LANDMARKS = np.stack([MARKS[name] for name in LANDMARK_NAMES])
@@ -56,16 +58,21 @@ def test_the_page_counts_stored_people_and_a_stopped_run_continues(
         write_capture(folder)
         row = json.loads((folder / "truth.json").read_text()) | {"person": person}
         (folder / "truth.json").write_text(json.dumps(row))
-    out.mkdir()
-    key = {"preset": "draft", "people": ["anna", "ben"], "models": [BUILT_IN]}
-    for person, own in (("anna", [1.0, 2.0]), ("ben", [0.5, 1.0])):
-        row = {"key": key, "person": person, "distances": {OURS: own, BUILT_IN: own[::-1]}, "reason": ""}
-        (out / f"{person}_likeness.json").write_text(json.dumps(row))
+    own = {"anna": [1.0, 2.0], "ben": [0.5, 1.0]}
+
+    def told(capture: CasualCapture, *_: object) -> Likeness:
+        far = own[capture.person]
+        return Likeness(capture.person, {OURS: far, BUILT_IN: far[::-1]})
+
     monkeypatch.setattr(identity, "mean_head", lambda: face().scaled(1.0))
     monkeypatch.setattr(identity, "_mean_landmarks", lambda: LANDMARKS)
+    monkeypatch.setattr(identity, "likeness", told)
+    benchmark_identity(captures, out, preset="draft", engine=Here(), quiet=True)
+    first = capsys.readouterr().out
     monkeypatch.setattr(identity, "likeness", lambda *_: pytest.fail("measured again"))
-    benchmark_identity(captures, out, preset="draft", jobs=1, quiet=True)
+    benchmark_identity(captures, out, preset="draft", engine=Here(), quiet=True)
     page = capsys.readouterr().out
+    assert page == first
     assert "| protome | 2 | 1.00 |" in page
     assert "50.0 % | 50 % |" in page
     assert (out / "identity.md").read_text() in page

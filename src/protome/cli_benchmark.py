@@ -155,6 +155,8 @@ def identity(
     model: MaybeNames = None,
     preset: Literal["draft", "standard", "fine"] = "standard",
     jobs: MaybeInteger = None,
+    engine: EngineName = "local",
+    address: Address = None,
     quiet: Flag = False,
 ) -> None:
     """Reconstruct one photo of each of some people and see whether each head is nearest to its own person's face.
@@ -167,15 +169,19 @@ def identity(
         people: How many people to compare with each other.
         model: Further head models to fit to the landmarks of the photos: flame:FILE, ict:DIR or npz:FILE.
         preset: How long each fit works.
-        jobs: How many processes of one thread to use; if left out, one for each processor core.
+        jobs: How many processes of one thread to use with the engine local; if left out, one for each processor core.
+        engine: local uses processes of this machine, ray the machines of a Ray cluster, which all see the folders.
+        address: The address of the cluster; if left out, Ray runs on this machine.
         quiet: Show no progress; warnings and errors are still shown.
     """
+    used = engine_called(engine, address, jobs)
     check_output_folder(out)
     cli_outputs.check_casual(captures, out)
+    check_given_exist([captures], "write captures with benchmarks/captures.py")
     from protome.benchmark.identity import benchmark_identity
 
     with only_run(out):
-        benchmark_identity(captures, out, people=people, models=model or (), preset=preset, jobs=jobs, quiet=quiet)
+        benchmark_identity(captures, out, people=people, models=model or (), preset=preset, engine=used, quiet=quiet)
 
 
 @benchmark_app.command

@@ -29,6 +29,10 @@ class VideoFrame:
     """Its time from the start of the video."""
 
 
+LEAST_VISIBLE = 0.3
+"""Probability below which a landmark is left out: hidden ones are where the network believes them to be."""
+
+
 @dataclass(frozen=True)
 class DenseLandmarks:
     """Landmarks all over a head, in the order of `protome.landmarks.load_template_points`."""
@@ -38,6 +42,11 @@ class DenseLandmarks:
     """Standard deviation of each along any axis, pixels."""
     visible: Float[Tensor, "n"]
     """Probability that it can be seen."""
+
+    @property
+    def trust(self) -> Float[Tensor, "n"]:
+        """How far each is believed: its probability, and 0 where it is hidden rather than seen."""
+        return torch.where(self.visible > LEAST_VISIBLE, self.visible, 0.0)
 
     def moved(self, scale: Float[Tensor, "2"], shift: Float[Tensor, "2"]) -> DenseLandmarks:
         """Return the landmarks in a picture whose pixels are `scale` times the old ones, then shifted."""

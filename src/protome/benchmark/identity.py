@@ -7,17 +7,18 @@ head model that is fitted to MediaPipe's landmarks.
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
 from protome.benchmark.captures import CasualCapture, TruePhoto, read_captures
+from protome.benchmark.kept import kept_results
 from protome.benchmark.page import markdown
 from protome.capture.cameras import camera_from_landmarks
 from protome.capture.landmarks import detect, largest_face
@@ -35,15 +36,13 @@ from protome.morphable.loader import BUILT_IN, load_model
 from protome.pipeline import mean_head, reconstruct
 from protome.prior.prior import Prior
 from protome.units import UNIT_MM
+from protome.util.engines import Engine, Processes
 from protome.util.files import check_output_folder, write_atomically
-from protome.util.progress import progress
-from protome.util.workers import workers
 
 OURS, MEAN = "protome", "mean head"
 SAMPLES = 4000
 """Points of each true face."""
 PEOPLE = 20
-GOALS = {"of the mean head's": 0.6, "pairs": 95.0}
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def likeness(
 
 
 def _shown(capture: CasualCapture) -> TruePhoto:
-    return next(photo for photo in capture.photos if photo.shows_face and not photo.wrong)
+    return next(photo for photo in capture.photos if photo.shows_face)
 
 
 def distances_to(mesh: Mesh, landmarks: Float[np.ndarray, "6 3"], faces: Sequence[Face]) -> list[float]:
@@ -125,9 +124,9 @@ def _by_landmarks(path: Path, name: str) -> Mesh:
 
 def benchmark_identity(
     captures: Path, out: Path, *, people: int = PEOPLE, models: Sequence[str] = (), preset: str = "standard",
-    jobs: int | None = None, quiet: bool = False,
+    engine: Engine | None = None, quiet: bool = False,
 ) -> None:  # fmt: skip
-    """Compare heads from one photo with the faces of all people, print the page and write identity.md and .json.
+    """Compare heads from one photo with the faces of all people, print the page and write identity.md.
 
     `models` are further head models to fit to the landmarks, named as `protome.morphable.loader.load_model` does.
     Results are kept in `out`, so that a stopped run continues.
@@ -143,23 +142,12 @@ def benchmark_identity(
     if len(chosen) < 2:
         raise InputError(f"{captures} shows one person: identity needs captures of two or more")
     group, names = list(chosen.values()), (BUILT_IN, *models)
-    found: dict[str, Likeness] = {}
-    key = {"preset": preset, "people": list(chosen), "models": list(names)}
-    for person in chosen:
-        path = out / f"{person}_likeness.json"
-        row = json.loads(path.read_text()) if path.is_file() else {}
-        if row.pop("key", None) == key:
-            found[person] = Likeness(**row)
-    left = [own for own in group if own.person not in found]
-    with workers(jobs or os.cpu_count() or 1) as pool, progress("people", max(len(left), 1), quiet=quiet) as step:
-        futures = {pool.submit(likeness, own, group, names, preset, out): own.person for own in left}
-        for future, person in futures.items():
-            found[person] = future.result()
-            text = json.dumps({"key": key, **asdict(found[person])}, indent=1) + "\n"
-            write_atomically(out / f"{person}_likeness.json", lambda part, text=text: part.write_text(text))  # type: ignore[misc]
-            step(1, person)
+    compared = hashlib.sha256(json.dumps([list(chosen), names]).encode()).hexdigest()[:8]
+    todo = [(own, group, names, preset, out) for own in group]
+    label = f"likeness_{preset}_{compared}"
+    found = kept_results(Likeness, label, likeness, todo, out, engine or Processes(), quiet)
     nobody = distances_to(mean_head(), _mean_landmarks(), [Face.read(own.folder) for own in group])
-    text = identity_page([found[person] for person in chosen], nobody, preset)
+    text = identity_page(list(found.values()), nobody, preset)
     write_atomically(out / "identity.md", lambda part: part.write_text(text, encoding="utf-8"))
     print(text)
 

@@ -62,19 +62,18 @@ def person_mask(
     points = face.detach().cpu().numpy() * [size[0] / width, size[1] / height]
     face_size = float((points.max(0) - points.min(0)).max())
     certain, area = _face(points, coarse.shape, sure * face_size)
-    person, background, least = certain, np.zeros_like(certain), np.full_like(coarse, PERSON)
-    agreed = np.zeros_like(certain)
+    # What a second segmentation does not know agrees with nothing.
+    other = np.full_like(coarse, np.nan)
     if second is not None:
         other = cv2.resize(second.detach().cpu().numpy().astype(np.float32), size, interpolation=cv2.INTER_AREA)
-        agreed = np.minimum(coarse, other) > AGREED
-        near = disc(max(1, round(AGREED_WITHIN * face_size)))
-        background = _eroded(np.maximum(coarse, other) < 1 - AGREED, near)
-        least = np.where(np.isnan(other), least, EITHER)
-        coarse = np.where(np.isnan(other), coarse, _mean_chance(coarse, other))
+    near = disc(max(1, round(AGREED_WITHIN * face_size)))
+    agreed = np.minimum(coarse, other) > AGREED
+    background = _eroded(np.maximum(coarse, other) < 1 - AGREED, near)
+    least = np.where(np.isnan(other), PERSON, EITHER).astype(np.float32)
+    coarse = np.where(np.isnan(other), coarse, _mean_chance(coarse, other))
     reach = _part_with(coarse > 0.5, certain)
     kept = _filled(_large_parts(coarse > least, reach, certain, area), coarse, area)
-    if second is not None:
-        person = person | _eroded(kept & agreed, near)
+    person = certain | _eroded(kept & agreed, near)
     cut = _cut(small, kept, person, background, max(1, round(BAND * face_size)))
     cut = _large_parts(_without_threads(cut, max(1, round(0.015 * face_size))), cut, certain, area)
     cut = _filled(cut, coarse, area)

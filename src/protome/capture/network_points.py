@@ -21,8 +21,6 @@ NEAR_MM = 3.0
 neck."""
 MODEL_MM = 1.5
 """Standard deviation of a point's place on the model from that on the template."""
-LEAST_VISIBLE = 0.3
-"""Probability below which a landmark is left out: hidden ones are where the network believes them to be."""
 
 
 @dataclass(frozen=True)
@@ -51,5 +49,4 @@ class NetworkPoints:
     def precision(self, seen: DenseLandmarks, pixel_mm: float) -> Float[Tensor, "n"]:
         """Return the landmarks' inverse standard deviations, 1/pixel; `pixel_mm` is a pixel's size on the head."""
         sigma = (seen.sigma[self.which].double() ** 2 + (MODEL_MM / pixel_mm) ** 2).sqrt()
-        visible = seen.visible[self.which].double()
-        return torch.where(visible > LEAST_VISIBLE, visible, 0.0) / sigma
+        return seen.trust[self.which].double() / sigma

@@ -19,8 +19,6 @@ INNER_LIPS = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 3
 TOGETHER, MESH_TOGETHER = 20.0, 60.0
 """Neighbouring landmarks err together: this many of the network's count as one; of MediaPipe's more, because they err
 with the encoder, too, which has seen the same ones."""
-LEAST_VISIBLE = 0.3
-"""Probability below which a landmark is left out: hidden ones are where the network believes them to be."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ def observed_landmarks(view: View, middle: Float[Tensor, "3"], mesh: bool) -> Ob
     precision = torch.zeros(len(pixels), dtype=torch.float64)
     if view.dense is not None:
         own = (view.dense.sigma.double().square() + (MODEL_MM * pixels_per_mm) ** 2) ** -1
-        precision[:known] = torch.where(view.dense.visible > LEAST_VISIBLE, view.dense.visible, 0.0).double() * own
+        precision[:known] = view.dense.trust.double() * own
         pixels[:known] = view.dense.pixels.double()
     if mesh and view.landmarks is not None:
         own = ((sigma.square() + MODEL_MM**2).sqrt() * pixels_per_mm) ** -2

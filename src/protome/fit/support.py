@@ -57,10 +57,7 @@ def supported(scene: Scene, bounds: Float[Tensor, "2 3"], mean: SdfFn) -> Scene:
     for number, view in enumerate(scene.views):
         others = _spread(placed, number)
         strange = _contradicted(placed[number], [(placed[k].camera, masks[k]) for k in others], bounds, mean)
-        if strange is not None:
-            front = strange if view.front is None else torch.maximum(view.front, strange)
-            view = replace(view, front=front)
-        views.append(view)
+        views.append(view if strange is None else _hidden(view, strange))
     return replace(scene, views=tuple(views))
 
 
@@ -73,13 +70,14 @@ def with_one_body(scene: Scene, estimate: LatentEstimate | None, shown: int) -> 
     if scene.posed or len(scene.views) < 2:
         return scene
     placed = (scene if estimate is None else estimate.placed(scene)).in_head_frame().views
-    views = []
-    for number, (view, posed) in enumerate(zip(scene.views, placed, strict=True)):
-        if number != shown:
-            body = _below(posed)
-            view = replace(view, front=body if view.front is None else torch.maximum(view.front, body))
-        views.append(view)
+    pairs = enumerate(zip(scene.views, placed, strict=True))
+    views = [view if number == shown else _hidden(view, _below(posed)) for number, (view, posed) in pairs]
     return replace(scene, views=tuple(views))
+
+
+def _hidden(view: View, part: Float[Tensor, "h w"]) -> View:
+    """Return a view in which something in front hides a part, too."""
+    return replace(view, front=part if view.front is None else torch.maximum(view.front, part))
 
 
 def _below(view: View) -> Float[Tensor, "h w"]:
