@@ -8,6 +8,7 @@ import igl
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.sparse import coo_array, csc_array, diags_array
+from scipy.sparse.csgraph import dijkstra
 
 from protome.asset.smooth import Smoother, factors
 from protome.geometry.mesh import Mesh
@@ -22,6 +23,10 @@ _FEATHER_MM = 2.5
 _KEPT_MM, _KEPT_OTHER_MM = 12.0, 60.0
 """Length from a seam over which photos, and over which mirror images and the renderer, give way to what they join."""
 _FIXED = 1e6
+_GAP_MM = 8.0
+"""Half the width up to which a gap between what photos show takes the colours of its rims."""
+_HOLLOWS_MM = 0.0
+"""Below this height there are dark hollows that no photo looks into: nostrils, ears, the mouth."""
 _OUTLIER = 0.10
 """Distance from the median colour of three or more photos at which a photo counts half."""
 _FEW = 3
@@ -103,13 +108,15 @@ def joined(
 
     A screened Poisson equation (Bhat et al. 2008): at seams the difference is the mean of both sources', and everything
     keeps near `wanted`. Photos are joined first; mirror images and the renderer then join them, and do not change them.
+    Where the renderer fills a narrow gap, its differences do not count.
     """
     ends = Edges.of(mesh.faces).ends
     first, second = ends.T
     steps, weight = np.zeros((len(first), 3)), np.zeros(len(first))
+    filled = gaps(mesh, label == seen.shape[1] - 1)
     for end in (first, second):
         source = label[end]
-        known = seen[first, source] & seen[second, source]
+        known = seen[first, source] & seen[second, source] & ~filled[end]
         steps += np.where(known[:, None], colours[second, source] - colours[first, source], 0.0)
         weight += known
     steps = steps / np.maximum(weight, 1)[:, None]
@@ -121,6 +128,28 @@ def joined(
         if chosen.any():
             low = _poisson(ends[used], steps[used], np.where(chosen, area / length**2, _FIXED), low)
     return low
+
+
+def gaps(mesh: Mesh, unseen: Bool[np.ndarray, "v"]) -> Bool[np.ndarray, "v"]:
+    """Return which unseen vertices above the eyes lie in gaps: near what is seen, and not at the rim of a wide part.
+
+    A fold of hair over skin hides a strip of both. The field may be of another mind there than the photo beside it, and
+    a dark line would remain. This is the morphological closing of what is seen, along the mesh's edges; head frame,
+    millimetres.
+    """
+    if not unseen.any() or unseen.all():
+        return np.zeros_like(unseen)
+    ends = Edges.of(mesh.faces).ends
+    lengths = np.linalg.norm(mesh.vertices[ends[:, 0]] - mesh.vertices[ends[:, 1]], axis=1)
+    graph = coo_array((np.maximum(lengths, 1e-6), ends.T), shape=(len(unseen),) * 2).tocsr()
+
+    def far(starts: Bool[np.ndarray, "v"]) -> Bool[np.ndarray, "v"]:
+        away = dijkstra(graph, directed=False, indices=np.flatnonzero(starts), limit=_GAP_MM, min_only=True)
+        return ~np.isfinite(away)
+
+    wide = far(~unseen)
+    closed = far(wide) if wide.any() else unseen
+    return unseen & closed & (mesh.vertices[:, 1] > _HOLLOWS_MM)
 
 
 def _poisson(
