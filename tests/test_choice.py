@@ -28,7 +28,7 @@ def test_a_lone_vertex_takes_what_shows_it() -> None:
 def test_a_narrow_gap_has_the_colours_of_its_rims_and_a_wide_one_the_renderers() -> None:
     """A dark strip of the renderer between skin that a photo shows goes if it is 8 mm wide, and stays if it is 40."""
     ball = trimesh.creation.icosphere(subdivisions=5, radius=60.0)
-    mesh = Mesh(np.array(ball.vertices) + [0.0, 70.0, 0.0], np.array(ball.faces))
+    mesh = Mesh(np.add(ball.vertices, [0.0, 70.0, 0.0]), np.array(ball.faces))
     skin, dark = np.array([0.8, 0.6, 0.5]), np.full(3, 0.1)
 
     def middle(width: float) -> np.ndarray:
