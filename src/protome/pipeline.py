@@ -30,9 +30,9 @@ from protome.capture.posed import locate_head
 from protome.capture.size import Size
 from protome.capture.words import alt_text, warn
 from protome.capture_sheet import save_capture_sheet
-from protome.encoder.scale import sized
 from protome.errors import InputError
 from protome.face import LANDMARK_NAMES
+from protome.fit.beginning import begin
 from protome.fit.clock import Budget
 from protome.fit.config import FIT_PRESETS
 from protome.fit.methods import method
@@ -40,7 +40,6 @@ from protome.fit.options import Expression, FitOptions
 from protome.fit.rays import head_window
 from protome.fit.reconstruct import FitResult, fit_head
 from protome.fit.residuals import PhotoResidual, checked_residuals
-from protome.fit.support import supported, with_one_body
 from protome.geometry.camera import Camera
 from protome.geometry.harmonics import harmonics
 from protome.geometry.mesh import Mesh
@@ -387,23 +386,18 @@ def reconstruct(
     scene = weighed(scene, facts)
     warn(facts)
     started = time.perf_counter()
-    scene = supported(scene, prior.bounds, prior.bind(prior.mean()).sdf)
     prior = prior.to(choose_device(device))
     refine = chosen.refine_cameras(scene) if options.refine_cameras is None else options.refine_cameras
     config = replace(chosen.settings(FIT_PRESETS[preset]), refine_cameras=refine)
-    estimate = chosen.estimate(scene, prior)
-    expressions = chosen.expressions(scene, prior, estimate)
-    scene, estimate, size = sized(options.size, estimate, scene, prior)
-    shown = next(iter(scene.front_most()), 0)
-    scene = with_one_body(scene, estimate, shown)
+    begun = begin(scene, prior, chosen, options.size)
     fit = fit_head(
-        scene, prior, config, seed=seed, budget=budget, estimate=estimate, expressions=expressions, shown=shown,
-        watch=options.watch, quiet=quiet,
+        begun.scene, prior, config, seed=seed, budget=budget, estimate=begun.estimate, expressions=begun.expressions,
+        shown=begun.shown, watch=options.watch, quiet=quiet,
     )  # fmt: skip
     seconds["fit"] = time.perf_counter() - started
     return head_from_fit(
-        fit, scene, prior, resolution=resolution or RESOLUTIONS[preset], preset=preset, seed=seed, seconds=seconds,
-        size=size, expression=options.expression, quiet=quiet,
+        fit, begun.scene, prior, resolution=resolution or RESOLUTIONS[preset], preset=preset, seed=seed,
+        seconds=seconds, size=begun.size, expression=options.expression, quiet=quiet,
     )  # fmt: skip
 
 

@@ -17,12 +17,13 @@ from protome.benchmark.changes import change
 from protome.benchmark.true_size import camera_distance_mm, pupils_mm
 from protome.capture.capture import capture_photos
 from protome.capture.posed import locate_head
-from protome.encoder.scale import MetricScale, sized
+from protome.encoder.scale import MetricScale
 from protome.errors import InputError
 from protome.evaluate.h3ds import H3dsScene, evaluate_h3ds, read_scene
 from protome.evaluate.landmarks import MarkedMesh
 from protome.evaluate.metrics import compare
 from protome.face import LANDMARK_NAMES
+from protome.fit.beginning import begin
 from protome.fit.config import FIT_PRESETS, FitConfig
 from protome.fit.methods import Method, method
 from protome.fit.reconstruct import fit_head, padded_bounds
@@ -154,15 +155,11 @@ def fit_and_score(
     """
     prior = chosen.prior()
     began = time.process_time()
-    estimate = chosen.estimate(scene, prior)
-    if size is not None and scene.estimate is not None:
-        scene = size.scaled(scene)
-    elif size is not None:
-        estimate = size.known(estimate, scene, prior)
-    elif estimate is not None:
-        scene, estimate, _ = sized(None, estimate, scene, prior)
-    expressions = chosen.expressions(scene, prior, estimate)
-    fit = fit_head(scene, prior, config, seed=seed, estimate=estimate, expressions=expressions, quiet=True)
+    begun = begin(scene, prior, chosen, size)
+    fit = fit_head(
+        begun.scene, prior, config, seed=seed, estimate=begun.estimate, expressions=begun.expressions,
+        shown=begun.shown, quiet=True,
+    )  # fmt: skip
     seconds = time.process_time() - began
     world_from_head = fit.head_from_world[0].inverse()
     mesh = extract_mesh(fit.head.bind(), fit.head.bounds, RESOLUTION).transformed(world_from_head)
