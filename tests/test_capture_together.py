@@ -217,6 +217,16 @@ def test_photos_of_one_head_agree_and_somebody_elses_does_not() -> None:
     assert abs(math.log(found.cameras[0].focal / FOCAL)) < 3 * spread
 
 
+def test_a_photo_of_the_other_side_stays_though_nothing_can_be_compared() -> None:
+    cameras, head = [camera(yaw) for yaw in (-75.0, -50.0, 80.0)], person(0)
+    images, masks = zip(*(photograph(head, seen, 0) for seen in cameras), strict=True)
+    shots = [shot(head, seen) for seen in cameras]
+    found = place_together(images, masks, shots, place_roughly(shots))
+    assert found.links[2].sum() == 0
+    assert found.links[0, 1] > 0
+    assert found.agrees.all()
+
+
 def test_one_photo_is_placed_by_its_own_landmarks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen, head = camera(10.0), person(0)
     image, mask = photograph(head, seen, 0)

@@ -23,7 +23,7 @@ from protome.geometry.camera import Camera
 from protome.geometry.transforms import Similarity, rotation_from_vector
 from protome.landmarks import load_face_landmarks
 from protome.prior.prior import LatentStatistics, Prior
-from protome.scene import Scene, View
+from protome.scene import CameraEstimate, Scene, View
 from protome.training.encoder import draw_camera, example
 from protome.units import UNIT_MM
 
@@ -271,6 +271,13 @@ def test_only_photos_whose_cameras_do_not_fix_the_scale_get_an_estimate() -> Non
     assert ours.estimate(replace(two, posed=False), prior) is not None
     assert ours.estimate(two, prior) is None
     assert method("sira").estimate(one, prior) is None
+    # Cameras that were found from the photos know each other, but show less of the head than given ones.
+    found = CameraEstimate((0.1, 0.1), (0.02, 0.02))
+    together = ours.estimate(replace(two, estimate=found), prior)
+    assert together is not None
+    assert all(torch.equal(own.matrix(), torch.eye(4).double()) for own in together.corrections)
+    many = Scene(views * 3, INNER, estimate=CameraEstimate((0.1,) * 6, (0.02,) * 6))
+    assert ours.estimate(many, prior) is None
 
 
 def test_a_fit_starts_at_the_estimate_and_is_regularised_to_it() -> None:
@@ -301,12 +308,12 @@ def test_regularisation_to_an_estimate_is_stronger_than_to_the_mean_and_weaker_w
     person = draw_person(2, 64, 0.7, prior=Prior.load())
     one, three = (photograph(person, azimuths, 64, Similarity.identity()) for azimuths in ((5.0,), (0.0, 40.0, -40.0)))
     estimate = LatentEstimate(person.prior.shape, person.prior.appearance, ())
-    config = FitConfig(size=64, weights=Weights(latents=0.01, estimated={1: 0.1, 2: 0.02}))
+    config = FitConfig(size=64, weights=Weights(latents=0.01, estimated={1: 0.1, 2: 0.02}, together=0.002))
     weights = [
         new_fit(scene, person.prior, config, estimate=start).latent_weight
-        for scene, start in ((one, None), (one, estimate), (three, estimate))
+        for scene, start in ((one, None), (one, estimate), (replace(three, posed=False), estimate), (three, estimate))
     ]
-    assert weights == [0.01, 0.1, 0.02]
+    assert weights == [0.01, 0.1, 0.02, 0.002]
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

@@ -98,7 +98,8 @@ def test_the_latents_derivative_leads_down_as_fast_as_differences_say(
 
 
 def test_only_a_prior_with_expressions_is_led_by_landmarks(prior: Prior, scene: Scene) -> None:
-    """A smile would deform the face of others; and without an estimate nothing is known of the photos' pose."""
+    """A smile would deform the face of others; without an estimate nothing is known of the photos' pose; and photos
+    that were placed together have patches to compare."""
     estimate = LatentEstimate.of_prior(prior, scene)
     config = FitConfig(size=32)
     plain = replace(prior, expression=None)
@@ -107,3 +108,6 @@ def test_only_a_prior_with_expressions_is_led_by_landmarks(prior: Prior, scene: 
     assert new_fit(scene, prior, replace(config, weights=Weights(landmarks=0)), estimate=estimate).landmarks is None
     if prior.expression is not None:
         assert new_fit(scene, prior, config, estimate=estimate).landmarks is not None
+        pair = replace(scene, views=scene.views[:1] * 2)
+        found = [new_fit(replace(pair, posed=posed), prior, config, estimate=estimate) for posed in (True, False)]
+        assert [fit.landmarks is None for fit in found] == [True, False]

@@ -90,7 +90,7 @@ def test_photos_that_show_both_pupils_fix_the_scale_of_all(prior: Prior) -> None
 
 def test_photos_in_one_frame_become_as_large_as_the_pupils_say() -> None:
     views = tuple(view_of(mean_face(), camera(angle, 0)) for angle in (0.0, 15.0, -20.0))
-    scene = Scene(views, INNER, estimate=CameraEstimate((0.1,) * 3, (0.01,) * 3, (0, 1, 2)))
+    scene = Scene(views, INNER, estimate=CameraEstimate((0.1,) * 3, (0.01,) * 3))
     scaled = MetricScale(pupils_mm=1.05 * PUPILS_MM).scaled(scene)
     for one, two in zip(scene.views, scaled.views, strict=True):
         torch.testing.assert_close(

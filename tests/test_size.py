@@ -158,7 +158,7 @@ def test_given_lengths_and_cameras_come_first() -> None:
 def test_cameras_that_photos_have_placed_are_scaled() -> None:
     prior = Prior.load()
     by = close()
-    scene = replace(Scene((drawn(by, gaze(0), 12.6),), INNER), estimate=CameraEstimate((0.05,), (0.01,), (0,)))
+    scene = replace(Scene((drawn(by, gaze(0), 12.6),), INNER), estimate=CameraEstimate((0.05,), (0.01,)))
     moved, estimate, size = sized(None, None, scene, prior)
     assert estimate is None
     assert size.factor < 0.99

@@ -153,8 +153,6 @@ class CameraEstimate:
     rotation_spread: tuple[float, ...]
     """For each view the standard deviation of its direction from the head relative to those of the other views,
     radians."""
-    lens: tuple[int, ...]
-    """For each view the number of its lens: views of one lens are off by one factor of the focal length."""
 
 
 GOOD = 0.5

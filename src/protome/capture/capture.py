@@ -66,7 +66,7 @@ def capture_photos(paths: Sequence[str | Path], strict: bool = False) -> Scene:
         warnings.warn(f"no face found in {', '.join(without)}: left out{hint}", ProtomeWarning, stacklevel=2)
     if placed is None:
         return Scene(tuple(views.values()), Similarity.scaling(1 / UNIT_MM), posed=False)
-    return placed.scene(photos)
+    return placed.scene()
 
 
 def _of_one_person(
@@ -157,15 +157,12 @@ class _Placed:
     tracks: Tracks
     """Matches between the photos that have a face, which are numbered as they come in `views`."""
 
-    def scene(self, photos: Sequence[Photo]) -> Scene:
+    def scene(self) -> Scene:
         """Return the scene of those of the photos that are in the frame."""
         order = sorted(self.views)
-        lenses = [photos[k].lens for k in order]
-        names = list(dict.fromkeys(lenses))
         estimate = CameraEstimate(
-            tuple(self.focal_spread[k] for k in order), tuple(self.rotation_spread[k] for k in order),
-            tuple(names.index(lens) for lens in lenses),
-        )  # fmt: skip
+            tuple(self.focal_spread[k] for k in order), tuple(self.rotation_spread[k] for k in order)
+        )
         return Scene(tuple(self.views[k] for k in order), Similarity.scaling(1 / UNIT_MM), True, estimate)
 
 

@@ -35,9 +35,9 @@ UNDER, MOST_UNDER = 3.0, 4.0
 under the subject's, and its limit."""
 COLOURS, SURE_ODDS = 3.0, 2.0
 """What colours count among the logarithms of the odds, and from which odds on pixels teach whose colours are which."""
-SAME_FACE = 0.06
+SAME_FACE = 0.25
 """Median distance of the network's landmarks from the detector's, in units of the face's size, from which on they are
-of different faces: it is 0.02 on photos."""
+of different faces: it is 0.02 on photos, and up to 0.15 where the detector turns a profile by too little."""
 THIN = 0.03
 """Radius below which things in front are ignored, in units of the face's size: frames of spectacles hide little."""
 _MUZZLE = (2, 98, 327, 205, 425, 57, 287, 43, 273, 106, 335, 182, 406, 83, 313, 18, 200)

@@ -23,6 +23,8 @@ ROUNDS: tuple[tuple[float, float], ...] = ((16.0, 8.0), (10.0, 5.0), (6.0, 3.0),
 """Radius in which spots are searched, and error at which matches count less, both in millimetres, round by round."""
 ROUNDS_LEFT = 2
 """How many of these rounds are left where structure from motion has already given the cameras."""
+LEAST_ASKED = 40
+"""Spots searched in the others below which a photo sees too little of what they see to be compared with them."""
 CLOSE_MM = 1.0
 """Error up to which a match agrees with the cameras."""
 LEAST_LINKS, LEAST_SHARE = 12, 0.1
@@ -43,7 +45,8 @@ class Together:
     links: Int[np.ndarray, "p p"]
     """How many matches between two photos agree with the cameras."""
     agrees: Bool[np.ndarray, "p"]
-    """Which photos belong to the largest group that matches join; none where that group is one photo."""
+    """Which photos belong to the largest group that matches join, or see nothing of what this group sees, as profiles
+    from both sides; none where that group is one photo."""
     tracks: Tracks
     """The matches."""
 
@@ -74,11 +77,13 @@ def place_together(
     for radius_mm, width_mm in rounds:
         found, bundle = _round(model, pictures, shots, bundle, radius_mm, width_mm)
     links = _links(found, bundle, len(shots))
-    joined = (links >= LEAST_LINKS) & (links >= LEAST_SHARE * (found.asked + found.asked.T))
+    asked = found.asked + found.asked.T
+    group = largest_group((links >= LEAST_LINKS) & (links >= LEAST_SHARE * asked))
+    agrees = (group | (asked[:, group].sum(1) < LEAST_ASKED)) & group.any()
     return Together(
         tuple(camera.to(torch.float32) for camera in bundle.cameras), tuple(bundle.focal_spread.tolist()),
         tuple(bundle.rotation_spread.tolist()), links,
-        largest_group(joined), found.tracks,
+        agrees, found.tracks,
     )  # fmt: skip
 
 

@@ -54,11 +54,14 @@ class LatentEstimate:
             () if prior.expression is None else (prior.expression.to("cpu"),) * len(scene.views),
         )  # fmt: skip
 
+    def still(self) -> LatentEstimate:
+        """Return the estimate with the head where the photos' cameras have it, which know each other."""
+        return replace(self, corrections=tuple(Similarity.identity(torch.float64) for _ in self.corrections))
+
     def placed(self, scene: Scene) -> Scene:
         """Return the scene with the head at its estimated pose.
 
-        A single photo gets a new `head_from_world`. Several photos, which must each have a frame of their own, get
-        new cameras.
+        A single photo gets a new `head_from_world`. Several photos get new cameras.
         """
         head_from_world = scene.head_from_world.to(torch.float64)
         if len(scene.views) == 1:

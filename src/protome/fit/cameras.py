@@ -25,27 +25,28 @@ class CameraSpread:
     """Inner units."""
     focal: Float[Tensor, "#v"]
     """Share of the focal length."""
-    lens: Int[Tensor, "v"] | None
-    """For each view the number of its lens, whose focal length is off by one factor; None: each has its own."""
     around_head: bool
-    """Whether a camera turns about the head instead of its own centre, and steps back as its focal length grows, so
-    that the head keeps its place and its size in the image: photos of the head determine these far better than where
-    the camera stood."""
+    """Whether a camera turns about the head instead of its own centre, so that the head keeps its place in the image:
+    photos of the head determine it far better than where the camera stood."""
 
 
-GIVEN = CameraSpread(torch.tensor([0.5 * torch.pi / 180]), 2.0 / UNIT_MM, torch.tensor([0.01]), None, around_head=False)
+GIVEN = CameraSpread(torch.tensor([0.5 * torch.pi / 180]), 2.0 / UNIT_MM, torch.tensor([0.01]), around_head=False)
 """Of cameras that another program has found or a rig has measured."""
 SHIFT = 4.0 / UNIT_MM
 """Standard deviation of the shift of cameras that were found from photos of the head alone, inner units."""
 
 
 def spread_of(scene: Scene) -> CameraSpread:
-    """Return the standard deviations for a posed scene."""
+    """Return the standard deviations for a posed scene.
+
+    Focal lengths that were found with the cameras are held: masks and colours know less of a lens than landmarks and
+    matches do, and outlines of hair moved it by a quarter.
+    """
     estimate = scene.estimate
     if estimate is None:
         return GIVEN
-    focal, lens = torch.tensor(estimate.focal_spread), torch.tensor(estimate.lens)
-    return CameraSpread(torch.tensor(estimate.rotation_spread), SHIFT, focal, lens, around_head=True)
+    rotation = torch.tensor(estimate.rotation_spread)
+    return CameraSpread(rotation, SHIFT, torch.zeros_like(rotation), around_head=True)
 
 
 class CameraCorrections(nn.Module):
@@ -55,28 +56,21 @@ class CameraCorrections(nn.Module):
     """
 
     pose: Tensor
-    back: Tensor
     arm: Tensor
     rotation_spread: Tensor
     focal_spread: Tensor
-    lens: Tensor
 
     def __init__(self, views: Sequence[View], spread: CameraSpread = GIVEN) -> None:
         """Start with the cameras of views posed in the head frame, inner units."""
         super().__init__()
         self.shift_spread, around = spread.shift, float(spread.around_head)
-        depths = torch.stack([view.camera.to_camera(torch.zeros(1, 3))[0, 2] for view in views])
-        axes = torch.stack([view.camera.T_world_camera[:3, 2] for view in views])
-        self.register_buffer("back", -around * depths[:, None] * axes)
         self.register_buffer("arm", around * torch.stack([view.camera.centre for view in views]))
         self.register_buffer("pose", torch.stack([view.camera.T_world_camera[:3, :3] for view in views]))
         self.register_buffer("rotation_spread", spread.rotation.expand(len(views)).clone())
         self.register_buffer("focal_spread", spread.focal.expand(len(views)).clone())
         self.rotation = nn.Parameter(torch.zeros(len(views), 3))
         self.shift = nn.Parameter(torch.zeros(len(views), 3))
-        lens = torch.arange(len(views)) if spread.lens is None else spread.lens
-        self.register_buffer("lens", lens)
-        self.log_focal = nn.Parameter(torch.zeros(int(lens.max()) + 1))
+        self.log_focal = nn.Parameter(torch.zeros(len(views)))
 
     def move(self, rays: Rays, view: Int[Tensor, "n"]) -> Rays:
         """Return rays of the given views (head frame, inner units) after the cameras' correction."""
@@ -93,7 +87,7 @@ class CameraCorrections(nn.Module):
         return torch.cat([longer, K[:, 2:]], 1)
 
     def _longer(self) -> Float[Tensor, "v"]:
-        return torch.exp(self.focal_spread * self.log_focal[self.lens])
+        return torch.exp(self.focal_spread * self.log_focal)
 
     def _poses(self) -> Float[Tensor, "v 3 3"]:
         return self.pose @ rotation_from_vector(self.rotation_spread[:, None] * self.rotation)
@@ -104,7 +98,7 @@ class CameraCorrections(nn.Module):
         About the head's origin, a camera's centre c turns to P R P^-1 c, where P is its pose.
         """
         turned = torch.einsum("vij,vkj,vk->vi", self._poses(), self.pose, self.arm)
-        return self.shift_spread * self.shift + (self._longer() - 1)[:, None] * self.back + turned - self.arm
+        return self.shift_spread * self.shift + turned - self.arm
 
     def penalty(self) -> Float[Tensor, ""]:
         """Return the mean squared correction, in standard deviations, over views and parameters."""

@@ -70,8 +70,11 @@ class Weights:
     """Of the mean squared latent in standard deviations (ours: one view does not determine most of them)."""
     estimated: ByViews = field(default_factory=lambda: {1: 0.1, 2: 0.02})
     """The same relative to an encoder's estimate, in standard deviations of its error, by the number of photos."""
+    together: float = 2e-3
+    """The same of photos that were placed together, which say more of the head than an estimate does."""
     landmarks: float = 1e-3
-    """Of the photos' landmarks, summed, in standard deviations, where an estimate of the head is at hand (ours)."""
+    """Of the landmarks, summed, in standard deviations, of photos that were not placed together, where an estimate of
+    the head is at hand (ours)."""
     corrections: float = 1e-2
     """Of the mean squared corrections of cameras and exposures, in standard deviations."""
 

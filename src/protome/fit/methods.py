@@ -28,6 +28,8 @@ BACKGROUND_DROP = 0.12
 """Share of the background's rays that SIRA++ drops at each milestone."""
 MOST_EXPRESSIONS = 8
 """Most photos that each have an expression of their own."""
+MOST_ESTIMATED = 5
+"""Most photos placed together from which the head is estimated before a fit."""
 MOST_FRONTS = 3
 """Most photos that say which expression all have."""
 _LATENT_DEVIATION = 0.01
@@ -61,13 +63,17 @@ class Method:
     def estimate(self, scene: Scene, prior: Prior) -> LatentEstimate | None:
         """Return the latents' estimate for a scene; None where the fit starts from the mean head.
 
-        Several posed views need no estimate: they locate the head and show most of it.
+        Several views with given cameras need no estimate, nor do many photos: they locate the head and show most of it.
+        A few photos that were placed together may show little of the face twice, as profiles from both sides.
         """
-        if self.encoder is None or (scene.posed and len(scene.views) > 1):
+        together = scene.posed and len(scene.views) > 1
+        if self.encoder is None or (together and (scene.estimate is None or len(scene.views) > MOST_ESTIMATED)):
             return None
         encoder = self.encoder()
         estimate = LatentEstimate.of_prior(prior, scene) if encoder is None else encoder.estimate(scene, prior)
-        return None if estimate is None else with_landmarks(estimate, scene, prior)
+        if estimate is None or not together:
+            return None if estimate is None else with_landmarks(estimate, scene, prior)
+        return with_landmarks(estimate.still(), scene, prior).still()
 
     def expressions(self, scene: Scene, prior: Prior, estimate: LatentEstimate | None) -> tuple[LatentStatistics, ...]:
         """Return Gaussians of the photos' expressions: one for each photo, or one for all; none where all is unknown.

@@ -20,7 +20,7 @@ from protome.field.head import HeadField
 from protome.fit.appearance import MOST_PIXELS, fit_colours
 from protome.fit.cameras import CameraCorrections, spread_of
 from protome.fit.clock import COLOUR_STEP, Budget, Clock
-from protome.fit.config import FitConfig, Patches, by_views
+from protome.fit.config import FitConfig, Patches, Weights, by_views
 from protome.fit.landmarks import PhotoLandmarks
 from protome.fit.latents import FreeLatent, LatentBasis
 from protome.fit.light import PhotoLight
@@ -236,6 +236,7 @@ def new_fit(
     device = prior.bounds.device
     head = prior.field.with_finer_colour(config.renderer_frequencies).requires_grad_(False)
     views = len(scene.views)
+    together = scene.posed and views > 1
     start = (prior.shape, prior.appearance) if estimate is None else (estimate.shape, estimate.appearance)
     shape, appearance = _latents(start, config.free_latents, torch.Generator().manual_seed(seed))
     if prior.expression is not None and not expressions:
@@ -250,7 +251,7 @@ def new_fit(
         _placement(scene, head).to(device),
         CameraCorrections(scene.views, spread_of(scene)).to(device) if config.refine_cameras else None,
         PhotoLight(views, config.match_lights).to(device) if config.match_exposures and views > 1 else None,
-        _landmarks(scene, prior, config) if estimate is not None else None,
+        _landmarks(scene, prior, config) if estimate is not None and not together else None,
         _photos(scene, prior, config.patches),
         prior.bounds,
         [
@@ -259,9 +260,15 @@ def new_fit(
         ],
         config,
         by_views(config.rates.deformation, views),
-        config.weights.latents if estimate is None else by_views(config.weights.estimated, views),
+        _latent_weight(config.weights, estimate is not None, together, views),
         _baked(prior, config.tracing),
     )
+
+
+def _latent_weight(weights: Weights, estimated: bool, together: bool, views: int) -> float:
+    if not estimated:
+        return weights.latents
+    return weights.together if together else by_views(weights.estimated, views)
 
 
 def _latents(
