@@ -54,7 +54,8 @@ def genus(faces: Int[np.ndarray, "f 3"]) -> int:
 
 def euler_characteristic(faces: Int[np.ndarray, "f 3"]) -> int:
     """Return vertices minus edges plus faces; vertices that no face has do not count."""
-    return len(np.unique(faces)) - len(Edges.of(faces).ends) + len(faces)
+    used = int(np.count_nonzero(np.bincount(faces.reshape(-1))))
+    return used - len(Edges.of(faces).ends) + len(faces)
 
 
 @dataclass(frozen=True)
@@ -116,13 +117,14 @@ def _loops(mesh: Mesh, base: int) -> list[Int[np.ndarray, "k"]]:
     low, high = np.sort(sides[order], axis=1).T
     _, kept = np.unique(low.astype(np.int64) * len(mesh.faces) + high, return_index=True)
     kept = order[kept]
-    low, high = np.sort(sides[kept], axis=1).T
+    low, high = np.sort(sides[kept], axis=1).T.astype(np.int64)
     dual = coo_array((weight[kept], (low, high)), shape=(len(mesh.faces),) * 2).tocsr()
     tree = minimum_spanning_tree(dual).tocoo()
-    a, b = np.sort(np.stack([tree.row, tree.col]), axis=0)
-    crossed = np.isin(low.astype(np.int64) * len(mesh.faces) + high, a.astype(np.int64) * len(mesh.faces) + b)
-    rest = np.setdiff1d(np.arange(len(free)), kept[crossed])
-    return [_closed(int(first[free[k]]), int(second[free[k]]), before) for k in rest]
+    a, b = np.sort(np.stack([tree.row, tree.col]), axis=0).astype(np.int64)
+    rest = np.ones(len(free), bool)
+    # The kept edges are in the order of their faces.
+    rest[kept[np.searchsorted(low * len(mesh.faces) + high, a * len(mesh.faces) + b)]] = False
+    return [_closed(int(first[free[k]]), int(second[free[k]]), before) for k in np.flatnonzero(rest)]
 
 
 def _closed(u: int, v: int, before: Int[np.ndarray, "v"]) -> Int[np.ndarray, "k"]:
