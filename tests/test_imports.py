@@ -52,8 +52,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "asset", "capture", "capture_sheet", "fit", "geometry", "measures", "meshing", "preview", "prior", "render",
         "report", "scene", "scenes",
     ),
-    "view": ("field", "geometry", "meshing", "pipeline", "prior", "scenes"),
-    "inspection": ("capture", "capture_sheet", "pipeline", "scene", "scenes"),
+    "view": ("capture", "field", "geometry", "meshing", "prior", "scenes"),
+    "inspection": ("capture", "capture_sheet", "scene", "scenes"),
     "gallery": ("geometry", "meshing", "pipeline", "preview", "prior"),
     "evaluate": ("geometry", "preview", "report", "scenes"),
     "sider": (

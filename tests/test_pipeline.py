@@ -138,6 +138,13 @@ def test_colours_are_those_of_the_person(person: Person, head: Head) -> None:
     assert float((seen.colour - truth.image).abs()[both].mean()) < 0.12
 
 
+def test_the_mesh_that_was_sought_beside_the_colours_is_that_of_the_fitted_field(head: Head) -> None:
+    again = extract_mesh(head.fit.head.bind(), head.fit.head.bounds, 128).scaled(UNIT_MM)
+    np.testing.assert_array_equal(head.mesh.faces, again.faces)
+    np.testing.assert_array_equal(head.mesh.vertices, again.vertices)
+    np.testing.assert_array_equal(head.mesh.colours, again.colours)
+
+
 def test_the_saved_field_is_the_fitted_field(head: Head, out: Path) -> None:
     field, bounds = load_head(out / "result" / "field.safetensors")
     points = bounds[0] + torch.rand(200, 3) * (bounds[1] - bounds[0])

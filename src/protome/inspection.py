@@ -10,10 +10,10 @@ from typing import Literal
 
 from protome.capture.assess import assess, weighed
 from protome.capture.facts import PhotoFacts
+from protome.capture.gather import gather
 from protome.capture.head import Units
 from protome.capture.words import alt_text, line, sentences, warn
 from protome.capture_sheet import save_capture_sheet
-from protome.pipeline import gather
 from protome.scene import Scene
 from protome.scenes.export import write_colmap, write_nerfstudio
 from protome.util.files import check_output_folder, write_atomically
@@ -41,7 +41,7 @@ def inspect_photos(
     facts.
 
     Raises:
-        InputError: as `protome.pipeline.gather`; or a file cannot be written.
+        InputError: as `protome.capture.gather.gather`; or a file cannot be written.
     """
     check_output_folder(out)
     scene = gather(inputs, units=units, views=views, time_step=time_step, outside=outside, strict=strict)

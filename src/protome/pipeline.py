@@ -23,10 +23,9 @@ from protome.asset.options import DETAILED, AssetOptions
 from protome.asset.picture import Textured
 from protome.asset.source import Source
 from protome.capture.assess import assess, weighed
-from protome.capture.capture import capture_photos
 from protome.capture.facts import PhotoFacts
-from protome.capture.head import UNIT_IN_MM, Units
-from protome.capture.posed import locate_head
+from protome.capture.gather import gather
+from protome.capture.head import Units
 from protome.capture.size import Size
 from protome.capture.words import alt_text, warn
 from protome.capture_sheet import save_capture_sheet
@@ -46,7 +45,8 @@ from protome.geometry.mesh import Mesh
 from protome.geometry.transforms import Similarity
 from protome.geometry.triangles import unit
 from protome.measures import measures, reference_points
-from protome.meshing.extract import coloured, extract_mesh
+from protome.meshing.beside import SurfaceBeside
+from protome.meshing.extract import coloured, extract_mesh, extract_surface
 from protome.meshing.resolution import check_resolution
 from protome.meshing.visibility import vertex_visibility
 from protome.preview import BACKGROUND, normal_colours, preview_sheet
@@ -55,7 +55,6 @@ from protome.render.render import Rendering, render
 from protome.report.head_report import Shown, write_report
 from protome.scene import Scene
 from protome.scenes.pictures import eight_bits
-from protome.scenes.scene_folder import is_scene, read_scene
 from protome.units import UNIT_MM
 from protome.util.ahead import OPTIMISERS, imported_ahead
 from protome.util.content import content_facts
@@ -103,7 +102,7 @@ class Head:
     @property
     def shown(self) -> FittedHead:
         """The fitted head with the expression of the mesh."""
-        return self.fit.head.neutral() if self.expression == "neutral" else self.fit.head
+        return _written(self.fit.head, self.expression)
 
     def camera(self, view: int) -> Camera:
         """Return the camera of an input photo, posed in the head frame in millimetres."""
@@ -390,50 +389,18 @@ def reconstruct(
     refine = chosen.refine_cameras(scene) if options.refine_cameras is None else options.refine_cameras
     config = replace(chosen.settings(FIT_PRESETS[preset]), refine_cameras=refine)
     begun = begin(scene, prior, chosen, options.size)
+    cells = resolution or RESOLUTIONS[preset]
+    beside = SurfaceBeside(cells)
     fit = fit_head(
         begun.scene, prior, config, seed=seed, budget=budget, estimate=begun.estimate, expressions=begun.expressions,
         shown=begun.shown, watch=options.watch, quiet=quiet,
+        shaped=lambda head: beside.begin(_written(head, options.expression).bind().sdf, head.bounds),
     )  # fmt: skip
     seconds["fit"] = time.perf_counter() - started
     return head_from_fit(
-        fit, begun.scene, prior, resolution=resolution or RESOLUTIONS[preset], preset=preset, seed=seed,
-        seconds=seconds, size=begun.size, expression=options.expression, quiet=quiet,
+        fit, begun.scene, prior, resolution=cells, preset=preset, seed=seed, seconds=seconds, size=begun.size,
+        expression=options.expression, surface=beside.surface, quiet=quiet,
     )  # fmt: skip
-
-
-def gather(
-    inputs: Sequence[str | Path],
-    *,
-    units: Units | None = None,
-    views: Sequence[str] | None = None,
-    time_step: int | None = None,
-    outside: bool = False,
-    strict: bool = False,
-) -> Scene:
-    """Return the scene of photos and videos, or of one posed scene folder, with the head located in it.
-
-    Arguments as in `reconstruct`.
-
-    Raises:
-        InputError: an input is missing or unusable, or an option has no such value.
-    """
-    if units is not None and units not in UNIT_IN_MM:
-        raise InputError(f"{units} is no unit of length here: use one of {', '.join(UNIT_IN_MM)}")
-    paths = [Path(item) for item in inputs]
-    if not paths:
-        raise InputError("no inputs were given: give photos, a folder of photos, a video, or one scene folder")
-    scenes = [path for path in paths if is_scene(path)]
-    if scenes and len(paths) > 1:
-        raise InputError(f"{scenes[0]} is a scene folder with cameras of its own: give it alone, or only photos")
-    if views is not None and not scenes:
-        raise InputError("views were named but no scene folder was given: give only the photos to use")
-    if time_step is not None and not scenes:
-        raise InputError("a time step was chosen but no scene folder was given: leave the option out")
-    if not scenes:
-        return capture_photos(paths, strict=strict)
-    posed = read_scene(paths[0], views, time_step, outside)
-    # Several views determine the head's size in the scene's unit; a single view does not.
-    return locate_head(posed, units or ("mm" if len(posed) == 1 else None))
 
 
 def head_from_fit(
@@ -447,17 +414,22 @@ def head_from_fit(
     seconds: dict[str, float] | None = None,
     size: Size | None = None,
     expression: Expression = "as-photo",
+    surface: Callable[[], Mesh | None] = lambda: None,
     quiet: bool = False,
 ) -> Head:
-    """Extract the mesh of a fitted head with its visibility; the time is added to `seconds`."""
+    """Extract the mesh of a fitted head with its visibility; the time is added to `seconds`.
+
+    `surface` waits for its bare triangles, where they are already sought.
+    """
     seconds = {} if seconds is None else seconds
     device = str(fit.head.bounds.device)
     if fit.cameras is not None:
         pairs = zip(scene.views, fit.cameras, strict=True)
         scene = replace(scene, views=tuple(replace(view, camera=camera) for view, camera in pairs))
     with _timed(seconds, "mesh", quiet):
-        written = fit.head.neutral() if expression == "neutral" else fit.head
-        inner = extract_mesh(written.bind(), fit.head.bounds, resolution)
+        written = _written(fit.head, expression)
+        found = surface() or extract_surface(written.bind().sdf, fit.head.bounds, resolution)
+        inner = coloured(found, written.bind(), fit.head.bounds)
         fit, written = fit.to("cpu"), written.to("cpu")
         placed = [fit.head_from_world[0 if scene.posed else number] for number in range(len(scene.views))]
         cameras = [view.camera.transformed(place) for view, place in zip(scene.views, placed, strict=True)]
@@ -476,6 +448,10 @@ def head_from_fit(
         inner.scaled(UNIT_MM), inner.transformed(out_of_inner), landmarks, face, fit, scene, preset, seed, device,
         seconds, size, expression, residuals,
     )  # fmt: skip
+
+
+def _written(head: FittedHead, expression: Expression) -> FittedHead:
+    return head.neutral() if expression == "neutral" else head
 
 
 def mean_head(resolution: int = 288) -> Mesh:

@@ -22,13 +22,14 @@ from protome.asset.options import AssetOptions
 from protome.asset.source import sampled
 from protome.benchmark.page import markdown
 from protome.benchmark.wrinkles import Wrinkled, grooves, wrinkled
+from protome.capture.gather import gather
 from protome.errors import InputError
 from protome.geometry.camera import Camera
 from protome.geometry.mesh import Mesh
 from protome.geometry.neighbours import tree_of
 from protome.geometry.transforms import Similarity
 from protome.geometry.triangles import barycentric, unit
-from protome.pipeline import Head, gather, reconstruct
+from protome.pipeline import Head, reconstruct
 from protome.relief.photo import Relief, recover_relief
 from protome.render.cast import cast
 from protome.scene import View

@@ -353,6 +353,7 @@ def fit_head(
     expressions: Sequence[LatentStatistics] = (),
     shown: int = 0,
     watch: Callable[[FittedHead], None] | None = None,
+    shaped: Callable[[FittedHead], None] | None = None,
     quiet: bool = False,
 ) -> FitResult:
     """Fit a prior to a scene.
@@ -362,7 +363,8 @@ def fit_head(
     `estimate` the fit starts from it and is regularised to it by its uncertainty. `expressions` are Gaussians of the
     photos' expressions, one for all of them or one for each; without any, all photos have one that is unknown. The
     result has the expression of photo `shown`. The caller's random state is kept.
-    `watch` is given a copy of the head every `WATCH_EVERY_S`; it must return at once.
+    `watch` is given a copy of the head every `WATCH_EVERY_S`, and `shaped` the head itself when only its colours are
+    still to change; both must return at once.
     """
     device = prior.bounds.device
     generator = torch.Generator().manual_seed(seed)
@@ -402,6 +404,8 @@ def fit_head(
                 watch(fit.snapshot(shown))
         latents = fit.latents()
         fit.head.requires_grad_(False)
+        if shaped is not None:
+            shaped(_fitted(fit, latents, shown))
         if plan.colour_steps:
             curves["colour alone"] = fit_colours(
                 fit.head, latents, shown, fit.tracers, _corrected_pixels(fit, table, generator), fit.light,
@@ -409,6 +413,12 @@ def fit_head(
                 step=lambda share, detail: step((1 - plan.shape) * share, detail),
             )  # fmt: skip
     return _result(fit, scene, head_scene, places, latents, shown, curves)
+
+
+def _fitted(fit: _Fit, latents: Sequence[HeadLatents], shown: int) -> FittedHead:
+    """Return the head with the expression of photo `shown`."""
+    own = latents[shown if len(latents) > 1 else 0]
+    return FittedHead(fit.head.requires_grad_(False), own, padded_bounds(fit.bounds))
 
 
 def _corrected_pixels(fit: _Fit, table: PixelTable, generator: torch.Generator) -> PixelTable:
@@ -437,8 +447,7 @@ def _result(
             moved = [fit.cameras.corrected(k, view.camera) for k, view in enumerate(head_scene.views)]
             cameras = tuple(camera.transformed(world_from_head) for camera in moved)
         gains, shading = (None, None) if fit.light is None else (fit.light.gains(), fit.light.shading())
-    own = latents[shown if len(latents) > 1 else 0]
-    head = FittedHead(fit.head.requires_grad_(False), own, padded_bounds(fit.bounds))
+    head = _fitted(fit, latents, shown)
     expressions = [each.z_expression for each in latents if each.z_expression is not None]
     return FitResult(
         head, tuple(place.detach() for place in placed), curves, sum(tracer.queries for tracer in fit.tracers), cameras,

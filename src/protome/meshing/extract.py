@@ -40,8 +40,17 @@ def extract_mesh(field: Field, bounds: Float[Tensor, "2 3"], resolution: int = 2
     Raises:
         ValueError: the field has no surface inside the bounds.
     """
-    values, step = _samples(field.sdf, bounds, resolution)
-    return coloured(_placed(solid_surface(values, step), bounds, step), field, bounds)
+    return coloured(extract_surface(field.sdf, bounds, resolution), field, bounds)
+
+
+def extract_surface(sdf: SdfFn, bounds: Float[Tensor, "2 3"], resolution: int = 256) -> Mesh:
+    """Return the mesh of `extract_mesh` as bare triangles.
+
+    Raises:
+        ValueError: the field has no surface inside the bounds.
+    """
+    values, step = _samples(sdf, bounds, resolution)
+    return _placed(solid_surface(values, step), bounds, step)
 
 
 def _samples(sdf: SdfFn, bounds: Float[Tensor, "2 3"], resolution: int) -> tuple[Float[np.ndarray, "x y z"], float]:

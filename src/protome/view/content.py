@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
+from protome.capture.gather import gather
 from protome.errors import InputError
 from protome.geometry.camera import Camera
 from protome.geometry.transforms import Similarity
-from protome.pipeline import gather
 from protome.prior.prior import FittedHead, HeadLatents, Prior, load_fitted
 from protome.scenes.pictures import eight_bits
 from protome.scenes.scene_folder import is_scene
