@@ -11,24 +11,29 @@ import torch
 from trimesh import Trimesh, creation
 
 from protome.asset.picture import Textured
+from protome.asset.tangents import FLAT, axes_at, decoded, tangents
+from protome.asset.texels import Texels
 from protome.benchmark.topology import Measured, flipped, table
 from protome.errors import InputError
 from protome.face import LANDMARK_NAMES
 from protome.field.analytic import field_of, sphere
 from protome.geometry.extension import laplacian
 from protome.geometry.mesh import Mesh
+from protome.geometry.triangles import unit
 from protome.meshing.extract import zero_level
 from protome.population.template.pieces import ball, grid
 from protome.prior.prior import FittedHead, Prior
 from protome.topology.eyes import Eyeballs, over_ball
 from protome.topology.fitted import TemplateHead
 from protome.topology.hair import BELOW_MM, first_exit, shell
+from protome.topology.laid import layout
 from protome.topology.lids import folded, lid_colours
 from protome.topology.names import ARKIT, ict_units
 from protome.topology.pull import CORE_MM, expected, pulled_back, sure_skin
+from protome.topology.relief import TemplateRelief
 from protome.topology.skin import posed, untangled
 from protome.topology.template import EYES, HAIR_CENTRE_MM, MOST_VERTICES, Part, Template
-from protome.topology.texture import layout, template_texture
+from protome.topology.texture import template_texture
 from protome.units import UNIT_MM
 
 IBUG = {"right_eye": 39, "left_eye": 42, "nose_tip": 30, "nose_base": 33, "right_lips": 48, "left_lips": 54}
@@ -49,6 +54,12 @@ def as_head(template: Template, factor: float = 1.0) -> TemplateHead:
     """Return a person who looks as the template does, in another size."""
     eyes = Eyeballs(factor * template.pivots, factor * template.radii)
     return TemplateHead(template, factor * template.vertices, eyes)
+
+
+def inner_face(template: Template) -> np.ndarray:
+    """Return which vertices are sure skin of the middle of the face."""
+    inside = (template.vertices > CORE_MM[0]) & (template.vertices < CORE_MM[1])
+    return np.asarray(inside.all(1) & (template.trust > 0.99))
 
 
 # The mesh
@@ -256,10 +267,39 @@ def test_skin_has_the_colours_of_the_head_at_the_same_places(template: Template)
     skin = template.triangle_part == Part.SKIN
     source = Textured(head.vertices[own.vertex], own.faces[skin], template.uv, image)
     made = template_texture(head, source, 128)
-    face = ((template.vertices > CORE_MM[0]) & (template.vertices < CORE_MM[1])).all(1) & (template.trust > 0.99)
+    face = inner_face(template)
     uv = template.uv[np.unique(template.uv_triangles[face[template.triangles].all(1)])]
     x, y = np.clip((uv * 128).astype(int), 0, 127).T
     assert np.abs(made[y, x].astype(int) - image[y, x].astype(int)).mean() < 3
+
+
+def test_the_normal_map_gives_skin_the_normals_of_the_reconstruction_and_of_its_own_map(template: Template) -> None:
+    """The source's normals are bent by a wave, and its normal map turns them by a further 15 degrees to the right."""
+    head = as_head(template)
+    own = layout(template, head.vertices)
+    assert own.mesh.normals is not None
+    plain = own.mesh.normals[own.vertex]
+    places = head.vertices[own.vertex]
+    bent = unit(plain + 0.3 * np.sin(places[:, 1:2] / 8) * [0.0, 1.0, 0.0])
+    skin = template.triangle_part == Part.SKIN
+    turn = np.radians(15.0)
+    colour = np.rint(255 * (0.5 + 0.5 * np.array([np.sin(turn), 0.0, np.cos(turn)]))).astype(np.uint8)
+    source = Textured(places, own.faces[skin], template.uv, np.zeros((64, 64, 3), np.uint8), bent)
+    given = tangents(places, bent, template.uv, own.faces[skin])
+    wanted = unit(np.cos(turn) * bent + np.sin(turn) * given[:, :3])
+
+    made = TemplateRelief.of(head, source, np.full((256, 256, 3), colour))
+    texels = Texels.of(own, 256)
+    face = inner_face(template)[own.vertex[own.faces]].all(axis=1)
+    seen = np.flatnonzero(face[texels.face])
+    axes = axes_at(own.faces[texels.face[seen]], texels.weights[seen], plain, made.tangents)
+    found = decoded(made.image.reshape(-1, 3)[texels.index[seen]].astype(float), axes)
+    expected = unit(np.einsum("kc,kcd->kd", texels.weights[seen], wanted[own.faces[texels.face[seen]]]))
+    off = np.degrees(np.arccos((found * expected).sum(1).clip(-1, 1)))
+    assert np.median(off) < 1.0
+    assert np.median(np.degrees(np.arccos((axes[2] * expected).sum(1).clip(-1, 1)))) > 10.0
+    lining = texels.index[template.triangle_part[texels.face] == Part.LINING]
+    np.testing.assert_array_equal(made.image.reshape(-1, 3)[lining], np.tile(FLAT, (len(lining), 1)))
 
 
 def test_folded_skin_is_on_the_upper_lids_and_continues_the_skin_around(template: Template) -> None:

@@ -14,12 +14,14 @@ from trimesh.ray.ray_pyembree import RayMeshIntersector
 
 from blender import targets_in_blender
 from browser import targets_in_browser
+from protome.asset.tangents import FLAT
 from protome.errors import InputError
 from protome.geometry.obj import ObjMesh
 from protome.topology.animate import animate
 from protome.topology.bones import JAW, SKULL, TORSO, Bones
 from protome.topology.names import ARKIT
 from protome.topology.outputs import template_glb, write_template_obj
+from protome.topology.relief import TemplateRelief
 from protome.topology.retopologize import RIGGED, gltf_tree, retopologize
 from protome.topology.rig import Rig
 from protome.topology.rigged import RiggedHead
@@ -195,6 +197,22 @@ def test_bones_carry_the_whole_head_and_the_jaw_turns_as_its_target(rig: Rig, fi
     assert names == ["torso", "neck", "skull", "jaw"]
     skull = tree["nodes"][tree["skins"][0]["joints"][SKULL]]
     assert {"eye_left", "eye_right", "jaw"} == {tree["nodes"][child]["name"] for child in skull["children"]}
+
+
+def test_a_lit_variant_has_the_normal_map(rig: Rig, tmp_path: Path) -> None:
+    flat = np.full((32, 32, 3), FLAT)
+    tangents = np.tile(np.array([1, 0, 0, 1], np.float32), (len(rig.head.template.uv), 1))
+    relief = TemplateRelief(flat, tangents)
+    (tmp_path / RIGGED).write_bytes(template_glb(rig.head, image(), rig, True, relief))
+    tree = gltf_tree(tmp_path / RIGGED)
+    unlit, lit = tree["materials"]
+    assert "KHR_materials_unlit" in unlit["extensions"]
+    assert lit["normalTexture"] == {"index": 1}
+    assert tree["images"][1]["mimeType"] == "image/png"
+    assert all("TANGENT" in mesh["primitives"][0]["attributes"] for mesh in tree["meshes"])
+    (tmp_path / RIGGED).write_bytes(template_glb(rig.head, image(), rig, False, relief))
+    (only,) = gltf_tree(tmp_path / RIGGED)["materials"]
+    assert only["normalTexture"] == {"index": 1}
 
 
 def test_an_obj_keeps_the_quads_and_the_groups(rig: Rig, tmp_path: Path) -> None:

@@ -80,7 +80,8 @@ def read_textured(path: Path) -> Textured:
     mesh = parts[0]
     uv = np.asarray(mesh.visual.uv, np.float64) * [1, -1] + [0, 1]
     vertices, faces = 1000 * np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64)
-    return Textured(vertices, faces, uv, np.asarray(image.convert("RGB")))
+    normals = np.array(mesh.vertex_normals, np.float64)
+    return Textured(vertices, faces, uv, np.asarray(image.convert("RGB")), normals)
 
 
 def check_av() -> None:

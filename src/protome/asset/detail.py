@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8, UInt16
 
 from protome.asset.atlas import Atlas
-from protome.asset.tangents import tangents
+from protome.asset.tangents import FLAT, axes_at, encoded, tangents
 from protome.asset.texels import Texels
 from protome.geometry.pose import turned_degrees
 from protome.geometry.triangles import unit
@@ -136,17 +136,10 @@ def tangent_normals(
 
     The normal of a height with gradient g along the surface is n - g, of unit length.
     """
-    flat = np.tile(np.array([128, 128, 255], np.uint8), (len(texels.index), 1))
+    flat = np.tile(FLAT, (len(texels.index), 1))
     bent = np.flatnonzero((slope != 0).any(1))
-    if not len(bent):
-        return flat
-    # The atlas's own vertices: on seams tangents differ from chart to chart.
-    corners, weights = atlas.faces[texels.face[bent]], texels.weights[bent]
-    out = unit(np.einsum("kc,kcd->kd", weights, normals.astype(np.float32)[corners]))
-    right = np.einsum("kc,kcd->kd", weights, frame[corners][..., :3])
-    right = unit(right - (right * out).sum(1, keepdims=True) * out)
-    up = np.cross(out, right) * np.sign(np.einsum("kc,kc->k", weights, frame[corners][..., 3]))[:, None]
-    normal = unit(out - slope[bent])
-    local = np.stack([(normal * axis).sum(1) for axis in (right, up, out)], 1)
-    flat[bent] = np.rint(255 * (0.5 + 0.5 * local)).clip(0, 255).astype(np.uint8)
+    if len(bent):
+        # The atlas's own vertices: on seams tangents differ from chart to chart.
+        axes = axes_at(atlas.faces[texels.face[bent]], texels.weights[bent], normals, frame)
+        flat[bent] = encoded(unit(axes[2] - slope[bent]), axes)
     return flat

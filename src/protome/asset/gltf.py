@@ -40,42 +40,49 @@ def glb_of(asset: Asset) -> bytes:
     image = glb.view(jpeg(asset.base_colour))
     attributes = {"POSITION": position, "NORMAL": normal, "TEXCOORD_0": uv}
     images = [{"bufferView": image, "mimeType": "image/jpeg", "name": "colour"}]
-    primitive: dict[str, Any] = {"attributes": attributes, "indices": indices, "material": 0}
-    lit: dict[str, Any] = {
-        "name": "head",
-        "pbrMetallicRoughness": {
-            "baseColorTexture": {"index": 0}, "metallicFactor": 0.0, "roughnessFactor": ROUGHNESS,
-        },
-    }  # fmt: skip
-    materials = [lit]
-    if asset.material == "unlit":
-        materials = [lit | {"extensions": {"KHR_materials_unlit": {}}}]
-        glb.tree["extensionsUsed"] = ["KHR_materials_unlit"]
+    primitive: dict[str, Any] = {"attributes": attributes, "indices": indices}
     if asset.detail is not None:
         attributes["TANGENT"] = glb.accessor(asset.detail.tangents, "VEC4", _ARRAY)
         held = glb.view(png(asset.detail.normals))
         images.append({"bufferView": held, "mimeType": "image/png", "name": "normal"})
-        shaped = lit | {"normalTexture": {"index": 1}}
-        if asset.material == "unlit":
-            materials.append(shaped | {"name": "head lit by the viewer"})
-            glb.tree["extensionsUsed"].append("KHR_materials_variants")
-            names = [{"name": "light of the photos"}, {"name": "lit by the viewer"}]
-            glb.tree["extensions"] = {"KHR_materials_variants": {"variants": names}}
-            mappings = [{"material": number, "variants": [number]} for number in range(2)]
-            primitive["extensions"] = {"KHR_materials_variants": {"mappings": mappings}}
-        else:
-            materials = [shaped]
+    primitive |= add_materials(glb, {"name": "head"}, asset.material == "unlit", asset.detail is not None)
     glb.tree |= {
         "scene": 0,
         "scenes": [{"nodes": [0]}],
         "nodes": [{"mesh": 0, "name": "head"}],
         "meshes": [{"name": "head", "primitives": [primitive]}],
-        "materials": materials,
         "textures": [{"sampler": 0, "source": number} for number in range(len(images))],
         "samplers": [{"magFilter": _LINEAR, "minFilter": _MIPMAPS, "wrapS": _CLAMP, "wrapT": _CLAMP}],
         "images": images,
     }
     return glb.bytes()
+
+
+def add_materials(glb: Glb, named: dict[str, Any], unlit: bool, shaped: bool) -> dict[str, Any]:
+    """Add the material of a head, whose texture 0 is its colour, and return what its primitives have to say of it.
+
+    `shaped`: texture 1 is a normal map. An unlit material has no use for it: a second, lit one has it then, as the
+    variant "lit by the viewer" (KHR_materials_variants).
+    """
+    lit = named | {
+        "pbrMetallicRoughness": {
+            "baseColorTexture": {"index": 0}, "metallicFactor": 0.0, "roughnessFactor": ROUGHNESS,
+        },
+    }  # fmt: skip
+    bent = lit | {"normalTexture": {"index": 1}}
+    if not unlit:
+        glb.tree["materials"] = [bent if shaped else lit]
+        return {"material": 0}
+    glb.tree["materials"] = [lit | {"extensions": {"KHR_materials_unlit": {}}}]
+    glb.tree["extensionsUsed"] = ["KHR_materials_unlit"]
+    if not shaped:
+        return {"material": 0}
+    glb.tree["materials"].append(bent | {"name": f"{named['name']} lit by the viewer"})
+    glb.tree["extensionsUsed"].append("KHR_materials_variants")
+    names = [{"name": "light of the photos"}, {"name": "lit by the viewer"}]
+    glb.tree["extensions"] = {"KHR_materials_variants": {"variants": names}}
+    mappings = [{"material": number, "variants": [number]} for number in range(2)]
+    return {"material": 0, "extensions": {"KHR_materials_variants": {"mappings": mappings}}}
 
 
 def jpeg(image: UInt8[np.ndarray, "h w *c"]) -> bytes:

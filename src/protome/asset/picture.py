@@ -41,11 +41,13 @@ class Textured:
     uv: Float[np.ndarray, "u 2"]
     """From the image's upper left corner to the right and downwards."""
     image: UInt8[np.ndarray, "n m 3"]
+    normals: Float[np.ndarray, "u 3"] | None = None
+    """Unit normals of the vertices; None where they are not known."""
 
     @staticmethod
     def of(asset: Asset) -> Textured:
         """Return an asset's mesh and texture, millimetres."""
-        return Textured(asset.vertices(), asset.atlas.faces, asset.atlas.uv, asset.base_colour)
+        return Textured(asset.vertices(), asset.atlas.faces, asset.atlas.uv, asset.base_colour, asset.normals())
 
     @cached_property
     def _caster(self) -> RayMeshIntersector:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float, Float32, Int, UInt8
 
 from protome.geometry.triangles import unit
+
+FLAT = np.array([128, 128, 255], np.uint8)
+"""A normal map's colour where the normal is the surface's own."""
 
 
 def tangents(
@@ -42,3 +45,38 @@ def tangents(
     any_across = axis - (axis * normals).sum(1, keepdims=True) * normals
     found = np.where(length[:, None] > 1e-9, total, any_across)
     return np.concatenate([unit(found), np.where(hand < 0, -1.0, 1.0)[:, None]], 1).astype(np.float32)
+
+
+def axes_at(
+    corners: Int[np.ndarray, "k 3"],
+    weights: Float[np.ndarray, "k 3"],
+    normals: Float[np.ndarray, "u 3"],
+    frame: Float32[np.ndarray, "u 4"],
+) -> tuple[Float[np.ndarray, "k 3"], Float[np.ndarray, "k 3"], Float[np.ndarray, "k 3"]]:
+    """Return the unit axes of tangent space at points of a mesh: right and up in the image, and outwards.
+
+    A point has the barycentric coordinates `weights` between its `corners`; `frame` is what `tangents` returns.
+    """
+    out = unit(np.einsum("kc,kcd->kd", weights, normals.astype(np.float32)[corners]))
+    right = np.einsum("kc,kcd->kd", weights, frame[corners][..., :3])
+    right = unit(right - (right * out).sum(1, keepdims=True) * out)
+    up = np.cross(out, right) * np.sign(np.einsum("kc,kc->k", weights, frame[corners][..., 3]))[:, None]
+    return right, up, out
+
+
+def encoded(
+    normals: Float[np.ndarray, "k 3"],
+    axes: tuple[Float[np.ndarray, "k 3"], Float[np.ndarray, "k 3"], Float[np.ndarray, "k 3"]],
+) -> UInt8[np.ndarray, "k 3"]:
+    """Return unit normals as colours of a normal map, in the tangent space of these axes."""
+    local = np.stack([(normals * axis).sum(1) for axis in axes], 1)
+    return np.rint(255 * (0.5 + 0.5 * local)).clip(0, 255).astype(np.uint8)
+
+
+def decoded(
+    colours: Float[np.ndarray, "k 3"],
+    axes: tuple[Float[np.ndarray, "k 3"], Float[np.ndarray, "k 3"], Float[np.ndarray, "k 3"]],
+) -> Float[np.ndarray, "k 3"]:
+    """Return the unit normals that colours of a normal map, 0 to 255, mean in the tangent space of these axes."""
+    local = colours / 127.5 - 1
+    return unit(sum(local[:, k, None] * axis for k, axis in enumerate(axes)))

@@ -11,10 +11,11 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from trimesh import Trimesh
 
-from protome.asset.gltf import ROUGHNESS, Glb, jpeg
+from protome.asset.gltf import Glb, add_materials, jpeg, png
 from protome.topology.bones import NAMES as BONES
 from protome.topology.bones import PARENTS, SKULL, Bones
 from protome.topology.fitted import TemplateHead
+from protome.topology.relief import TemplateRelief
 from protome.topology.rig import Rig
 from protome.topology.template import Part
 
@@ -35,16 +36,20 @@ GROUPS = {
 
 
 def template_glb(
-    head: TemplateHead, image: UInt8[np.ndarray, "n n 3"], rig: Rig | None = None, unlit: bool = True
-) -> bytes:
-    """Return a GLB in metres.
+    head: TemplateHead, image: UInt8[np.ndarray, "n n 3"], rig: Rig | None = None, unlit: bool = True,
+    relief: TemplateRelief | None = None,
+) -> bytes:  # fmt: skip
+    """Return a GLB in metres, with a normal map where there is a relief.
 
     With a rig its meshes have the expressions as morph targets, named in `targetNames`, and follow the bones torso,
     neck, skull and jaw. Each eye is a node whose origin is the middle of its eyeball, about which it turns; it hangs on
     the skull.
     """
     glb = Glb()
-    picture = glb.view(jpeg(image))
+    images = [{"bufferView": glb.view(jpeg(image)), "mimeType": "image/jpeg", "name": "colour"}]
+    if relief is not None:
+        images.append({"bufferView": glb.view(png(relief.image)), "mimeType": "image/png", "name": "normal"})
+    material = add_materials(glb, {"name": "head", "doubleSided": True}, unlit, relief is not None)
     bones = None if rig is None else Bones.of(rig)
     nodes: list[dict[str, Any]] = []
     meshes: list[dict[str, Any]] = []
@@ -54,16 +59,9 @@ def template_glb(
         origin = np.zeros(3) if bones is None or not eye else bones.places[SKULL]
         node = {"name": name, "mesh": len(meshes), "translation": (1e-3 * (pivot - origin)).tolist()}
         nodes.append(node if bones is None or eye else node | {"skin": 0})
-        meshes.append(_mesh(glb, name, head, parts, pivot, rig, None if eye else bones))
-    material: dict[str, Any] = {
-        "name": "head", "doubleSided": True,
-        "pbrMetallicRoughness": {
-            "baseColorTexture": {"index": 0}, "metallicFactor": 0.0, "roughnessFactor": ROUGHNESS,
-        },
-    }  # fmt: skip
-    if unlit:
-        material["extensions"] = {"KHR_materials_unlit": {}}
-        glb.tree["extensionsUsed"] = ["KHR_materials_unlit"]
+        mesh = _mesh(glb, name, head, parts, pivot, rig, None if eye else bones, relief)
+        mesh["primitives"][0] |= material
+        meshes.append(mesh)
     if bones is None:
         roots = [len(nodes)]
         nodes.append({"name": "head", "children": list(range(len(nodes)))})
@@ -79,9 +77,9 @@ def template_glb(
         }]  # fmt: skip
     glb.tree |= {
         "scene": 0, "scenes": [{"nodes": roots}], "nodes": nodes,
-        "meshes": meshes, "materials": [material], "textures": [{"sampler": 0, "source": 0}],
+        "meshes": meshes, "textures": [{"sampler": 0, "source": number} for number in range(len(images))],
         "samplers": [{"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}],
-        "images": [{"bufferView": picture, "mimeType": "image/jpeg", "name": "colour"}],
+        "images": images,
     }  # fmt: skip
     return glb.bytes()
 
@@ -100,7 +98,7 @@ def _bone_nodes(bones: Bones, first: int, eyes: Sequence[int]) -> list[dict[str,
 
 def _mesh(
     glb: Glb, name: str, head: TemplateHead, parts: Sequence[Part], pivot: Float[np.ndarray, "3"], rig: Rig | None,
-    bones: Bones | None,
+    bones: Bones | None, relief: TemplateRelief | None,
 ) -> dict[str, Any]:  # fmt: skip
     template = head.template
     own = np.isin(template.triangle_part, parts)
@@ -116,6 +114,8 @@ def _mesh(
         "NORMAL": glb.accessor(_unit(normals), "VEC3", _ARRAY),
         "TEXCOORD_0": glb.accessor(template.uv[used].astype(np.float32), "VEC2", _ARRAY),
     }
+    if relief is not None:
+        attributes["TANGENT"] = glb.accessor(relief.tangents[used], "VEC4", _ARRAY)
     if bones is not None:
         weights = bones.weights[vertex].astype(np.float32)
         weights /= weights.sum(1, keepdims=True)
@@ -125,7 +125,6 @@ def _mesh(
         }  # fmt: skip
     primitive: dict[str, Any] = {
         "attributes": attributes, "indices": glb.accessor(local.astype(np.uint32).reshape(-1), "SCALAR", _INDICES),
-        "material": 0,
     }  # fmt: skip
     mesh: dict[str, Any] = {"name": name, "primitives": [primitive]}
     if rig is None:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int, UInt8
-from trimesh import Trimesh
+from jaxtyping import Bool, Float, Float32, UInt8
 from trimesh.ray.ray_pyembree import RayMeshIntersector
 
-from protome.asset.atlas import Atlas
 from protome.asset.picture import Textured
 from protome.asset.source import sampled
-from protome.asset.texels import Texels
 from protome.geometry.align import Surface
 from protome.geometry.mesh import Mesh
 from protome.geometry.triangles import barycentric
 from protome.topology.fitted import TemplateHead
+from protome.topology.laid import Laid, bare, layout, meetings
 from protome.topology.lids import lid_colours
-from protome.topology.template import EYES, Part, Template
+from protome.topology.template import EYES, Part
 
 LINING_RGB, TONGUE_RGB, TEETH_RGB = (0.36, 0.13, 0.12), (0.62, 0.30, 0.29), (0.83, 0.79, 0.71)
 """What no photo shows has the colours that it commonly has, sRGB, dimmed by the skin's brightness."""
@@ -30,37 +26,11 @@ GAZE_DEGREES = 18
 """The gaze is looked for up to this angle off the front."""
 SCLERA_RGB, IRIS_RGB = (0.78, 0.75, 0.72), (0.28, 0.20, 0.15)
 """Of eyes of which too little is seen."""
-MEET_MM = 3.0
-"""How far above and below skin and hair the surface that colours them is looked for."""
 LEAST_SEEN = 60
 GRAIN_SIZE = 6e-4
 """Width of the grain of lids, as a share of the image."""
 _BIN = 3.0
 """Width of a ring, in degrees, over which an eye's colours are averaged."""
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """The texels of the template's image with their places on a head."""
-
-    texels: Texels
-    part: Int[np.ndarray, "k"]
-    places: Float[np.ndarray, "k 3"]
-
-    @staticmethod
-    def of(head: TemplateHead, size: int) -> _Layout:
-        template = head.template
-        texels = Texels.of(layout(template, head.vertices), size)
-        places = texels.interpolated(head.vertices).astype(np.float64)
-        return _Layout(texels, template.triangle_part[texels.face], places)
-
-
-def layout(template: Template, vertices: Float[np.ndarray, "v 3"]) -> Atlas:
-    """Return the template's texture coordinates as an atlas of a head's mesh."""
-    vertex = np.zeros(len(template.uv), np.int64)
-    vertex[template.uv_triangles] = template.triangles
-    mesh = Mesh(vertices, template.triangles, normals=np.array(_bare(vertices, template.triangles).vertex_normals))
-    return Atlas(mesh, vertex, template.uv_triangles, template.uv, template.triangle_part)
 
 
 def template_texture(head: TemplateHead, source: Textured, size: int) -> UInt8[np.ndarray, "n n 3"]:
@@ -69,7 +39,7 @@ def template_texture(head: TemplateHead, source: Textured, size: int) -> UInt8[n
     `source` is the head's textured mesh, head frame, millimetres. Each texel of skin and hair takes the colour of the
     nearest place on it.
     """
-    found = _Layout.of(head, size)
+    found = Laid.of(head, size)
     colour = np.zeros((len(found.part), 3), np.float32)
     colour[:] = _from_source(head, found, source)
     skin = found.part == Part.SKIN
@@ -85,7 +55,7 @@ def template_texture(head: TemplateHead, source: Textured, size: int) -> UInt8[n
     return found.texels.image(np.rint(255 * colour.clip(0, 1)).astype(np.uint8))
 
 
-def _from_source(head: TemplateHead, found: _Layout, source: Textured) -> Float32[np.ndarray, "k 3"]:
+def _from_source(head: TemplateHead, found: Laid, source: Textured) -> Float32[np.ndarray, "k 3"]:
     """Return the colours that the texels meet along their normals; smooth ones where they meet nothing nearby.
 
     A ray for each texel costs a twentieth of a search for its nearest place.
@@ -94,27 +64,14 @@ def _from_source(head: TemplateHead, found: _Layout, source: Textured) -> Float3
     smooth = found.texels.interpolated(plain)
     normals = layout(head.template, head.vertices).mesh.normals
     assert normals is not None
-    caster = RayMeshIntersector(_bare(source.vertices, source.faces))
     image = np.asarray(source.image / np.float32(255), np.float32)
-    for block in found.texels.blocks():
-        places, ways = found.places[block], found.texels.part(block).interpolated(normals).astype(np.float64)
-        ways /= np.maximum(np.linalg.norm(ways, axis=1, keepdims=True), 1e-9)
-        starts = places + MEET_MM * ways
-        face = np.asarray(caster.intersects_first(starts, -ways))
-        hit = np.flatnonzero(face >= 0)
-        corners = source.vertices[source.faces[face[hit]]]
-        across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        ahead = ((corners[:, 0] - starts[hit]) * across).sum(1) / np.minimum((-ways[hit] * across).sum(1), -1e-9)
-        near = (ahead >= 0) & (ahead < 2 * MEET_MM)
-        hit, ahead, corners = hit[near], ahead[near], corners[near]
-        weights = barycentric(corners, starts[hit] - ahead[:, None] * ways[hit]).clip(0, 1)
-        uv = (source.uv[source.faces[face[hit]]] * weights[..., None]).sum(1) / weights.sum(1, keepdims=True)
-        smooth[block.start + hit] = sampled(image, (uv * image.shape[1::-1]).astype(np.float32))
+    for met in meetings(found, normals, source):
+        smooth[met.texel] = sampled(image, met.on(source.uv * image.shape[1::-1], source.faces))
     return _with_lids(head, found, smooth, plain)
 
 
 def _with_lids(
-    head: TemplateHead, found: _Layout, colour: Float32[np.ndarray, "k 3"], plain: Float32[np.ndarray, "v 3"]
+    head: TemplateHead, found: Laid, colour: Float32[np.ndarray, "k 3"], plain: Float32[np.ndarray, "v 3"]
 ) -> Float32[np.ndarray, "k 3"]:
     """Return the texels' colours with folded lids in the colours of the skin around, with its grain, and lashes."""
     lids = lid_colours(head.template, head.vertices, plain)
@@ -223,10 +180,6 @@ def _gaze(ways: Float[np.ndarray, "n 3"], light: Float[np.ndarray, "n"]) -> Floa
 def _between_lids(head: TemplateHead, places: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, "n"]:
     template = head.template
     solid = np.isin(template.triangle_part, (Part.SKIN, Part.LINING))
-    caster = RayMeshIntersector(_bare(head.vertices, template.triangles[solid]))
+    caster = RayMeshIntersector(bare(head.vertices, template.triangles[solid]))
     ahead = np.broadcast_to([0.0, 0.0, 1.0], places.shape)
     return ~np.asarray(caster.intersects_any(places + 0.05 * ahead, ahead))
-
-
-def _bare(vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]) -> Trimesh:
-    return Trimesh(vertices, faces, process=False)
