@@ -38,8 +38,9 @@ MOST_STRANGE = 0.3
 """Share of a mask that may be contradicted: of more, the cameras are wrong and not the mask."""
 NECK_MM, AXIS_MM = -135.0, -60.0
 """Height below every chin, and how far behind the eyes the neck's middle is."""
-NEAR_MM, WRONG = 25.0, 1
-"""Distance from the mean head up to which so many masks may contradict a point: they miss ears and hair, too."""
+NEAR_MM, WRONG, MOUTH_MM = 25.0, 1, -70.0
+"""Distance from the mean head up to which so many masks may contradict a point above this height: they miss ears and
+hair, too. Below it, walls and floor are taken for clothes, and chins would grow."""
 
 
 def supported(scene: Scene, bounds: Float[Tensor, "2 3"], mean: SdfFn) -> Scene:
@@ -144,7 +145,8 @@ def _contradicted(
     doubted = torch.nonzero((missed > 0).all(1))[:, 0]
     with torch.no_grad():
         away = in_chunks(mean, points[doubted].reshape(-1, 3).float()).reshape(-1, STEPS)
-    near = ((away < NEAR_MM / UNIT_MM) & (missed[doubted] <= WRONG)).any(1)
+    high = points[doubted, :, 1] > MOUTH_MM / UNIT_MM
+    near = ((away < NEAR_MM / UNIT_MM) & (missed[doubted] <= WRONG) & high.to(away.device)).any(1)
     strange = torch.zeros(window.mask.numel())
     strange[asked[doubted[~near]]] = 1.0
     if not strange.any() or float(strange.sum()) > MOST_STRANGE * len(asked):
