@@ -73,7 +73,7 @@ def test_focal_lengths_that_were_found_with_the_cameras_are_held() -> None:
     views = _views(2)
     corrections = CameraCorrections(views, spread_of(_estimated(views)))
     with torch.no_grad():
-        corrections.log_focal += 3.0
+        corrections.log_focal.add_(3.0)
     for number, view in enumerate(views):
         moved = corrections.corrected(number, view.camera)
         torch.testing.assert_close(moved.K, view.camera.K)
