@@ -38,6 +38,7 @@ from protome.render.surface import hit_points
 from protome.scene import Scene
 from protome.units import UNIT_MM
 from protome.util.progress import progress
+from protome.util.workers import fewer_threads
 
 _FAR = 16.0
 """Sharpness times distance above which a background ray is left out: its loss is below e^-16."""
@@ -407,11 +408,12 @@ def fit_head(
         if shaped is not None:
             shaped(_fitted(fit, latents, shown))
         if plan.colour_steps:
-            curves["colour alone"] = fit_colours(
-                fit.head, latents, shown, fit.tracers, _corrected_pixels(fit, table, generator), fit.light,
-                rays=config.rays, rate=config.rates.renderer, clock=plan.colour_clock(), generator=generator,
-                step=lambda share, detail: step((1 - plan.shape) * share, detail),
-            )  # fmt: skip
+            with fewer_threads(shaped is not None):
+                curves["colour alone"] = fit_colours(
+                    fit.head, latents, shown, fit.tracers, _corrected_pixels(fit, table, generator), fit.light,
+                    rays=config.rays, rate=config.rates.renderer, clock=plan.colour_clock(), generator=generator,
+                    step=lambda share, detail: step((1 - plan.shape) * share, detail),
+                )  # fmt: skip
     return _result(fit, scene, head_scene, places, latents, shown, curves)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -22,7 +23,7 @@ class SurfaceBeside:
 
     def begin(self, sdf: SdfFn, bounds: Float[Tensor, "2 3"]) -> None:
         """Begin with a field, whose distances must not change any more, and return at once."""
-        with_one = ThreadPoolExecutor(1)
+        with_one = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,))
         self._found = with_one.submit(extract_surface, sdf, bounds, self._resolution)
         with_one.shutdown(wait=False)
 

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from scipy.ndimage import map_coordinates
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import dijkstra, minimum_spanning_tree
+from scipy.spatial.distance import cdist
 from skimage.measure import marching_cubes
 
 from protome.geometry.mesh import Mesh
@@ -28,6 +29,8 @@ _PLUG = 1.3
 _TRIES = 12
 _SHORT = 24
 """Vertices of a loop for which no shorter one is sought."""
+_APART = 6.0
+"""Least distance, in cells, of loops that are closed at once."""
 
 
 def solid_surface(values: Float[np.ndarray, "x y z"], step: float) -> Mesh:
@@ -42,7 +45,8 @@ def solid_surface(values: Float[np.ndarray, "x y z"], step: float) -> Mesh:
         if genus(mesh.faces) == 0:
             break
         # A loop that was not short enough to be a tunnel's leads to a plug in the wrong place: then more are sought.
-        values = _plugged(values, shortest_handle(mesh, 1 if number < 2 else 4), _PLUG + 0.5 * (number // 4))
+        for loop in short_handles(mesh, 1 if number < 2 else 4):
+            values = _plugged(values, loop, _PLUG + 0.5 * (number // 4))
         mesh = _surface(values)
     return mesh
 
@@ -81,6 +85,20 @@ class Edges:
         """Return the two faces at each edge of a closed surface."""
         order = np.argsort(self.of_corner.reshape(-1), kind="stable")
         return (order // 3).reshape(-1, 2)
+
+
+def short_handles(mesh: Mesh, bases: int = 4) -> list[Float[np.ndarray, "k 3"]]:
+    """Return the points of short closed paths, far enough apart that a plug in one leaves the others.
+
+    The two paths of one handle, around and through it, cross, so that one of them at most is there. Without any short
+    path it is `shortest_handle` alone.
+    """
+    found: list[Float[np.ndarray, "k 3"]] = []
+    for loop in sorted(_loops(mesh, 0), key=len):
+        points = mesh.vertices[loop]
+        if len(loop) <= _SHORT and all(cdist(points, other).min() > _APART for other in found):
+            found.append(points)
+    return found or [shortest_handle(mesh, bases)]
 
 
 def shortest_handle(mesh: Mesh, bases: int = 4) -> Float[np.ndarray, "k 3"]:
@@ -177,8 +195,9 @@ def _off_zero(values: Float[np.ndarray, "*b"]) -> Float[np.ndarray, "*b"]:
 def _surface(values: Float[np.ndarray, "x y z"]) -> Mesh:
     vertices, faces, _, _ = marching_cubes(values, 0.0)
     # Where bounds cut the surface along an edge of the grid, both its planes have a vertex at the same sample.
-    places = np.rint(vertices / _SAME).astype(np.int64)
-    _, first, number = np.unique(places, axis=0, return_index=True, return_inverse=True)
+    x, y, z = np.rint(vertices.T / _SAME).astype(np.int64)
+    # One number for each place: a grid has less than two thousand cells a side, in thousandths of a cell.
+    _, first, number = np.unique((x << 42) + (y << 21) + z, return_index=True, return_inverse=True)
     faces = number.reshape(-1)[faces]
     faces = faces[(faces != np.roll(faces, 1, axis=1)).all(1)]
     return Mesh(vertices[first].astype(np.float64), faces.astype(np.int64)).largest_component()

@@ -6,7 +6,9 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from types import TracebackType
 
@@ -43,6 +45,20 @@ def one_thread() -> None:
     """Let this process compute in one thread."""
     torch.set_num_threads(1)
     choose_device("cpu")
+
+
+@contextmanager
+def fewer_threads(used: bool = True) -> Iterator[None]:
+    """Let this thread compute in one thread inside the block, because another one of this process computes beside it.
+
+    Each of them would start as many threads as there are cores, and those would wait for each other.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if used else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _begin() -> None:
