@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from protome.encoder.encoder import LatentEstimate
-from protome.encoder.observed import observed_landmarks
+from protome.encoder.observed import MESH_ALONE, MESH_TOGETHER, observed_landmarks
 from protome.field.head import HeadField
 from protome.geometry.least_squares import Residuals, minimise
 from protome.geometry.transforms import Similarity, rotation_from_vector
@@ -35,6 +35,8 @@ TURN, SHIFT, DEPTH = 0.1, 20.0 / UNIT_MM, 0.05
 """Spread of the encoder's pose: radians; inner units across the ray; share of the distance along it."""
 FOCAL_SPREAD = {"assumed": 0.2, "from the file": 0.03}
 """Standard deviation of the logarithm of a focal length by its source."""
+STUDENT_ROUNDS, FREEDOM = 3, 1.0
+"""Of the reweighting by Student's distribution, and its degrees of freedom."""
 POSE = 7
 """Unknowns of a photo: rotation vector, shift right and down, logarithms of distance and of focal length."""
 
@@ -57,14 +59,17 @@ class _Photo:
     """Inverse variances of the unknowns."""
 
     @staticmethod
-    def of(view: View, middle: Float[Tensor, "3"], mesh: bool) -> _Photo:
-        """Return a view that is posed in the head frame, and has landmarks; with `mesh`, MediaPipe's are used too."""
+    def of(view: View, middle: Float[Tensor, "3"], mesh: bool, together: float) -> _Photo:
+        """Return a view that is posed in the head frame, and has landmarks.
+
+        With `mesh`, MediaPipe's are used too, of which `together` count as one.
+        """
         camera = view.camera.to(torch.float64)
         depth = float(camera.to_camera(middle[None])[0, 2])
         focal = FOCAL_SPREAD.get(view.focal_from, min(FOCAL_SPREAD.values()))
         spreads = torch.tensor([TURN] * 3 + [SHIFT] * 2 + [DEPTH, focal], dtype=torch.float64)
         pose = camera.T_world_camera
-        found = observed_landmarks(view, middle, mesh)
+        found = observed_landmarks(view, middle, mesh, together)
         deviation = torch.where(found.precision > 0, found.precision, 1.0) ** -0.5
         return _Photo(found.pixels, deviation, found.weight, camera.K, pose[:3, :3], pose[:3, 3], depth, spreads**-2)
 
@@ -127,7 +132,7 @@ def places_on_head(
     return Places(points, -torch.linalg.solve(slope, by_latent), even & (off.norm(dim=1) < STRAYED))
 
 
-def with_landmarks(estimate: LatentEstimate, scene: Scene, prior: Prior) -> LatentEstimate:
+def with_landmarks(estimate: LatentEstimate, scene: Scene, prior: Prior, *, alone: bool = False) -> LatentEstimate:
     """Return an estimate of shape, expression and pose that the photos' landmarks have corrected.
 
     These are the dense landmarks, where the network is sure enough of them, and with a prior that has expressions
@@ -135,6 +140,10 @@ def with_landmarks(estimate: LatentEstimate, scene: Scene, prior: Prior) -> Late
     and an expression of each photo. Photos without any keep their pose. The spread is that of the linearised problem.
     A scene's focal lengths are unknowns too, with the spread of their source; the cameras keep theirs, and the distance
     is the one that goes with it.
+
+    With `alone`, the estimate is the prior: no encoder has seen the photos. Few faces have any expression, and those a
+    strong one: so coefficients of expression are then drawn from Student's distribution. As the prior's Gaussians they
+    would come out at less than half of the truth, and the shape would take the rest.
     """
     placed = _views_in_head_frame(estimate, scene)
     field = prior.field.on("cpu")
@@ -146,48 +155,148 @@ def with_landmarks(estimate: LatentEstimate, scene: Scene, prior: Prior) -> Late
     ]  # fmt: skip
     if not which:
         return estimate
-    photos = [_Photo.of(placed[number], middle, mesh) for number in which]
-    known = landmark_places()
-    chosen = torch.isfinite(known).all(1) & torch.stack([photo.weight > 0 for photo in photos]).any(0)
-    reference = (known[chosen] / UNIT_MM).float()
-    statistics = [_conditions(field, estimate, number) for number in which]
-    shared, own = len(estimate.shape.axes), len(statistics[0].axes) - len(estimate.shape.axes)
-    firsts = [shared + (own + POSE) * number for number in range(len(which))]
-    starts = [places_on_head(field, each, torch.zeros(shared + own), reference) for each in statistics]
+    together = MESH_ALONE if alone else MESH_TOGETHER
+    photos = {number: _Photo.of(placed[number], middle, mesh, together) for number in which}
+    problem = _Problem.of(estimate, field, photos, middle)
+    found = problem.solved(torch.zeros(problem.count, dtype=torch.float64))
+    for _ in range(STUDENT_ROUNDS if mesh and alone else 0):
+        before, problem = problem, problem.widened(found)
+        found = problem.solved(problem.restated(before, found))
+    return problem.corrected(found)
 
-    def residuals(unknowns: Float[Tensor, "k"]) -> Residuals:
+
+@dataclass(frozen=True)
+class _Problem:
+    """The least-squares problem of several photos' landmarks: coefficients of the shape, then of each photo its
+    expression's and the pose."""
+
+    estimate: LatentEstimate
+    field: HeadField
+    photos: dict[int, _Photo]
+    """By their number in the scene."""
+    middle: Float[Tensor, "3"]
+    statistics: list[LatentStatistics]
+    """Of what the shape network is conditioned on, for each of these photos."""
+    chosen: Bool[Tensor, "n"]
+    """Which landmarks are used."""
+    starts: list[Bool[Tensor, "k"]]
+    """Which of those have a place on the estimated heads."""
+
+    @staticmethod
+    def of(
+        estimate: LatentEstimate, field: HeadField, photos: dict[int, _Photo], middle: Float[Tensor, "3"]
+    ) -> _Problem:
+        known = landmark_places()
+        shown = torch.stack([photo.weight > 0 for photo in photos.values()]).any(0)
+        chosen = torch.isfinite(known).all(1) & shown
+        statistics = [_conditions(field, estimate, number) for number in photos]
+        begun = _Problem(estimate, field, photos, middle, statistics, chosen, [])
+        starts = [
+            places_on_head(field, each, torch.zeros(len(each.axes)), begun.reference).found for each in statistics
+        ]
+        return replace(begun, starts=starts)
+
+    @property
+    def reference(self) -> Float[Tensor, "k 3"]:
+        """The used landmarks' places on the reference head."""
+        return (landmark_places()[self.chosen] / UNIT_MM).float()
+
+    @property
+    def shared(self) -> int:
+        """How many coefficients the shape has."""
+        return len(self.estimate.shape.axes)
+
+    @property
+    def own(self) -> int:
+        """How many coefficients the expression of a photo has."""
+        return len(self.statistics[0].axes) - self.shared
+
+    @property
+    def count(self) -> int:
+        """How many unknowns there are."""
+        return self.shared + len(self.photos) * (self.own + POSE)
+
+    def parts(self) -> list[tuple[int, slice, slice]]:
+        """Return each photo's number in the scene, and which unknowns are its expression's and its pose's."""
+        firsts = [self.shared + k * (self.own + POSE) for k in range(len(self.photos))]
+        return [
+            (number, slice(first, first + self.own), slice(first + self.own, first + self.own + POSE))
+            for number, first in zip(self.photos, firsts, strict=True)
+        ]
+
+    def residuals(self, unknowns: Float[Tensor, "k"]) -> Residuals:
+        """Return the landmarks' residuals in standard deviations."""
         values, rows, weights = [], [], []
-        for photo, each, start, first in zip(photos, statistics, starts, firsts, strict=True):
-            coefficients = torch.cat([unknowns[:shared], unknowns[first : first + own]]).float()
-            found = places_on_head(field, each, coefficients, reference)
-            points, slopes, usable = found.points.double(), found.by_coefficient.double(), start.found & found.found
-            pose = unknowns[first + own : first + own + POSE]
-            value, by_point, by_pose = _projected(photo, points, pose, middle)
-            deviation = photo.deviation[chosen]
+        for (number, mood, place), each, start in zip(self.parts(), self.statistics, self.starts, strict=True):
+            photo, pose = self.photos[number], unknowns[place]
+            coefficients = torch.cat([unknowns[: self.shared], unknowns[mood]]).float()
+            found = places_on_head(self.field, each, coefficients, self.reference)
+            points, slopes, usable = found.points.double(), found.by_coefficient.double(), start & found.found
+            value, by_point, by_pose = _projected(photo, points, pose, self.middle)
+            deviation = photo.deviation[self.chosen]
             jacobian = torch.zeros(len(points), 2, len(unknowns), dtype=torch.float64)
             by_coefficient = by_point @ slopes
-            jacobian[..., :shared] = by_coefficient[..., :shared]
-            jacobian[..., first : first + own] = by_coefficient[..., shared:]
-            jacobian[..., first + own : first + own + POSE] = by_pose
-            values.append(((value - photo.pixels[chosen]) / deviation[:, None]).reshape(-1))
+            jacobian[..., : self.shared] = by_coefficient[..., : self.shared]
+            jacobian[..., mood] = by_coefficient[..., self.shared :]
+            jacobian[..., place] = by_pose
+            values.append(((value - photo.pixels[self.chosen]) / deviation[:, None]).reshape(-1))
             rows.append((jacobian / deviation[:, None, None]).reshape(-1, len(unknowns)))
-            weights.append((WIDTH * photo.weight[chosen] * usable).repeat_interleave(2))
+            weights.append((WIDTH * photo.weight[self.chosen] * usable).repeat_interleave(2))
         return Residuals(torch.cat(values), torch.cat(rows), torch.cat(weights))
 
-    ones = torch.ones(shared + own, dtype=torch.float64)
-    pulls = torch.cat([ones[:shared], *(torch.cat([ones[:own], photo.pulls]) for photo in photos)])
-    found = minimise(residuals, torch.zeros_like(pulls), 0.5 * pulls, width=WIDTH).unknowns
-    at = residuals(found)
-    share = at.weight / (at.value.square() + WIDTH**2).sqrt()
-    covariance = torch.linalg.inv((at.jacobian * share[:, None]).T @ at.jacobian + torch.diag(pulls))
-    corrections, expressions = list(estimate.corrections), list(estimate.expressions)
-    for number, photo, first in zip(which, photos, firsts, strict=True):
-        moved = photo.move(found[first + own : first + own + POSE], middle)
-        corrections[number] = moved.inverse().compose(corrections[number].to(torch.float64))
-        if mesh:
-            expressions[number] = _corrected(expressions[number], found, covariance, first)
-    shape = _corrected(estimate.shape, found, covariance, 0)
-    return replace(estimate, shape=shape, corrections=tuple(corrections), expressions=tuple(expressions))
+    def pulls(self) -> Float[Tensor, "k"]:
+        """Return the unknowns' inverse variances."""
+        found = torch.ones(self.count, dtype=torch.float64)
+        for number, _, place in self.parts():
+            found[place] = self.photos[number].pulls
+        return found
+
+    def solved(self, start: Float[Tensor, "k"]) -> Float[Tensor, "k"]:
+        """Return the most likely unknowns."""
+        return minimise(self.residuals, start, 0.5 * self.pulls(), width=WIDTH).unknowns
+
+    def widened(self, found: Float[Tensor, "k"]) -> _Problem:
+        """Return the problem whose Gaussians of expressions are as wide as Student's distribution is there.
+
+        This is a round of iterative reweighting (Lange, Little and Taylor 1989).
+        """
+        expressions = list(self.estimate.expressions)
+        for number, mood, _ in self.parts():
+            own = expressions[number]
+            expressions[number] = _wider(own, own.latent(found[mood].float()))
+        estimate = replace(self.estimate, expressions=tuple(expressions))
+        return replace(
+            self, estimate=estimate, statistics=[_conditions(self.field, estimate, number) for number in self.photos]
+        )
+
+    def restated(self, other: _Problem, found: Float[Tensor, "k"]) -> Float[Tensor, "k"]:
+        """Return another problem's unknowns in this one's coefficients."""
+        unknowns = found.clone()
+        for number, mood, _ in self.parts():
+            theirs, ours = (each.estimate.expressions[number].axes.double() for each in (other, self))
+            unknowns[mood] = torch.linalg.lstsq(ours.T, (found[mood] @ theirs)[:, None]).solution[:, 0]
+        return unknowns
+
+    def corrected(self, found: Float[Tensor, "k"]) -> LatentEstimate:
+        """Return the estimate with the unknowns and their covariance."""
+        at, estimate = self.residuals(found), self.estimate
+        share = at.weight / (at.value.square() + WIDTH**2).sqrt()
+        covariance = torch.linalg.inv((at.jacobian * share[:, None]).T @ at.jacobian + torch.diag(self.pulls()))
+        corrections, expressions = list(estimate.corrections), list(estimate.expressions)
+        for number, mood, place in self.parts():
+            moved = self.photos[number].move(found[place], self.middle)
+            corrections[number] = moved.inverse().compose(corrections[number].to(torch.float64))
+            if expressions:
+                expressions[number] = _corrected(expressions[number], found, covariance, mood)
+        shape = _corrected(estimate.shape, found, covariance, slice(0, self.shared))
+        return replace(estimate, shape=shape, corrections=tuple(corrections), expressions=tuple(expressions))
+
+
+def _wider(expression: LatentStatistics, latent: Float[Tensor, "e"]) -> LatentStatistics:
+    """Return the Gaussian whose deviations are those at which Student's density falls as it does at a latent."""
+    squared = (latent - expression.mean).square() / expression.axes.square().sum(0).clamp(min=1e-12)
+    narrower = ((FREEDOM + 1) / (FREEDOM + squared)).clamp(max=1.0)
+    return LatentStatistics(expression.mean, expression.axes / narrower.sqrt())
 
 
 def _conditions(field: HeadField, estimate: LatentEstimate, photo: int) -> LatentStatistics:
@@ -202,10 +311,9 @@ def _conditions(field: HeadField, estimate: LatentEstimate, photo: int) -> Laten
 
 
 def _corrected(
-    statistics: LatentStatistics, found: Float[Tensor, "k"], covariance: Float[Tensor, "k k"], first: int
+    statistics: LatentStatistics, found: Float[Tensor, "k"], covariance: Float[Tensor, "k k"], own: slice
 ) -> LatentStatistics:
-    """Return the Gaussian of a latent whose coefficients are the unknowns from number `first` on."""
-    own = slice(first, first + len(statistics.axes))
+    """Return the Gaussian of a latent whose coefficients are some of the unknowns."""
     spread = torch.linalg.cholesky(covariance[own, own]).T.float()
     return LatentStatistics(statistics.latent(found[own].float()), spread @ statistics.axes)
 

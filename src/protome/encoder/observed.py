@@ -16,9 +16,9 @@ MODEL_MM = 1.0
 """Deviation of the field's correspondences from the labels'."""
 INNER_LIPS = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
 """Of MediaPipe's landmarks: there the field's correspondence jumps from lip to lip."""
-TOGETHER, MESH_TOGETHER = 20.0, 60.0
-"""Neighbouring landmarks err together: this many of the network's count as one; of MediaPipe's more, because they err
-with the encoder, too, which has seen the same ones."""
+TOGETHER, MESH_TOGETHER, MESH_ALONE = 20.0, 60.0, 10.0
+"""Neighbouring landmarks err together: this many of the network's count as one; of MediaPipe's more beside an encoder's
+estimate, because they err with the encoder, too, which has seen the same ones, and fewer without."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,12 @@ class ObservedLandmarks:
     """How many independent landmarks each one counts as."""
 
 
-def observed_landmarks(view: View, middle: Float[Tensor, "3"], mesh: bool) -> ObservedLandmarks:
+def observed_landmarks(
+    view: View, middle: Float[Tensor, "3"], mesh: bool, together: float = MESH_TOGETHER
+) -> ObservedLandmarks:
     """Return the landmarks of a view that is posed in the head frame, in double precision; `middle` is the head's.
 
-    With `mesh` MediaPipe's are used beside those of the network.
+    With `mesh` MediaPipe's are used beside those of the network; `together` of them count as one.
     """
     camera = view.camera.to(torch.float64)
     pixels_per_mm = float(camera.focal) / float(camera.to_camera(middle[None])[0, 2]) / UNIT_MM
@@ -51,5 +53,5 @@ def observed_landmarks(view: View, middle: Float[Tensor, "3"], mesh: bool) -> Ob
         own[list(INNER_LIPS)] = 0.0
         precision[known:], pixels[known:] = own, view.landmarks[: len(sigma)].double()
     weight = torch.full_like(precision, 1 / TOGETHER)
-    weight[known:] = 1 / MESH_TOGETHER
+    weight[known:] = 1 / together
     return ObservedLandmarks(pixels, precision, torch.where(precision > 0, weight, 0.0))

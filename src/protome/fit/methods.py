@@ -72,8 +72,8 @@ class Method:
         encoder = self.encoder()
         estimate = LatentEstimate.of_prior(prior, scene) if encoder is None else encoder.estimate(scene, prior)
         if estimate is None or not together:
-            return None if estimate is None else with_landmarks(estimate, scene, prior)
-        return with_landmarks(estimate.still(), scene, prior).still()
+            return None if estimate is None else with_landmarks(estimate, scene, prior, alone=encoder is None)
+        return with_landmarks(estimate.still(), scene, prior, alone=encoder is None).still()
 
     def expressions(self, scene: Scene, prior: Prior, estimate: LatentEstimate | None) -> tuple[LatentStatistics, ...]:
         """Return Gaussians of the photos' expressions: one for each photo, or one for all; none where all is unknown.
@@ -87,7 +87,7 @@ class Method:
         if estimate is None:
             used = range(len(scene.views)) if apart else scene.front_most()[:MOST_FRONTS]
             part = replace(scene, views=tuple(scene.views[number] for number in used), estimate=None)
-            found = with_landmarks(LatentEstimate.of_prior(prior, part), part, prior).expressions
+            found = with_landmarks(LatentEstimate.of_prior(prior, part), part, prior, alone=True).expressions
         else:
             found = estimate.expressions
         if apart or len(found) < 2:
