@@ -17,6 +17,7 @@ from protome.asset.delight import albedo
 from protome.asset.detail import Detail, make_detail
 from protome.asset.options import AssetOptions
 from protome.asset.source import Source
+from protome.asset.texels import Texels
 from protome.geometry.mesh import Mesh
 from protome.meshing.visibility import vertex_visibility
 from protome.scene import View
@@ -81,16 +82,22 @@ def make_asset(
     visibility = vertex_visibility(shown, [source.camera for source in sources])
     light, shown = replace(light, visibility=visibility), replace(shown, visibility=visibility)
     with ThreadPoolExecutor(1) as beside:  # both take seconds of one core
-        laid = beside.submit(make_atlas, light)
+        laid = beside.submit(_laid, light, options.texture)
         prepared = prepare(shown, sources)
-        atlas = laid.result()
+        atlas, texels = laid.result()
     seen = replace(atlas, mesh=shown)
-    baked = bake(seen, sources, options.texture, prepared)
+    baked = bake(seen, sources, options.texture, prepared, texels)
     estimate = None
     if options.delight and baked.skin.sum() > _LEAST_SKIN:
         estimate = albedo(baked.colour, baked.texels, shown, baked.low, baked.skin)
     detail = make_detail(seen, _atlas_normals(seen), baked.texels, views) if options.detail else None
     return Asset(atlas, baked.colour, baked.visibility, estimate, options.material, detail)
+
+
+def _laid(mesh: Mesh, size: int) -> tuple[Atlas, Texels]:
+    """Return a mesh's atlas and the texels of an image of it."""
+    atlas = make_atlas(mesh)
+    return atlas, Texels.of(atlas, size)
 
 
 def _moved(mesh: Mesh, move: Callable[[Float[np.ndarray, "v 3"]], Float[np.ndarray, "v 3"]]) -> Mesh:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, Int, UInt8
 from trimesh import Trimesh
 from trimesh.ray.ray_pyembree import RayMeshIntersector
 
@@ -21,6 +21,7 @@ from protome.asset.tone import toned
 from protome.asset.unseen import continued
 from protome.geometry.mesh import Mesh
 from protome.geometry.neighbours import tree_of
+from protome.util.workers import side_by_side
 
 _MIRROR_WEIGHT = 0.35
 """Weight of a photo's mirror image beside the photo's own: it counts only where no photo shows the head well."""
@@ -82,16 +83,18 @@ def prepare(mesh: Mesh, sources: Sequence[Source]) -> Prepared:
     return Prepared(mesh, used, choice, noise, skin)
 
 
-def bake(atlas: Atlas, sources: Sequence[Source], size: int, prepared: Prepared | None = None) -> Baked:
+def bake(
+    atlas: Atlas, sources: Sequence[Source], size: int, prepared: Prepared | None = None, texels: Texels | None = None
+) -> Baked:
     """Return the texture of an atlas whose mesh has the renderer's colours, normals and visibility.
 
     Details come from one photo alone, sharp, and low frequencies join the parts. `prepared` is what `prepare` returned
-    for the atlas's mesh. Head frame, millimetres.
+    for the atlas's mesh, and `texels` are the atlas's, where they are known. Head frame, millimetres.
     """
     prepared = prepared or prepare(atlas.mesh, sources)
     visibility = atlas.mesh.visibility
     assert visibility is not None
-    texels = Texels.of(atlas, size)
+    texels = texels or Texels.of(atlas, size)
     colour = _composed(prepared.mesh, texels, prepared.sources, prepared.choice, prepared.noise)
     shown = np.clip(np.rint(255 * texels.interpolated(visibility)), 0, 255).astype(np.uint8)
     eight = np.concatenate([np.clip(np.rint(255 * colour[at]), 0, 255).astype(np.uint8) for at in texels.blocks()])
@@ -169,18 +172,44 @@ def _composed(
         used = own > 0
         chosen = np.concatenate([at.start + np.flatnonzero(used[texels.corners[at]].any(1)) for at in texels.blocks()])
         image = None if source is None else _fine(source, mesh, texels.part(chosen[:AT_ONCE]))
-        for block in np.array_split(chosen, max(1, len(chosen) // AT_ONCE)):
-            part = texels.part(block)
-            if source is None:
-                places, kinds = part.interpolated(mesh.vertices), part.interpolated(noise)
-                seen = part.interpolated(mesh.colours) + grain(places, kinds[:, :-1], kinds[:, -1])[:, None]
-            else:
-                seen = source.sample(part.interpolated(mesh.vertices), image)
-                if source.shade is not None:
-                    normals = part.interpolated(mesh.normals)
-                    seen = source.evened(seen, normals / np.linalg.norm(normals, axis=1, keepdims=True))
-            colour[block] += part.interpolated(own)[:, None] * (seen + part.interpolated(choice.offset[:, number]))
+        layer = _Layer(mesh, texels, source, image, own, choice.offset[:, number], noise)
+        blocks = np.array_split(chosen, max(1, len(chosen) // AT_ONCE))
+        for block, found in zip(blocks, side_by_side(layer.colours, blocks), strict=True):
+            colour[block] += found
     return colour
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """What one source, or the renderer, adds to the texels."""
+
+    mesh: Mesh
+    texels: Texels
+    source: Source | None
+    """None: the renderer."""
+    image: Float32[np.ndarray, "h w 3"] | None
+    """The source's photo, without what is finer than the texels."""
+    share: Float[np.ndarray, "v"]
+    offset: Float[np.ndarray, "v 3"]
+    noise: Float[np.ndarray, "v b"]
+
+    def colours(self, block: Int[np.ndarray, "j"]) -> Float32[np.ndarray, "j 3"]:
+        """Return the weighted colours of some texels."""
+        part = self.texels.part(block)
+        return part.interpolated(self.share)[:, None] * (self._seen(part) + part.interpolated(self.offset))
+
+    def _seen(self, part: Texels) -> Float32[np.ndarray, "j 3"]:
+        assert self.mesh.colours is not None
+        assert self.mesh.normals is not None
+        places = part.interpolated(self.mesh.vertices)
+        if self.source is None:
+            kinds = part.interpolated(self.noise)
+            return part.interpolated(self.mesh.colours) + grain(places, kinds[:, :-1], kinds[:, -1])[:, None]
+        seen = self.source.sample(places, self.image)
+        if self.source.shade is None:
+            return seen
+        normals = part.interpolated(self.mesh.normals)
+        return self.source.evened(seen, normals / np.linalg.norm(normals, axis=1, keepdims=True))
 
 
 def _fine(source: Source, mesh: Mesh, texels: Texels) -> Float32[np.ndarray, "h w 3"]:

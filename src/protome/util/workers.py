@@ -6,15 +6,19 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from types import TracebackType
+from typing import TypeVar
 
 import torch
 
 from protome.util.device import choose_device
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Workers(ProcessPoolExecutor):
@@ -59,6 +63,16 @@ def fewer_threads(used: bool = True) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def side_by_side(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """Return the results of work on some items, in their order, by as many threads as this one may compute with."""
+    threads = min(torch.get_num_threads(), len(items))
+    if threads < 2:
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        yield from pool.map(work, items)
 
 
 def _begin() -> None:
