@@ -182,6 +182,11 @@ def recognition(distances: Float[np.ndarray, "p p"], mean: Float[np.ndarray, "p"
     )  # fmt: skip
 
 
+def _model_label(name: str) -> str:
+    """Return a head model's name without where its files are."""
+    return f"{name.partition(':')[0]} head model, landmarks"
+
+
 def identity_page(found: Sequence[Likeness], nobody: Sequence[float], preset: str) -> str:
     """Return the page; `nobody` are the mean head's distances to all faces."""
     mean, count = np.array(nobody), len(found)
@@ -193,7 +198,7 @@ def identity_page(found: Sequence[Likeness], nobody: Sequence[float], preset: st
         own = recognition(distances, mean)
         rows.append(
             [
-                name if name in (OURS, MEAN) else f"{name} head model, landmarks", str(own.heads), f"{own.face_mm:.2f}",
+                name if name in (OURS, MEAN) else _model_label(name), str(own.heads), f"{own.face_mm:.2f}",
                 f"{own.ratio:.2f}", str(own.worse) if name != MEAN else "", f"{own.pairs:.1f} %", f"{own.first:.0f} %",
             ]
         )  # fmt: skip
