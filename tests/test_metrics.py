@@ -9,7 +9,7 @@ import trimesh
 from scipy.spatial import cKDTree
 
 from protome.errors import InputError
-from protome.evaluate.metrics import Spread, compare, surface_distances
+from protome.evaluate.metrics import Spread, compare, piece_at, surface_distances
 from protome.geometry.align import align_landmarks
 from protome.geometry.mesh import Mesh
 from protome.geometry.sampling import sample_surface
@@ -182,6 +182,20 @@ def test_what_the_truth_does_not_cover_is_not_counted() -> None:
     assert result.head.to_truth.count / 6000 == pytest.approx(expected, abs=0.02)
     # In the other direction missing parts of the prediction count.
     assert compare(scan, body, nose_tip=NOSE, samples=2000).head.to_prediction.p90 > 20.0
+
+
+def test_the_piece_at_the_nose_is_without_what_hangs_before_it() -> None:
+    body = bust()
+    curtain = moved(sphere(20.0, 3), [0.0, 0.0, 0.0], list(NOSE + np.array([60.0, 0.0, 30.0])))
+    truth = Mesh(
+        np.concatenate([body.vertices, curtain.vertices]),
+        np.concatenate([body.faces, curtain.faces + len(body.vertices)]),
+    )
+    seams = Mesh(truth.vertices[truth.faces].reshape(-1, 3), np.arange(3 * len(truth.faces)).reshape(-1, 3))
+    for scan in (truth, seams):
+        kept = piece_at(scan, NOSE)
+        assert kept.sum() == len(body.faces)
+        assert kept[: len(body.faces)].all()
 
 
 def test_a_growth_is_seen_from_the_prediction_only() -> None:

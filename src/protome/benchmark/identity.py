@@ -25,7 +25,7 @@ from protome.capture.landmarks import detect, largest_face
 from protome.capture.photo import load_photo
 from protome.errors import InputError
 from protome.evaluate.h3ds import read_scene
-from protome.evaluate.metrics import FACE_RADIUS_MM
+from protome.evaluate.metrics import FACE_RADIUS_MM, piece_at
 from protome.face import LANDMARK_NAMES
 from protome.geometry.align import Surface, align_landmarks, icp
 from protome.geometry.mesh import Mesh
@@ -55,10 +55,11 @@ class Face:
 
     @staticmethod
     def read(folder: Path) -> Face:
-        """Read the truth of a capture: what lies within 95 mm of the tip of the nose."""
+        """Read the truth of a capture: what lies within 95 mm of the tip of the nose and is connected to it."""
         truth = read_scene(folder).head
         landmarks = truth.points(LANDMARK_NAMES, "--landmarks")
-        samples = sample_surface(truth.mesh, 6 * SAMPLES, 0).points
+        kept = truth.mesh.faces[piece_at(truth.mesh, landmarks[2])]
+        samples = sample_surface(Mesh(truth.mesh.vertices, kept), 6 * SAMPLES, 0).points
         near = samples[np.linalg.norm(samples - landmarks[2], axis=1) < FACE_RADIUS_MM]
         return Face(near[:SAMPLES], landmarks)
 
@@ -208,10 +209,10 @@ def identity_page(found: Sequence[Likeness], nobody: Sequence[float], preset: st
         "# Benchmark of identity",
         f"Written by `protome benchmark identity` ({count} held-out people, preset {preset}).",
         "One casual photo of each person, without its camera. Distances run from the true face (95 mm around the tip "
-        "of the nose) to the head after an alignment with scale. Nearer to own face: share of ordered pairs of people "
-        "in which the head is nearer to its own person's face than to the other's; the mean head, which saw nobody, "
-        f"has 50 %. First: share of heads to which no other of the {count} faces is nearer; chance is "
-        f"{100 / count:.0f} %. The mean head's error is {between:.2f} mm.",
+        "of the nose, without hair and lashes, which are pieces of their own) to the head after an alignment with "
+        "scale. Nearer to own face: share of ordered pairs of people in which the head is nearer to its own person's "
+        "face than to the other's; the mean head, which saw nobody, has 50 %. First: share of heads to which no other "
+        f"of the {count} faces is nearer; chance is {100 / count:.0f} %. The mean head's error is {between:.2f} mm.",
         markdown(header, rows),
     ]
     refused = [f"- {own.person}: {own.reason}" for own in found if own.reason]

@@ -17,6 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from protome.errors import InputError
 from protome.geometry.align import Dof, Foot, Surface, icp
 from protome.geometry.mesh import Mesh
+from protome.geometry.neighbours import tree_of
 from protome.geometry.sampling import SurfaceSamples, sample_surface
 from protome.geometry.transforms import Similarity
 from protome.geometry.triangles import barycentric
@@ -149,6 +150,22 @@ def welded(mesh: Mesh) -> Mesh:
     faces = inverse.reshape(-1)[mesh.faces]
     distinct = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
     return Mesh(np.asarray(mesh.vertices, np.float64)[first], faces[distinct].astype(np.int64))
+
+
+def piece_at(mesh: Mesh, point: Float[np.ndarray, "3"]) -> Bool[np.ndarray, "f"]:
+    """Return which triangles are connected to the vertex nearest to a point; positions count, not vertices' numbers.
+
+    Hair of composed heads is a piece of its own. Where it hangs before the cheeks it lies within the radius of the
+    face, but a photo shows its outside only, and nobody knows how thick it is.
+    """
+    whole = welded(mesh)
+    edges = np.concatenate([whole.faces[:, :2], whole.faces[:, 1:]])
+    graph = coo_array((np.ones(len(edges)), edges.T), (len(whole.vertices),) * 2)
+    labels = connected_components(graph, directed=False)[1]
+    tip = labels[np.linalg.norm(whole.vertices - point, axis=1).argmin()]
+    kept = np.unique(whole.vertices[labels == tip], axis=0)
+    away = tree_of(kept).query(mesh.vertices[mesh.faces[:, 0]])[0]
+    return away <= 1e-6 * float(np.ptp(mesh.vertices, axis=0).max())
 
 
 def _reaching(mesh: Mesh, centre: Float[np.ndarray, "3"], radius: float) -> Int[np.ndarray, "k"]:
