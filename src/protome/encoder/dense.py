@@ -142,8 +142,8 @@ def with_landmarks(estimate: LatentEstimate, scene: Scene, prior: Prior, *, alon
     is the one that goes with it.
 
     With `alone`, the estimate is the prior: no encoder has seen the photos. Few faces have any expression, and those a
-    strong one: so coefficients of expression are then drawn from Student's distribution. As the prior's Gaussians they
-    would come out at less than half of the truth, and the shape would take the rest.
+    strong one: so coefficients of expression are then drawn from Student's distribution. With the prior's Gaussians
+    they would come out far too small, and the shape would take the rest.
     """
     placed = _views_in_head_frame(estimate, scene)
     field = prior.field.on("cpu")
