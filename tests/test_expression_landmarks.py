@@ -48,7 +48,7 @@ def test_a_smile_comes_out_at_its_strength_and_not_at_a_gaussians(
     prior: Prior, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = _found(prior, 0.9)
-    monkeypatch.setattr(dense, "STUDENT_ROUNDS", 0)
+    monkeypatch.setattr(dense, "WIDENINGS", 0)
     gaussian = _found(prior, 0.9)
     for name in SMILE:
         assert found[name] == pytest.approx(0.9, abs=0.25)

@@ -86,7 +86,7 @@ def make_asset(
         prepared = prepare(shown, sources)
         atlas, texels = laid.result()
     seen = replace(atlas, mesh=shown)
-    baked = bake(seen, sources, options.texture, prepared, texels)
+    baked = bake(prepared, texels)
     estimate = None
     if options.delight and baked.skin.sum() > _LEAST_SKIN:
         estimate = albedo(baked.colour, baked.texels, shown, baked.low, baked.skin)

@@ -11,7 +11,6 @@ from jaxtyping import Bool, Float, Float32, Int, UInt8
 from trimesh import Trimesh
 from trimesh.ray.ray_pyembree import RayMeshIntersector
 
-from protome.asset.atlas import Atlas
 from protome.asset.choice import RENDERER_WEIGHT, Choice, choose
 from protome.asset.grain import band_strengths, facial, grain, hair, like_seen
 from protome.asset.rim import rim_trust
@@ -83,18 +82,13 @@ def prepare(mesh: Mesh, sources: Sequence[Source]) -> Prepared:
     return Prepared(mesh, used, choice, noise, skin)
 
 
-def bake(
-    atlas: Atlas, sources: Sequence[Source], size: int, prepared: Prepared | None = None, texels: Texels | None = None
-) -> Baked:
-    """Return the texture of an atlas whose mesh has the renderer's colours, normals and visibility.
+def bake(prepared: Prepared, texels: Texels) -> Baked:
+    """Return the texture of a mesh's texels, with the colours that were chosen at its vertices; it has visibility.
 
-    Details come from one photo alone, sharp, and low frequencies join the parts. `prepared` is what `prepare` returned
-    for the atlas's mesh, and `texels` are the atlas's, where they are known. Head frame, millimetres.
+    Details come from one photo alone, sharp, and low frequencies join the parts. Head frame, millimetres.
     """
-    prepared = prepared or prepare(atlas.mesh, sources)
-    visibility = atlas.mesh.visibility
+    visibility = prepared.mesh.visibility
     assert visibility is not None
-    texels = texels or Texels.of(atlas, size)
     colour = _composed(prepared.mesh, texels, prepared.sources, prepared.choice, prepared.noise)
     shown = np.clip(np.rint(255 * texels.interpolated(visibility)), 0, 255).astype(np.uint8)
     eight = np.concatenate([np.clip(np.rint(255 * colour[at]), 0, 255).astype(np.uint8) for at in texels.blocks()])

@@ -35,8 +35,8 @@ TURN, SHIFT, DEPTH = 0.1, 20.0 / UNIT_MM, 0.05
 """Spread of the encoder's pose: radians; inner units across the ray; share of the distance along it."""
 FOCAL_SPREAD = {"assumed": 0.2, "from the file": 0.03}
 """Standard deviation of the logarithm of a focal length by its source."""
-STUDENT_ROUNDS, FREEDOM = 3, 1.0
-"""Of the reweighting by Student's distribution, and its degrees of freedom."""
+WIDENINGS = 3
+"""Rounds that widen the Gaussians of expressions that the landmarks show to be strong."""
 POSE = 7
 """Unknowns of a photo: rotation vector, shift right and down, logarithms of distance and of focal length."""
 
@@ -142,8 +142,8 @@ def with_landmarks(estimate: LatentEstimate, scene: Scene, prior: Prior, *, alon
     is the one that goes with it.
 
     With `alone`, the estimate is the prior: no encoder has seen the photos. Few faces have any expression, and those a
-    strong one: so coefficients of expression are then drawn from Student's distribution. With the prior's Gaussians
-    they would come out far too small, and the shape would take the rest.
+    strong one: so the Gaussians of coefficients that come out large are then widened. With the prior's they would come
+    out far too small, and the shape would take the rest.
     """
     placed = _views_in_head_frame(estimate, scene)
     field = prior.field.on("cpu")
@@ -159,7 +159,7 @@ def with_landmarks(estimate: LatentEstimate, scene: Scene, prior: Prior, *, alon
     photos = {number: _Photo.of(placed[number], middle, mesh, together) for number in which}
     problem = _Problem.of(estimate, field, photos, middle)
     found = problem.solved(torch.zeros(problem.count, dtype=torch.float64))
-    for _ in range(STUDENT_ROUNDS if mesh and alone else 0):
+    for _ in range(WIDENINGS if mesh and alone else 0):
         before, problem = problem, problem.widened(found)
         found = problem.solved(problem.restated(before, found))
     return problem.corrected(found)
@@ -179,6 +179,8 @@ class _Problem:
     """Of what the shape network is conditioned on, for each of these photos."""
     chosen: Bool[Tensor, "n"]
     """Which landmarks are used."""
+    reference: Float[Tensor, "k 3"]
+    """Their places on the reference head."""
     starts: list[Bool[Tensor, "k"]]
     """Which of those have a place on the estimated heads."""
 
@@ -189,17 +191,10 @@ class _Problem:
         known = landmark_places()
         shown = torch.stack([photo.weight > 0 for photo in photos.values()]).any(0)
         chosen = torch.isfinite(known).all(1) & shown
+        reference = (known[chosen] / UNIT_MM).float()
         statistics = [_conditions(field, estimate, number) for number in photos]
-        begun = _Problem(estimate, field, photos, middle, statistics, chosen, [])
-        starts = [
-            places_on_head(field, each, torch.zeros(len(each.axes)), begun.reference).found for each in statistics
-        ]
-        return replace(begun, starts=starts)
-
-    @property
-    def reference(self) -> Float[Tensor, "k 3"]:
-        """The used landmarks' places on the reference head."""
-        return (landmark_places()[self.chosen] / UNIT_MM).float()
+        starts = [places_on_head(field, each, torch.zeros(len(each.axes)), reference).found for each in statistics]
+        return _Problem(estimate, field, photos, middle, statistics, chosen, reference, starts)
 
     @property
     def shared(self) -> int:
@@ -256,9 +251,10 @@ class _Problem:
         return minimise(self.residuals, start, 0.5 * self.pulls(), width=WIDTH).unknowns
 
     def widened(self, found: Float[Tensor, "k"]) -> _Problem:
-        """Return the problem whose Gaussians of expressions are as wide as Student's distribution is there.
+        """Return the problem whose Gaussians of expressions are nearer in width to the coefficients found.
 
-        This is a round of iterative reweighting (Lange, Little and Taylor 1989).
+        Rounds of it approach automatic relevance determination (MacKay 1992, Tipping 2001), with the prior's width as
+        the least.
         """
         expressions = list(self.estimate.expressions)
         for number, mood, _ in self.parts():
@@ -293,10 +289,10 @@ class _Problem:
 
 
 def _wider(expression: LatentStatistics, latent: Float[Tensor, "e"]) -> LatentStatistics:
-    """Return the Gaussian whose deviations are those at which Student's density falls as it does at a latent."""
-    squared = (latent - expression.mean).square() / expression.axes.square().sum(0).clamp(min=1e-12)
-    narrower = ((FREEDOM + 1) / (FREEDOM + squared)).clamp(max=1.0)
-    return LatentStatistics(expression.mean, expression.axes / narrower.sqrt())
+    """Return the Gaussian with each variance's mean with the latent's square; no variance becomes smaller."""
+    variance = expression.axes.square().sum(0).clamp(min=1e-12)
+    wider = (0.5 * (variance + (latent - expression.mean).square())).maximum(variance)
+    return LatentStatistics(expression.mean, expression.axes * (wider / variance).sqrt())
 
 
 def _conditions(field: HeadField, estimate: LatentEstimate, photo: int) -> LatentStatistics:

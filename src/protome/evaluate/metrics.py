@@ -17,7 +17,6 @@ from scipy.sparse.csgraph import connected_components
 from protome.errors import InputError
 from protome.geometry.align import Dof, Foot, Surface, icp
 from protome.geometry.mesh import Mesh
-from protome.geometry.neighbours import tree_of
 from protome.geometry.sampling import SurfaceSamples, sample_surface
 from protome.geometry.transforms import Similarity
 from protome.geometry.triangles import barycentric
@@ -144,12 +143,18 @@ def compare(
 
 def welded(mesh: Mesh) -> Mesh:
     """Return the mesh with one vertex per position: texture seams would count as borders and creases."""
-    extent = float(np.ptp(mesh.vertices, axis=0).max()) if len(mesh.vertices) else 1.0
-    keys = np.rint(mesh.vertices / (1e-7 * max(extent, 1e-300))).astype(np.int64)
-    _, first, inverse = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-    faces = inverse.reshape(-1)[mesh.faces]
+    first, number = _positions(mesh)
+    faces = number[mesh.faces]
     distinct = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
     return Mesh(np.asarray(mesh.vertices, np.float64)[first], faces[distinct].astype(np.int64))
+
+
+def _positions(mesh: Mesh) -> tuple[Int[np.ndarray, "p"], Int[np.ndarray, "v"]]:
+    """Return the first vertex at each position, and which position each vertex has."""
+    extent = float(np.ptp(mesh.vertices, axis=0).max()) if len(mesh.vertices) else 1.0
+    keys = np.rint(mesh.vertices / (1e-7 * max(extent, 1e-300))).astype(np.int64)
+    _, first, number = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    return first, number.reshape(-1)
 
 
 def piece_at(mesh: Mesh, point: Float[np.ndarray, "3"]) -> Bool[np.ndarray, "f"]:
@@ -158,14 +163,13 @@ def piece_at(mesh: Mesh, point: Float[np.ndarray, "3"]) -> Bool[np.ndarray, "f"]
     Hair of composed heads is a piece of its own. Where it hangs before the cheeks it lies within the radius of the
     face, but a photo shows its outside only, and nobody knows how thick it is.
     """
-    whole = welded(mesh)
-    edges = np.concatenate([whole.faces[:, :2], whole.faces[:, 1:]])
-    graph = coo_array((np.ones(len(edges)), edges.T), (len(whole.vertices),) * 2)
+    first, number = _positions(mesh)
+    faces = number[mesh.faces]
+    edges = np.concatenate([faces[:, :2], faces[:, 1:]])
+    graph = coo_array((np.ones(len(edges)), edges.T), (len(first),) * 2)
     labels = connected_components(graph, directed=False)[1]
-    tip = labels[np.linalg.norm(whole.vertices - point, axis=1).argmin()]
-    kept = np.unique(whole.vertices[labels == tip], axis=0)
-    away = tree_of(kept).query(mesh.vertices[mesh.faces[:, 0]])[0]
-    return away <= 1e-6 * float(np.ptp(mesh.vertices, axis=0).max())
+    tip = number[np.linalg.norm(mesh.vertices - point, axis=1).argmin()]
+    return labels[faces[:, 0]] == labels[tip]
 
 
 def _reaching(mesh: Mesh, centre: Float[np.ndarray, "3"], radius: float) -> Int[np.ndarray, "k"]:

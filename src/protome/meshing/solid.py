@@ -87,18 +87,19 @@ class Edges:
         return (order // 3).reshape(-1, 2)
 
 
-def short_handles(mesh: Mesh, bases: int = 4) -> list[Float[np.ndarray, "k 3"]]:
+def short_handles(mesh: Mesh, bases: int = 4) -> list[Float[np.ndarray, "_ 3"]]:
     """Return the points of short closed paths, far enough apart that a plug in one leaves the others.
 
     The two paths of one handle, around and through it, cross, so that one of them at most is there. Without any short
     path it is `shortest_handle` alone.
     """
-    found: list[Float[np.ndarray, "k 3"]] = []
-    for loop in sorted(_loops(mesh, 0), key=len):
+    loops = sorted(_loops(mesh, 0), key=len)
+    found: list[Float[np.ndarray, "_ 3"]] = []
+    for loop in loops:
         points = mesh.vertices[loop]
         if len(loop) <= _SHORT and all(cdist(points, other).min() > _APART for other in found):
             found.append(points)
-    return found or [shortest_handle(mesh, bases)]
+    return found or [_shortened(mesh, loops[0], bases)]
 
 
 def shortest_handle(mesh: Mesh, bases: int = 4) -> Float[np.ndarray, "k 3"]:
@@ -107,7 +108,11 @@ def shortest_handle(mesh: Mesh, bases: int = 4) -> Float[np.ndarray, "k 3"]:
     A loop on the way from a vertex far off need not be the shortest; one from a vertex of its own nearly is. It is
     sought from up to `bases` of them.
     """
-    best = min(_loops(mesh, 0), key=len)
+    return _shortened(mesh, min(_loops(mesh, 0), key=len), bases)
+
+
+def _shortened(mesh: Mesh, best: Int[np.ndarray, "_"], bases: int) -> Float[np.ndarray, "k 3"]:
+    """Return the points of the shortest loop that is found from up to `bases` vertices of a loop."""
     for base in best[:: max(1, len(best) // bases)][:bases]:
         if len(best) <= _SHORT:
             break
