@@ -153,6 +153,21 @@ def test_size_and_face_are_measured_apart(tmp_path: Path) -> None:
     assert found.free < 0.01 < 0.1 < found.rigid
 
 
+def test_hair_before_the_cheeks_counts_for_the_head_alone(tmp_path: Path) -> None:
+    truth = read_scene(write_capture(tmp_path / "capture_000").folder)
+    skin = truth.head.mesh
+    curtain = np.array([[20.0, -20.0, 8.0], [40.0, -20.0, 8.0], [40.0, 20.0, 8.0], [20.0, 20.0, 8.0]])
+    curtain = curtain + MARKS["nose_tip"]
+    hair = Mesh(curtain, np.array([[0, 1, 2], [0, 2, 3]]))
+    both = Mesh(
+        np.concatenate([skin.vertices, hair.vertices]), np.concatenate([skin.faces, hair.faces + len(skin.vertices)])
+    )
+    dressed = replace(truth, head=replace(truth.head, mesh=both))
+    alone, with_hair = score(face(), MARKS, truth), score(face(), MARKS, dressed)
+    assert with_hair.free == pytest.approx(alone.free, abs=1e-6)
+    assert with_hair.head_free > alone.head_free + 0.1
+
+
 @pytest.mark.parametrize(("kept", "recognised", "refused"), [((0, 1), True, 0), ((0, 1, 2), False, 0), ((1,), True, 1)])
 def test_a_wrong_person_is_recognised_by_what_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: tuple[int, ...], recognised: bool, refused: int

@@ -13,7 +13,7 @@ from protome.benchmark.captures import CasualCapture
 from protome.benchmark.placing import missing, place
 from protome.errors import InputError
 from protome.evaluate.h3ds import H3dsScene, read_scene
-from protome.evaluate.metrics import compare
+from protome.evaluate.metrics import Comparison, compare, piece_at
 from protome.face import LANDMARK_NAMES
 from protome.geometry.align import Dof, align_landmarks
 from protome.geometry.mesh import Mesh
@@ -92,19 +92,24 @@ class Score:
 
 
 def score(mesh: Mesh, landmarks: dict[str, np.ndarray], truth: H3dsScene) -> Score:
-    """Measure a mesh in millimetres against the truth, rigidly and with its size free, started at six landmarks."""
+    """Measure a mesh in millimetres against the truth, rigidly and with its size free, started at six landmarks.
+
+    The face is what is connected to the tip of the nose: hair that hangs before the cheeks counts for the head alone.
+    """
     wanted = truth.head.points(LANDMARK_NAMES, "--landmarks")
     given = np.stack([landmarks[name] for name in LANDMARK_NAMES])
-    dofs: tuple[Dof, Dof] = ("rigid", "similarity")
-    starts = [align_landmarks(given, wanted, dof).target_from_source for dof in dofs]
-    rigid, free = (
-        compare(mesh, truth.head.mesh, nose_tip=wanted[2], dof=dof, start=start, samples=SAMPLES)
-        for dof, start in zip(dofs, starts, strict=True)
-    )
-    size = 1 / float(free.face.truth_from_prediction.scale)
+    whole = truth.head.mesh
+    skin = Mesh(whole.vertices, whole.faces[piece_at(whole, wanted[2])])
+
+    def compared(against: Mesh, dof: Dof) -> Comparison:
+        start = align_landmarks(given, wanted, dof).target_from_source
+        return compare(mesh, against, nose_tip=wanted[2], dof=dof, start=start, samples=SAMPLES)
+
+    free = compared(skin, "similarity").face
     return Score(
-        rigid.face.to_prediction.mean, free.face.to_prediction.mean, free.head.to_prediction.mean,
-        100 * (size - 1),
+        compared(skin, "rigid").face.to_prediction.mean, free.to_prediction.mean,
+        compared(whole, "similarity").head.to_prediction.mean,
+        100 * (1 / float(free.truth_from_prediction.scale) - 1),
     )  # fmt: skip
 
 
