@@ -316,7 +316,8 @@ def _table(weight: Tensor) -> PixelTable:
     count = len(weight)
     index = torch.arange(count)
     unit = torch.tensor([[0.0, 0.0, 1.0]]).expand(count, 3)
-    return PixelTable(Rays(unit, unit), index, unit, torch.ones(count), torch.ones(count, dtype=torch.bool), weight)
+    no = torch.zeros(count, dtype=torch.bool)
+    return PixelTable(Rays(unit, unit), index, unit, torch.ones(count), torch.ones(count, dtype=torch.bool), weight, no)
 
 
 def test_draws_follow_the_weights_and_the_seed() -> None:

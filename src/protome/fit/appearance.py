@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from protome import losses
-from protome.field.field import CHUNK
+from protome.field.field import CHUNK, Field
 from protome.field.head import HeadField
 from protome.fit.clock import Clock
 from protome.fit.light import PhotoLight
@@ -19,7 +19,8 @@ from protome.fit.schedule import rate_factor
 from protome.fit.tracing import HeadTracer
 from protome.geometry.camera import Camera, Rays
 from protome.geometry.neighbours import tree_of
-from protome.prior.prior import HeadLatents
+from protome.prior.membrane import Membrane
+from protome.prior.prior import FittedHead, HeadLatents
 from protome.units import UNIT_MM
 
 MOST_PIXELS = 40_000
@@ -67,20 +68,24 @@ def fit_colours(
     clock: Clock,
     generator: torch.Generator,
     step: Callable[[float, str], None],
+    membrane: Membrane | None = None,
 ) -> list[float]:
     """Fit the renderer's weights to the pixels' colours and return the loss of each step.
 
     The rays are traced once, so that a step costs a tenth of one that also moves the shape. The shape is fixed because
     further steps on one photo's shading deform the face. Hidden points keep their colours. The pixels' rays are in the
     head frame as fitted, and `light` is that of their photos. `latents` and `tracers` are those of the head that all
-    photos show, or of each photo's; hidden points are those of photo `shown`.
+    photos show, or of each photo's; hidden points and the `membrane` are those of photo `shown`.
     """
     own = shown if len(latents) > 1 else 0
     photos = [pixels] if len(latents) == 1 else [pixels[pixels.view == number] for number in range(len(latents))]
-    visible = _joined([_visible_points(head, *own, light) for own in zip(latents, tracers, photos, strict=True)])
+    fields = [FittedHead(head, each, head.centre.expand(2, 3)).bind() for each in latents]
+    if membrane is not None:
+        fields[own] = membrane.over(fields[own])
+    visible = _joined([_visible_points(*each, light) for each in zip(fields, tracers, photos, strict=True)])
     if len(visible.colour) == 0:
         return []
-    hidden = _hidden(head, latents[own], tracers[own], visible)
+    hidden = _hidden(head, fields[own], latents[own], tracers[own], visible)
     head.renderer.requires_grad_(True)
     optimiser = torch.optim.Adam(head.renderer.parameters(), rate)
     curve: list[float] = []
@@ -107,11 +112,9 @@ def _colour(head: HeadField, latents: HeadLatents, at: _RendererInputs) -> Float
     return head.colour(*inputs, latents.z_appearance[None])[0] * at.light
 
 
-def _visible_points(
-    head: HeadField, latents: HeadLatents, tracer: HeadTracer, pixels: PixelTable, light: PhotoLight | None
-) -> _RendererInputs:
+def _visible_points(field: Field, tracer: HeadTracer, pixels: PixelTable, light: PhotoLight | None) -> _RendererInputs:
     """Return the points at which the rays of the person's pixels hit the head."""
-    found, index = _hit_points(head, latents, tracer, pixels.rays, pixels.mask > 0.5)
+    found, index = _hit_points(field, tracer, pixels.rays, pixels.mask > 0.5)
     found = replace(found, colour=pixels.colour[index])
     if light is None:
         return found
@@ -120,27 +123,20 @@ def _visible_points(
 
 
 def _hit_points(
-    head: HeadField, latents: HeadLatents, tracer: HeadTracer, rays: Rays, selected: Bool[Tensor, "n"]
+    field: Field, tracer: HeadTracer, rays: Rays, selected: Bool[Tensor, "n"]
 ) -> tuple[_RendererInputs, Int[Tensor, "k"]]:
     """Return the points at which the selected rays hit the head, black, and which rays these are."""
-    shape = head.shape_network.fold(head.shape_condition(latents.z_shape[None], latents.expression_row))
-
-    def sdf(points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
-        return head.sdf(points[None], shape)[0]
-
     parts, hits = [], []
     with torch.no_grad():
         for index in torch.arange(len(selected), device=selected.device).split(CHUNK):
             part = rays[index]
-            trace = tracer(sdf, part)
+            trace = tracer(field.sdf, part)
             own = trace.hit & selected[index] & ~trace.started_inside
             points = part[own].at(trace.depth[own])
-            at = head.query(points[None], shape)
-            normals = torch.nn.functional.normalize(at.gradient[0], dim=-1)
+            at = field.surface(points)
+            reference, feature = at.feature[:, :3], at.feature[:, 3:]
             black, white = torch.zeros_like(points), torch.ones_like(points)
-            parts.append(
-                _RendererInputs(points, at.reference[0], normals, part.directions[own], at.feature[0], black, white)
-            )
+            parts.append(_RendererInputs(points, reference, at.normals, part.directions[own], feature, black, white))
             hits.append(index[own])
     return _joined(parts), torch.cat(hits)
 
@@ -151,7 +147,9 @@ def _joined(parts: Sequence[_RendererInputs]) -> _RendererInputs:
     )
 
 
-def _hidden(head: HeadField, latents: HeadLatents, tracer: HeadTracer, visible: _RendererInputs) -> _RendererInputs:
+def _hidden(
+    head: HeadField, field: Field, latents: HeadLatents, tracer: HeadTracer, visible: _RendererInputs
+) -> _RendererInputs:
     """Return points of the head that no photo shows, with their present colours from a view along the normal."""
     rays = []
     for height in (-0.5, 0.5, 2.5):
@@ -167,7 +165,7 @@ def _hidden(head: HeadField, latents: HeadLatents, tracer: HeadTracer, visible: 
     around = Rays(torch.cat([own.origins for own in rays]), torch.cat([own.directions for own in rays]))
     around = around.to(visible.points.device)
     every = torch.ones(len(around.origins), dtype=torch.bool, device=visible.points.device)
-    found, _ = _hit_points(head, latents, tracer, around, every)
+    found, _ = _hit_points(field, tracer, around, every)
     far = tree_of(visible.points.cpu().numpy()).query(found.points.cpu().numpy())[0] > _HIDDEN
     hidden = found[torch.from_numpy(far).to(found.points.device)]
     hidden = replace(hidden, directions=-hidden.normals)

@@ -105,8 +105,9 @@ class FitConfig:
     """Frequencies of the reference point's encoding in the adapted renderer; None: as many as the prior's, which has
     fewer."""
     weigh_pixels: bool = True
-    """Whether faces and people are sampled more often than background, and pixels of people whose rays leave the
-    modelled volume are excluded from the mask loss; False: uniform sampling of all pixels, as in IDR and SIRA++."""
+    """Whether faces and people are sampled more often than background, pixels of people whose rays leave the modelled
+    volume are excluded from the mask loss, and the shape does not follow what is seen between open lips, where a
+    membrane takes its place; False: uniform sampling of all pixels, as in IDR and SIRA++."""
     drop_background: float = 0.0
     """Share of the background's rays that is dropped at each of four milestones (SIRA++, selective sampling)."""
     free_latents: float | None = None

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
+from skimage.measure import points_in_poly
 from torch import Tensor
 
+from protome.fit.mouth import INNER_LIPS
 from protome.geometry.camera import Rays
 from protome.render.trace import box_span
 from protome.scene import Scene, View
@@ -17,6 +19,8 @@ from protome.units import UNIT_MM
 _EDGE = 30.0 / UNIT_MM
 """Distance inside the modelled volume that a ray has to reach for its pixel of the person to count in the mask loss."""
 _BOTTOM = 70.0 / UNIT_MM
+
+_KEYS = ("view", "colour", "mask", "decided", "weight", "between_lips")
 
 
 @dataclass(frozen=True)
@@ -32,15 +36,14 @@ class PixelTable:
     """Whether the mask loss applies: always for background, for the person only well inside the modelled volume."""
     weight: Float[Tensor, "p"]
     """Relative sampling probability."""
+    between_lips: Bool[Tensor, "p"]
+    """Whether it shows the inside of an open mouth, which is not for the shape to explain."""
 
     def __len__(self) -> int:
         return len(self.view)
 
     def __getitem__(self, index: Tensor) -> PixelTable:
-        return PixelTable(
-            self.rays[index], self.view[index], self.colour[index], self.mask[index], self.decided[index],
-            self.weight[index],
-        )  # fmt: skip
+        return PixelTable(self.rays[index], *(getattr(self, key)[index] for key in _KEYS))
 
     def draw(self, count: int, generator: torch.Generator, background: float = 1.0) -> PixelTable:
         """Draw `count` pixels by their weights, with replacement; only the given share of background pixels is kept."""
@@ -53,10 +56,7 @@ class PixelTable:
 
     def to(self, device: torch.device) -> PixelTable:
         """Move to a device."""
-        return PixelTable(
-            self.rays.to(device),
-            *(getattr(self, key).to(device) for key in ("view", "colour", "mask", "decided", "weight")),
-        )
+        return PixelTable(self.rays.to(device), *(getattr(self, key).to(device) for key in _KEYS))
 
 
 def head_window(view: View, bounds: Float[Tensor, "2 3"], size: int) -> View:
@@ -97,8 +97,9 @@ def pixel_table(scene: Scene, bounds: Float[Tensor, "2 3"], size: int, *, weighe
     """Return the table of all views of a scene in the head frame, each shrunk so that its window has `size` pixels.
 
     Views have the total weights that they state. Unless `weighed`, all views have the same total weight, all pixels of
-    a view have the same weight, and the mask loss applies to all of them. Where something stands before the person, a
-    pixel is never drawn: nothing is known of the head there. Beyond a photo's border there are no pixels at all.
+    a view have the same weight, the mask loss applies to all of them, and open mouths are like all else. Where
+    something stands before the person, a pixel is never drawn: nothing is known of the head there. Beyond a photo's
+    border there are no pixels at all.
     """
     inner = bounds + torch.tensor([[_EDGE, _BOTTOM, _EDGE], [-_EDGE, -_EDGE, -_EDGE]])
     tables = []
@@ -108,23 +109,32 @@ def pixel_table(scene: Scene, bounds: Float[Tensor, "2 3"], size: int, *, weighe
         mask = window.mask.reshape(-1)
         decided = (mask < 0.5) | box_span(rays, inner).crosses
         weight = _weights(window, window.mask).reshape(-1)
-        share = view.weight
+        between, share = _between_lips(window), view.weight
         if not weighed:
             decided, weight, share = torch.ones_like(decided), torch.ones_like(weight), 1.0
+            between = torch.zeros_like(between)
         if window.front is not None:
             weight = weight * (window.front.reshape(-1) < 0.5)
         crosses = box_span(rays, bounds).crosses
         index = torch.full_like(mask, number, dtype=torch.long)
         table = PixelTable(
-            rays, index, window.image.reshape(-1, 3), mask, decided, share * weight / weight[crosses].sum()
-        )
+            rays, index, window.image.reshape(-1, 3), mask, decided, share * weight / weight[crosses].sum(),
+            between,
+        )  # fmt: skip
         tables.append(table[crosses])
     return _joined(tables)
+
+
+def _between_lips(view: View) -> Bool[Tensor, "p"]:
+    pixels = view.camera.pixels()
+    if view.landmarks is None:
+        return torch.zeros(len(pixels), dtype=torch.bool)
+    loop = view.landmarks[list(INNER_LIPS)].double().numpy()
+    return torch.from_numpy(points_in_poly(pixels.double().numpy(), loop))
 
 
 def _joined(tables: Sequence[PixelTable]) -> PixelTable:
     rays = Rays(
         torch.cat([table.rays.origins for table in tables]), torch.cat([table.rays.directions for table in tables])
     )
-    keys = ("view", "colour", "mask", "decided", "weight")
-    return PixelTable(rays, *(torch.cat([getattr(table, key) for table in tables]) for key in keys))
+    return PixelTable(rays, *(torch.cat([getattr(table, key) for table in tables]) for key in _KEYS))

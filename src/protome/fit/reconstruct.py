@@ -24,6 +24,7 @@ from protome.fit.config import FitConfig, Patches, Weights, by_views
 from protome.fit.landmarks import PhotoLandmarks
 from protome.fit.latents import FreeLatent, LatentBasis
 from protome.fit.light import PhotoLight
+from protome.fit.mouth import with_membrane
 from protome.fit.photo_consistency import PhotoStack, compare_patches
 from protome.fit.photo_heads import PhotoHeads, same_place
 from protome.fit.placement import Placement
@@ -151,6 +152,12 @@ class _Fit:
         K = cameras.K if self.cameras is None else self.cameras.intrinsics(cameras.K)
         return cameras.viewpoints(self.rays(cameras), K)
 
+    def camera(self, number: int, camera: Camera) -> Camera:
+        """Return a photo's camera in the head frame with the current corrections, on the processor."""
+        moved = camera if self.cameras is None else self.cameras.corrected(number, camera)
+        frame = self.placement.frame(number if len(self.placement.rotation) > 1 else 0).to("cpu")
+        return moved.to(torch.float32).transformed(frame)
+
     def landmark_loss(self, landmarks: PhotoLandmarks) -> Tensor:
         """Return the loss of the photos' landmarks."""
         shape = self.shape.latent()[None]
@@ -169,7 +176,7 @@ def step_losses(fit: _Fit, batch: PixelTable, sharpness: float, generator: torch
     config, weights, rays, count = fit.config, fit.config.weights, fit.rays(batch), len(batch)
     now = fit.bind()
     trace = now.trace(rays, batch.view)
-    usable = ~trace.started_inside
+    usable = ~trace.started_inside & ~batch.between_lips
     p_rgb = trace.hit & (batch.mask > 0.5) & usable
     photo = batch.view[p_rgb]
     points = hit_points(lambda own: now.surface(own, photo), rays[p_rgb], trace.depth[p_rgb])
@@ -405,22 +412,29 @@ def fit_head(
                 watch(fit.snapshot(shown))
         latents = fit.latents()
         fit.head.requires_grad_(False)
+        head = _fitted(fit, head_scene, latents, shown)
         if shaped is not None:
-            shaped(_fitted(fit, latents, shown))
+            shaped(head)
         if plan.colour_steps:
             with fewer_threads(shaped is not None):
                 curves["colour alone"] = fit_colours(
                     fit.head, latents, shown, fit.tracers, _corrected_pixels(fit, table, generator), fit.light,
                     rays=config.rays, rate=config.rates.renderer, clock=plan.colour_clock(), generator=generator,
-                    step=lambda share, detail: step((1 - plan.shape) * share, detail),
+                    step=lambda share, detail: step((1 - plan.shape) * share, detail), membrane=head.membrane,
                 )  # fmt: skip
-    return _result(fit, scene, head_scene, places, latents, shown, curves)
+    return _result(fit, head, scene, head_scene, places, latents, curves)
 
 
-def _fitted(fit: _Fit, latents: Sequence[HeadLatents], shown: int) -> FittedHead:
-    """Return the head with the expression of photo `shown`."""
-    own = latents[shown if len(latents) > 1 else 0]
-    return FittedHead(fit.head.requires_grad_(False), own, padded_bounds(fit.bounds))
+def _fitted(fit: _Fit, head_scene: Scene, latents: Sequence[HeadLatents], shown: int) -> FittedHead:
+    """Return the head with the expression, and what is between the lips, of photo `shown`."""
+    own = shown if len(latents) > 1 else 0
+    head = FittedHead(fit.head.requires_grad_(False), latents[own], padded_bounds(fit.bounds))
+    if not fit.config.weigh_pixels:
+        return head
+    alike = [shown] if len(latents) > 1 else range(len(head_scene.views))
+    with torch.no_grad():
+        cameras = [fit.camera(number, head_scene.views[number].camera) for number in alike]
+    return with_membrane(head, [head_scene.views[number] for number in alike], cameras)
 
 
 def _corrected_pixels(fit: _Fit, table: PixelTable, generator: torch.Generator) -> PixelTable:
@@ -432,11 +446,11 @@ def _corrected_pixels(fit: _Fit, table: PixelTable, generator: torch.Generator) 
 
 def _result(
     fit: _Fit,
+    head: FittedHead,
     scene: Scene,
     head_scene: Scene,
     places: Sequence[Similarity],
     latents: Sequence[HeadLatents],
-    shown: int,
     curves: dict[str, list[float]],
 ) -> FitResult:
     """Return the result; `places` map each frame's world, as it was given, to the head frame in which the fit began."""
@@ -449,7 +463,6 @@ def _result(
             moved = [fit.cameras.corrected(k, view.camera) for k, view in enumerate(head_scene.views)]
             cameras = tuple(camera.transformed(world_from_head) for camera in moved)
         gains, shading = (None, None) if fit.light is None else (fit.light.gains(), fit.light.shading())
-    head = _fitted(fit, latents, shown)
     expressions = [each.z_expression for each in latents if each.z_expression is not None]
     return FitResult(
         head, tuple(place.detach() for place in placed), curves, sum(tracer.queries for tracer in fit.tracers), cameras,

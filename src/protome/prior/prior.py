@@ -17,6 +17,7 @@ from torch import Tensor
 from protome.errors import InputError
 from protome.field.field import Field
 from protome.field.head import HeadField, HeadFieldConfig
+from protome.prior.membrane import Membrane
 from protome.prior.people import KEPT, People
 from protome.util.device import seeded
 from protome.util.files import write_atomically
@@ -297,15 +298,18 @@ class FittedHead:
     latents: HeadLatents
     bounds: Float[Tensor, "2 3"]
     """Lower and upper corner of the space that holds it, inner units."""
+    membrane: Membrane | None = None
+    """What is seen between open lips; None where they are closed."""
 
     def bind(self) -> Field:
         """Return the head as a field."""
         latents = self.latents
-        return self.field.bind(latents.z_shape, latents.z_appearance, z_expression=latents.z_expression)
+        field = self.field.bind(latents.z_shape, latents.z_appearance, z_expression=latents.z_expression)
+        return field if self.membrane is None else self.membrane.over(field)
 
     def neutral(self) -> FittedHead:
         """Return the same person without an expression."""
-        return replace(self, latents=self.latents.neutral())
+        return replace(self, latents=self.latents.neutral(), membrane=None)
 
     def points_on(self, other: FittedHead, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
         """Return where points of this head lie on the same person's head with another expression."""
@@ -323,7 +327,8 @@ class FittedHead:
 
     def to(self, device: torch.device | str) -> FittedHead:
         """Return it on a device; this one stays where it is."""
-        return FittedHead(self.field.on(device), self.latents.to(device), self.bounds.to(device))
+        membrane = None if self.membrane is None else self.membrane.to(device)
+        return FittedHead(self.field.on(device), self.latents.to(device), self.bounds.to(device), membrane)
 
 
 def save_head(path: Path, head: FittedHead, placements: Sequence[Float[Tensor, "4 4"]]) -> None:
@@ -331,6 +336,8 @@ def save_head(path: Path, head: FittedHead, placements: Sequence[Float[Tensor, "
     own = {"code_shape": head.latents.z_shape, "code_appearance": head.latents.z_appearance, "bounds": head.bounds}
     if head.latents.z_expression is not None:
         own["code_expression"] = head.latents.z_expression
+    if head.membrane is not None:
+        own |= head.membrane.tensors()
     own["head_from_world"] = torch.stack(list(placements))
     _save(path, head.field, own, _HEAD_FORMAT)
 
@@ -347,7 +354,7 @@ def load_fitted(path: str | Path) -> FittedHead:
         latent = (field.config.latent,)
         if latents.z_shape.shape != latent or latents.z_appearance.shape != latent or own["bounds"].shape != (2, 3):
             raise ValueError("latents of another length than the networks take")
-        return FittedHead(field, latents, own["bounds"])
+        return FittedHead(field, latents, own["bounds"], Membrane.of_tensors(own))
 
 
 def load_head(path: str | Path) -> tuple[Field, Float[Tensor, "2 3"]]:
