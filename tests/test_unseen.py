@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import trimesh
 
+from protome.asset.smooth import spanned
 from protome.asset.unseen import continued
 from protome.geometry.mesh import Mesh
 
@@ -59,3 +60,26 @@ def test_clothes_are_continued_unless_the_shoulders_are_bare(bare: bool) -> None
     behind = torso & ~skin & (points[:, 2] < -150) & (points[:, 1] < -130)
     wanted = (0.1, 0.15, 0.4) if bare else (0.2, 0.3, 0.8)
     np.testing.assert_allclose(np.median(colours[behind], axis=0), wanted, atol=0.05)
+
+
+def test_arms_that_no_photo_shows_continue_the_shoulders() -> None:
+    mesh, photo, weights, _ = ball()
+    points = mesh.vertices * [2.9, 4.0, 1.0]  # a body's size
+    sleeve, end = np.array([0.2, 0.3, 0.8]), (np.abs(points[:, 0]) > 170) & (points[:, 1] < -205)
+    unseen = weights[:, 0] == 0
+    photo[:, 0] = sleeve
+    mesh.colours[:] = np.where((end & unseen)[:, None], (0.9, 0.5, 0.2), sleeve)  # type: ignore[index]
+    colours = continued(replace(mesh, vertices=points), photo, weights)
+    assert int((end & unseen).sum()) > 50
+    np.testing.assert_allclose(
+        colours[end & unseen], np.broadcast_to(sleeve, (int((end & unseen).sum()), 3)), atol=0.01
+    )
+
+
+def test_a_harmonic_function_is_linear_on_a_strip() -> None:
+    strip = trimesh.creation.box((4.0, 1.0, 0.2)).subdivide().subdivide().subdivide()
+    mesh = Mesh(np.asarray(strip.vertices), np.asarray(strip.faces))
+    x = mesh.vertices[:, 0]
+    free = np.abs(x) < 1.5
+    found = spanned(mesh, np.where(free, 7.0, x)[:, None], free)
+    np.testing.assert_allclose(found[:, 0], x, atol=1e-3)

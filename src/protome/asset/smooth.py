@@ -6,11 +6,14 @@ from dataclasses import dataclass
 
 import igl
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.sparse import csc_array, diags_array
 from scipy.sparse.linalg import SuperLU, splu
 
 from protome.geometry.mesh import Mesh
+
+_HELD = 1e-7
+"""How much free values are held where they are, beside the weights of edges."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,22 @@ class Smoother:
     def __call__(self, values: Float[np.ndarray, "v c"]) -> Float[np.ndarray, "v c"]:
         """Return smoothed values of each column."""
         return self.solver.solve(self.mass[:, None] * values)
+
+
+def spanned(mesh: Mesh, values: Float[np.ndarray, "v c"], free: Bool[np.ndarray, "v"]) -> Float[np.ndarray, "v c"]:
+    """Return the values with those at free vertices as smooth as possible from the others on (a harmonic function)."""
+    if not free.any() or free.all():
+        return values
+    stiffness = csc_array(-igl.cotmatrix(mesh.vertices, mesh.faces))
+    mass = np.maximum(igl.massmatrix(mesh.vertices, mesh.faces).diagonal()[free], 1e-9)
+    inner = stiffness[free]
+    # A piece that nothing fixed borders would be undetermined without the mass.
+    found = factors(csc_array(inner[:, free] + diags_array(_HELD * mass))).solve(
+        _HELD * mass[:, None] * values[free] - inner[:, ~free] @ values[~free]
+    )
+    spread = values.copy()
+    spread[free] = found
+    return spread
 
 
 def factors(system: csc_array) -> SuperLU:

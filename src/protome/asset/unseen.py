@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from protome.asset.choice import RENDERER_WEIGHT
 from protome.asset.grain import NECK_MM, hair, like_skin
-from protome.asset.smooth import Smoother
+from protome.asset.smooth import Smoother, spanned
 from protome.geometry.mesh import Mesh
 
 _WELL = 0.2
@@ -24,6 +24,9 @@ shoulders in the shade are brown, and so is hair on them."""
 _DARKEST = 0.02
 _LOWEST_MM = -190.0
 """Below this height photos often show hands, tables and other people."""
+_ARM_MM, _ARM_TOP_MM = 150.0, -195.0
+"""Farther from the middle and lower than this there are arms. What the prior says of their colours is orange or black
+below a sleeve, because most of its people end there."""
 
 
 def continued(
@@ -32,9 +35,20 @@ def continued(
     """Return the mesh's colours, the renderer's, with hair and clothes that no photo shows in the colour of the seen.
 
     The renderer is fitted to what photos show. Behind, it keeps the prior's idea of a person whose front looks so, and
-    the back of black hair may be brown. Each kind is multiplied by the ratio of the medians. `shown` are the photos'
-    smooth colours, with their weights. Head frame, millimetres.
+    the back of black hair may be brown. Each kind is multiplied by the ratio of the medians. Arms that no photo shows
+    continue the shoulders. `shown` are the photos' smooth colours, with their weights. Head frame, millimetres.
     """
+    colours = _followed(mesh, shown, weights)
+    best, x, y = weights.max(1), mesh.vertices[:, 0], mesh.vertices[:, 1]
+    arms = (best <= RENDERER_WEIGHT) & (np.abs(x) > _ARM_MM) & (y < _ARM_TOP_MM)
+    photos = np.take_along_axis(shown, weights.argmax(1)[:, None, None], 1)[:, 0]
+    known = np.where((best > RENDERER_WEIGHT)[:, None], photos, colours)
+    return np.where(arms[:, None], np.clip(spanned(mesh, known, arms), 0, 1), colours)
+
+
+def _followed(
+    mesh: Mesh, shown: Float[np.ndarray, "v s 3"], weights: Float[np.ndarray, "v s"]
+) -> Float[np.ndarray, "v 3"]:
     assert mesh.colours is not None
     best = weights.max(1)
     seen = best > _WELL
